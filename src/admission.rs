@@ -1,0 +1,156 @@
+//! One admission: from the bytes of a review to the bytes of its answer.
+//!
+//! [`admit`] is the whole product as one pure function: no I/O, no clock, no lock. The server, `mutate`, the tests and the
+//! benches all call it. What a caller wants to know beside the answer, for its log line, is in [`Admission`].
+
+pub mod response;
+pub mod review;
+
+use crate::annotations::{self, Problem};
+use crate::mutation;
+use crate::patch;
+use crate::pod::{Pod, Role};
+use crate::text::Text;
+
+pub use review::ReviewError;
+
+use response::{Response, Verdict};
+use review::Review;
+
+/// What becomes of a driver with errors in its annotations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnProblem {
+    /// It is created without what could not be done, and its creator is warned.
+    #[default]
+    Warn,
+    /// It is refused. Executors never are: Spark would ask for them again for ever.
+    Deny,
+}
+
+/// A review that was answered.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    /// Of the request.
+    pub uid: Text<'a>,
+    /// What was decided.
+    pub outcome: Outcome,
+    /// About the pod, where it is one that Spark's roles and our annotations make ours.
+    pub subject: Option<Subject<'a>>,
+    /// The answer, to be sent with status 200.
+    pub response: Vec<u8>,
+}
+
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not ours.
+    Ignored(Reason),
+    /// Ours, and it has all that it asks for, or asks for nothing.
+    Unchanged,
+    /// It gets a patch.
+    Mutated,
+    /// It may not be created.
+    Refused,
+}
+
+impl Outcome {
+    /// One lower-case word, as logs have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignored(_) => "ignored",
+            Self::Unchanged => "unchanged",
+            Self::Mutated => "mutated",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Why a request is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Another kind, another operation or a subresource.
+    #[error("it is not the creation of a pod")]
+    NotAPodCreation,
+    /// A pod that is none of Spark's drivers and executors.
+    #[error("its label spark-role is neither driver nor executor")]
+    NotSpark,
+    /// The report of a pod that the kubelet made from a file.
+    #[error("it is the mirror of a static pod")]
+    Mirror,
+    /// A pod that asks for nothing.
+    #[error("it has no annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/")]
+    NoAnnotation,
+}
+
+/// A pod that was looked at, for the log.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The request's.
+    pub namespace: Text<'a>,
+    /// Its name, or the prefix of the name that it will get.
+    pub name: Text<'a>,
+    /// Driver or executor.
+    pub role: Role,
+    /// What was done and what was not, as JSON.
+    pub record: Option<String>,
+    /// Errors, then notes.
+    pub problems: Vec<Problem>,
+}
+
+/// Answers a review.
+///
+/// # Errors
+///
+/// When the body is not a review that can be answered; see [`ReviewError`]. A pod with wrong annotations is no error.
+///
+/// # Example
+///
+/// ```
+/// use spark_webhook::admission::{OnProblem, Outcome, admit};
+///
+/// let review = std::fs::read("examples/driver-review.json")?;
+/// let admission = admit(&review, OnProblem::Warn)?;
+/// assert_eq!(admission.outcome, Outcome::Mutated);
+/// assert!(admission.response.starts_with(br#"{"apiVersion":"admission.k8s.io/v1""#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn admit(body: &[u8], on_problem: OnProblem) -> Result<Admission<'_>, ReviewError> {
+    let Review { uid, namespace, pod } = review::parse(body)?;
+    let Some(pod) = pod else { return ignore(uid, Reason::NotAPodCreation) };
+    let Some(role) = pod.role() else { return ignore(uid, Reason::NotSpark) };
+    if pod.is_mirror() {
+        return ignore(uid, Reason::Mirror);
+    }
+    let requests = annotations::parse(pod.annotations());
+    if !requests.has_keys {
+        return ignore(uid, Reason::NoAnnotation);
+    }
+    let plan = mutation::plan(&pod, role, &requests);
+    let patch = if plan.is_empty() { None } else { Some(patch::write(&plan).map_err(ReviewError::Response)?) };
+    let refused = on_problem == OnProblem::Deny && role == Role::Driver && plan.has_errors();
+    let (outcome, verdict) = match &patch {
+        _ if refused => (Outcome::Refused, Verdict::Refused),
+        Some(patch) => (Outcome::Mutated, Verdict::Patched(patch)),
+        None => (Outcome::Unchanged, Verdict::Allowed),
+    };
+    let response = Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() };
+    let response = response.write().map_err(ReviewError::Response)?;
+    let (record, problems) = (plan.record, plan.problems);
+    drop(requests);
+    let Pod { metadata, .. } = pod;
+    let subject = Subject {
+        namespace: namespace.or(metadata.namespace).unwrap_or_default(),
+        name: metadata.name.or(metadata.generate_name).unwrap_or_default(),
+        role,
+        record,
+        problems,
+    };
+    Ok(Admission { uid, outcome, subject: Some(subject), response })
+}
+
+fn ignore(uid: Text<'_>, reason: Reason) -> Result<Admission<'_>, ReviewError> {
+    let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &[], record: None };
+    let response = response.write().map_err(ReviewError::Response)?;
+    Ok(Admission { uid, outcome: Outcome::Ignored(reason), subject: None, response })
+}

@@ -1,0 +1,316 @@
+//! What may stand in a value: names of objects and paths of mounts, checked once.
+//!
+//! The API server checks almost none of this: it accepts relative paths, `..`, colons and `/` itself as mount paths (seen
+//! on 1.36). What it lets through fails later, on the node or in Spark, without a word to the person who wrote it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::problem::Excerpt;
+
+/// The name of a ConfigMap or Secret: a DNS-1123 subdomain of at most 253 characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName<'a>(&'a str);
+
+/// Why a text is not the name of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// There is none.
+    #[error("the name is missing, write it after the dot")]
+    Missing,
+    /// It is longer than any object's.
+    #[error("the name is longer than 253 characters, no such object can exist")]
+    TooLong,
+    /// It has characters that no object's has.
+    #[error("the name must be lower case letters, digits, \"-\" and \".\"; no such object can exist")]
+    NotSubdomain,
+}
+
+impl<'a> ObjectName<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    ///
+    /// When no object can have this name, so that the pod would wait for ever.
+    pub fn parse(text: &'a str) -> Result<Self, NameError> {
+        let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_label = |label: &str| {
+            let bytes = label.as_bytes();
+            bytes.iter().all(|byte| is_alphanumeric(*byte) || *byte == b'-')
+                && bytes.first().is_some_and(|byte| is_alphanumeric(*byte))
+                && bytes.last().is_some_and(|byte| is_alphanumeric(*byte))
+        };
+        match text {
+            "" => Err(NameError::Missing),
+            _ if text.len() > 253 => Err(NameError::TooLong),
+            _ if text.split('.').all(is_label) => Ok(Self(text)),
+            _ => Err(NameError::NotSubdomain),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+impl fmt::Display for ObjectName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Where a volume is mounted: absolute, without repeated or trailing slashes, and nothing that hides what a container needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MountPath<'a>(Cow<'a, str>);
+
+/// Why nothing can be mounted at a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// It does not begin with a slash; the path as it should be written.
+    #[error("the path must start with \"/\", write {}", Excerpt::new(.0, 40))]
+    Relative(String),
+    /// It has an element `.` or `..`.
+    #[error("the path must not contain \".\" or \"..\", write the path that it leads to")]
+    DotElement,
+    /// It has characters that cannot be seen.
+    #[error("the path contains control characters, write it without them")]
+    Control,
+    /// It is longer than a file system takes.
+    #[error("the path is longer than 1,024 bytes or has an element of more than 255, write a shorter one")]
+    TooLong,
+    /// A mount there would hide what the container or Spark needs.
+    #[error("a mount at {0} hides what the container needs, write a directory below it")]
+    Hides(String),
+    /// Nothing can be mounted there at all.
+    #[error("nothing can be mounted in {0}, write another path")]
+    Kernel(&'static str),
+    /// The kubelet would substitute a part of it in an environment variable, but not in the mount.
+    #[error("the path must not contain \"$(\" because it is also the value of a variable")]
+    Substitution,
+}
+
+/// Directories that a container or Spark cannot do without; what is below them may be mounted.
+const HIDING: [&str; 19] = [
+    "/bin",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/opt/spark",
+    "/root",
+    "/run",
+    "/sbin",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/sbin",
+    "/var",
+    "/var/run",
+];
+
+/// File systems of the kernel: neither they nor anything below them.
+const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+impl<'a> MountPath<'a> {
+    /// Checks a path, after repeated and trailing slashes are removed.
+    ///
+    /// # Errors
+    ///
+    /// When the path could not be mounted, or would break the container.
+    pub fn parse(text: &'a str) -> Result<Self, PathError> {
+        if !text.starts_with('/') {
+            return Err(PathError::Relative(format!("/{text}")));
+        }
+        let path = normalize(text);
+        if path.len() > 1024 || path.split('/').any(|element| element.len() > 255) {
+            return Err(PathError::TooLong);
+        }
+        if path.chars().any(char::is_control) {
+            return Err(PathError::Control);
+        }
+        if path.split('/').any(|element| matches!(element, "." | "..")) {
+            return Err(PathError::DotElement);
+        }
+        if path == "/" || HIDING.contains(&&*path) {
+            return Err(PathError::Hides(path.into_owned()));
+        }
+        if let Some(kernel) = KERNEL.into_iter().find(|kernel| *path == **kernel || is_below(&path, kernel)) {
+            return Err(PathError::Kernel(kernel));
+        }
+        Ok(Self(path))
+    }
+
+    /// Checks a path that an environment variable will hold too.
+    ///
+    /// # Errors
+    ///
+    /// As [`MountPath::parse`], and where the kubelet would expand `$(VAR)` in the variable.
+    pub fn parse_for_env(text: &'a str) -> Result<Self, PathError> {
+        match Self::parse(text)? {
+            path if path.0.contains("$(") => Err(PathError::Substitution),
+            path => Ok(path),
+        }
+    }
+
+    /// A directory that this webhook itself decides on.
+    #[must_use]
+    pub(super) fn fixed(path: &'static str) -> Self {
+        Self(Cow::Borrowed(path))
+    }
+
+    /// The path, absolute and normalised.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MountPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Removes repeated and trailing slashes: to the kernel `/x//` is `/x`, to the API server they are two paths.
+#[must_use]
+pub fn normalize(path: &str) -> Cow<'_, str> {
+    let is_normal = path == "/" || !(path.ends_with('/') || path.contains("//"));
+    if is_normal {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len());
+    for element in path.split('/').filter(|element| !element.is_empty()) {
+        normal.push('/');
+        normal.push_str(element);
+    }
+    if normal.is_empty() {
+        normal.push('/');
+    }
+    if !path.starts_with('/') {
+        normal.remove(0);
+    }
+    Cow::Owned(normal)
+}
+
+/// Whether a normalised path lies below another: `/a/b` below `/a`, not `/ab`.
+#[must_use]
+pub fn is_below(path: &str, ancestor: &str) -> bool {
+    match path.strip_prefix(ancestor) {
+        Some(rest) => rest.starts_with('/') || (ancestor == "/" && !rest.is_empty()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_1123_subdomains() {
+        let longest = "a".repeat(253);
+        let too_long = "a".repeat(254);
+        for name in ["a", "0", "spark-conf", "more.dotted.name", "a--b", &longest] {
+            assert_eq!(ObjectName::parse(name).map(|name| name.as_str()), Ok(name), "{name}");
+        }
+        for (name, error) in [
+            ("", NameError::Missing),
+            (&*too_long, NameError::TooLong),
+            ("App_Conf", NameError::NotSubdomain),
+            ("A", NameError::NotSubdomain),
+            ("-a", NameError::NotSubdomain),
+            ("a-", NameError::NotSubdomain),
+            ("a..b", NameError::NotSubdomain),
+            (".a", NameError::NotSubdomain),
+            ("a.", NameError::NotSubdomain),
+            ("a.-b", NameError::NotSubdomain),
+            ("a/b", NameError::NotSubdomain),
+            ("a b", NameError::NotSubdomain),
+            ("grün", NameError::NotSubdomain),
+        ] {
+            assert_eq!(ObjectName::parse(name), Err(error), "{name}");
+        }
+    }
+
+    #[test]
+    fn paths_lose_repeated_and_trailing_slashes() {
+        for (written, path) in [
+            ("/etc/app", "/etc/app"),
+            ("/etc/app/", "/etc/app"),
+            ("//etc///app//", "/etc/app"),
+            ("/etc/a b/c,d", "/etc/a b/c,d"),
+            ("/etc/grüße", "/etc/grüße"),
+            ("/etc/..data", "/etc/..data"),
+            ("/mnt/$(X)", "/mnt/$(X)"),
+            ("/devices", "/devices"),
+            ("/opt/spark/conf", "/opt/spark/conf"),
+            ("/tmp/x", "/tmp/x"),
+        ] {
+            assert_eq!(MountPath::parse(written).unwrap().as_str(), path, "{written}");
+        }
+    }
+
+    #[test]
+    fn paths_that_cannot_be_mounted_are_refused() {
+        let element = "x".repeat(255);
+        assert!(MountPath::parse(&format!("/{element}/{element}/{element}/{}", &element[..255])).is_ok(), "1,024 bytes");
+        let too_long = format!("/{element}/{element}/{element}/{element}/y");
+        let long_element = format!("/{element}x");
+        for (path, error) in [
+            ("etc/app", PathError::Relative("/etc/app".into())),
+            ("", PathError::Relative("/".into())),
+            ("/a/./b", PathError::DotElement),
+            ("/a/..", PathError::DotElement),
+            ("/mnt/../etc//x/", PathError::DotElement),
+            ("/a\nb", PathError::Control),
+            ("/a\u{85}b", PathError::Control),
+            ("/a\u{7f}", PathError::Control),
+            (&*too_long, PathError::TooLong),
+            (&*long_element, PathError::TooLong),
+            ("/", PathError::Hides("/".into())),
+            ("///", PathError::Hides("/".into())),
+            ("/etc/", PathError::Hides("/etc".into())),
+            ("/opt/spark", PathError::Hides("/opt/spark".into())),
+            ("/dev", PathError::Kernel("/dev")),
+            ("/proc/x", PathError::Kernel("/proc")),
+            ("/sys/fs/cgroup", PathError::Kernel("/sys")),
+        ] {
+            assert_eq!(MountPath::parse(path), Err(error), "{path:?}");
+        }
+        for path in HIDING {
+            assert_eq!(MountPath::parse(path), Err(PathError::Hides(path.into())), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_for_a_variable_holds_nothing_that_the_kubelet_expands() {
+        assert_eq!(MountPath::parse_for_env("/mnt/$(HOME)"), Err(PathError::Substitution));
+        assert_eq!(MountPath::parse_for_env("/mnt/$HOME").unwrap().as_str(), "/mnt/$HOME");
+    }
+
+    #[test]
+    fn below_means_a_whole_element_further() {
+        for (path, ancestor, expected) in [
+            ("/a/b", "/a", true),
+            ("/ab", "/a", false),
+            ("/a", "/a", false),
+            ("/a", "/", true),
+            ("/", "/", false),
+            ("/a", "/a/b", false),
+        ] {
+            assert_eq!(is_below(path, ancestor), expected, "{path} {ancestor}");
+        }
+    }
+
+    #[test]
+    fn a_relative_mount_path_of_the_pod_stays_relative() {
+        for (path, normal) in [("x//y/", "x/y"), ("x", "x"), ("/", "/"), ("//", "/")] {
+            assert_eq!(normalize(path), normal, "{path}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line: one file per subcommand.
+
+mod mutate;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
+///
+/// An admission webhook for Kubernetes: it sees each Spark driver and executor pod once, when it is created, and answers with
+/// a patch. Pods ask by annotations, which every way of submitting can set:
+///
+///   spark-submit --conf spark.kubernetes.driver.annotation.spark-operator.k8s.io/hadoopConfigMap=hadoop-conf ...
+#[derive(Debug, Parser)]
+#[command(name = "spark-webhook", version, max_term_width = 110, verbatim_doc_comment)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Mutate(mutate::Mutate),
+}
+
+impl Cli {
+    /// Runs the command that was given.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot do its work; the message says what to do, and the process should end with status 2.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Mutate(mutate) => mutate.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_flag_has_a_variable() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            for flag in subcommand.get_arguments().filter(|argument| argument.get_long().is_some_and(|long| long != "help")) {
+                let variable = format!("SPARK_WEBHOOK_{}", flag.get_id().as_str().to_uppercase());
+                assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&*variable), "{flag}");
+            }
+        }
+    }
+}

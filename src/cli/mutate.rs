@@ -1,0 +1,295 @@
+//! `spark-webhook mutate`: what the webhook would do, without a cluster.
+//!
+//! Every pod is put into an AdmissionReview and given to the function that the server calls, and the patch of its answer is
+//! applied, as an API server would. So what is shown here is what will happen.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, anyhow, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use similar::{ChangeTag, TextDiff};
+
+use crate::admission::{Admission, OnProblem, Outcome, admit};
+
+/// Shows what the webhook would do to pods, without a cluster
+///
+/// Reads Pods, Lists of Pods and AdmissionReviews in YAML or JSON, several documents too, and prints what would change.
+/// Warnings, and why a pod would be left alone, go to standard error.
+///
+///   spark-webhook mutate examples/driver-pod.yaml
+///   kubectl get pod my-driver -o yaml | spark-webhook mutate -o patch
+///
+/// Ends with 0, with 1 where --on-problem deny would refuse a pod, with 2 for input that cannot be read.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Mutate {
+    /// File to read, or - for standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+
+    /// What to print: the changed pod in YAML, the JSON patch, a readable difference, or the whole response in JSON
+    #[arg(short, long, env = "SPARK_WEBHOOK_OUTPUT", value_name = "WHAT", default_value = "diff")]
+    output: Output,
+
+    /// Namespace in which the pods would be created; without it the pod's own, else default
+    #[arg(short, long, env = "SPARK_WEBHOOK_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// What becomes of a driver whose annotations have errors: warn its creator, or deny its creation
+    #[arg(long, env = "SPARK_WEBHOOK_ON_PROBLEM", value_name = "WHAT", default_value = "warn")]
+    on_problem: OnProblem,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Pod,
+    Patch,
+    Diff,
+    Response,
+}
+
+impl Mutate {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { file, output, namespace, on_problem } = self;
+        let shown = if file.as_os_str() == "-" { Path::new("standard input") } else { &file };
+        let text = read(&file).with_context(|| format!("{}: cannot be read", shown.display()))?;
+        let reviews = documents(&text)
+            .and_then(|documents| into_reviews(documents, namespace.as_deref()))
+            .with_context(|| shown.display().to_string())?;
+        let mut exit_code = ExitCode::SUCCESS;
+        for (index, review) in reviews.iter().enumerate() {
+            let body = serde_json::to_vec(review)?;
+            let admission = admit(&body, on_problem).with_context(|| shown.display().to_string())?;
+            report(&admission, review);
+            if admission.outcome == Outcome::Refused {
+                exit_code = ExitCode::from(1);
+            }
+            print(output, index, review, &admission).context("standard output")?;
+        }
+        Ok(exit_code)
+    }
+}
+
+fn read(file: &Path) -> std::io::Result<String> {
+    if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) }
+}
+
+/// A document and the line at which it begins.
+type Document = (usize, Value);
+
+const EXPECTED: &str = "expected Pods, a List of Pods or an AdmissionReview, in YAML or JSON";
+
+fn documents(text: &str) -> anyhow::Result<Vec<Document>> {
+    // JSON is nearly YAML, but not where a string holds surrogate escapes; so what looks like JSON is tried as that first.
+    if text.trim_start().starts_with('{')
+        && let Some(documents) = json_documents(text)
+    {
+        return Ok(documents);
+    }
+    let options = serde_saphyr::options! {
+        // As kubectl reads it: YAML 1.1, where `defaultMode: 0444` is octal.
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    };
+    let documents: Vec<serde_saphyr::Spanned<Value>> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| match error.location() {
+            Some(location) => anyhow!("line {}: {}; {EXPECTED}", location.line(), one_line(&error)),
+            None => anyhow!("{}; {EXPECTED}", one_line(&error)),
+        })?;
+    if documents.is_empty() {
+        bail!("line 1: it is empty; {EXPECTED}");
+    }
+    let line = |document: &serde_saphyr::Spanned<Value>| usize::try_from(document.defined.line()).unwrap_or_default();
+    Ok(documents.into_iter().map(|document| (line(&document), document.value)).collect())
+}
+
+fn json_documents(text: &str) -> Option<Vec<Document>> {
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut documents = Vec::new();
+    loop {
+        let before = text.get(stream.byte_offset()..).unwrap_or_default();
+        let start = text.len() - before.trim_start().len();
+        let line = 1 + text.get(..start).unwrap_or_default().matches('\n').count();
+        match stream.next() {
+            Some(document) => documents.push((line, document.ok()?)),
+            None => return Some(documents),
+        }
+    }
+}
+
+fn one_line(error: &impl Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Each pod of the documents as the review that an API server would send for it.
+fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let mut reviews = Vec::new();
+    for (line, document) in documents {
+        let kind = text_at(&document, "/kind").unwrap_or_default();
+        match kind {
+            "AdmissionReview" => reviews.push(document),
+            "Pod" => reviews.push(review(&document, namespace)),
+            "List" | "PodList" => {
+                // The items of a PodList may leave out what they are.
+                let implied = if kind == "PodList" { "Pod" } else { "nothing" };
+                let items = document.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+                for (index, mut item) in items.into_iter().enumerate() {
+                    let kind = text_at(&item, "/kind").unwrap_or(implied);
+                    if kind != "Pod" {
+                        bail!("line {line}: item {index} of the list is of kind {kind}; {EXPECTED}");
+                    }
+                    if let Some(pod) = item.as_object_mut() {
+                        pod.insert("kind".to_owned(), json!("Pod"));
+                    }
+                    reviews.push(review(&item, namespace));
+                }
+            }
+            "" => bail!("line {line}: there is no kind; {EXPECTED}"),
+            other => bail!("line {line}: a {other}; {EXPECTED}"),
+        }
+    }
+    Ok(reviews)
+}
+
+fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer)?.as_str()
+}
+
+fn review(pod: &Value, namespace: Option<&str>) -> Value {
+    let namespace = namespace.or(text_at(pod, "/metadata/namespace")).unwrap_or("default");
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "00000000-0000-0000-0000-000000000000",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "namespace": namespace,
+            "operation": "CREATE",
+            "object": pod,
+        },
+    })
+}
+
+/// What a person should know, beside the output.
+fn report(admission: &Admission, review: &Value) {
+    let named_by = |field: &str| text_at(review, &format!("/request/object/metadata/{field}"));
+    let name = named_by("name").or(named_by("generateName")).unwrap_or("without a name");
+    match admission.outcome {
+        Outcome::Ignored(reason) => eprintln!("pod {name}: left alone, {reason}"),
+        Outcome::Unchanged => eprintln!("pod {name}: unchanged, it has all that it asks for"),
+        Outcome::Mutated => {}
+        Outcome::Refused => eprintln!("pod {name}: refused, because of its errors"),
+    }
+    for problem in admission.subject.iter().flat_map(|subject| &subject.problems) {
+        eprintln!("Warning: {}", problem.text());
+    }
+}
+
+fn print(output: Output, index: usize, review: &Value, admission: &Admission) -> anyhow::Result<()> {
+    let mut out = anstream::stdout();
+    let response: Value = serde_json::from_slice(&admission.response)?;
+    let patch = match text_at(&response, "/response/patch") {
+        Some(patch) => serde_json::from_slice(&STANDARD.decode(patch)?)?,
+        None => json_patch::Patch::default(),
+    };
+    let before = review.pointer("/request/object").unwrap_or(&Value::Null);
+    let mut after = before.clone();
+    json_patch::patch(&mut after, &patch)?;
+    match output {
+        Output::Response => writeln!(out, "{response}")?,
+        Output::Patch => writeln!(out, "{}", serde_json::to_string(&patch)?)?,
+        Output::Pod if admission.outcome == Outcome::Refused => {}
+        Output::Pod => write!(out, "{}{}", if index == 0 { "" } else { "---\n" }, to_yaml(&after)?)?,
+        Output::Diff => print_diff(&mut out, &to_yaml(before)?, &to_yaml(&after)?)?,
+    }
+    Ok(())
+}
+
+fn to_yaml(value: &Value) -> anyhow::Result<String> {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    Ok(serde_saphyr::to_string_with_options(value, options)?)
+}
+
+fn print_diff(out: &mut impl Write, before: &str, after: &str) -> std::io::Result<()> {
+    let removed = AnsiColor::Red.on_default();
+    let added = AnsiColor::Green.on_default();
+    let header = AnsiColor::Cyan.on_default();
+    let diff = TextDiff::from_lines(before, after);
+    for hunk in diff.unified_diff().iter_hunks() {
+        writeln!(out, "{header}{}{header:#}", hunk.header().to_string().trim_end())?;
+        for change in hunk.iter_changes() {
+            let (sign, style) = match change.tag() {
+                ChangeTag::Delete => ('-', removed),
+                ChangeTag::Insert => ('+', added),
+                ChangeTag::Equal => (' ', Style::new()),
+            };
+            writeln!(out, "{style}{sign}{}{style:#}", change.value().trim_end_matches('\n'))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_and_kinds(text: &str) -> Vec<(usize, String)> {
+        documents(text)
+            .unwrap()
+            .into_iter()
+            .map(|(line, document)| (line, document["kind"].as_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn yaml_and_json_with_one_or_more_documents() {
+        for (text, expected) in [
+            ("kind: Pod\n", vec![(1, "Pod")]),
+            ("---\nkind: Pod\n---\nkind: List\n", vec![(2, "Pod"), (4, "List")]),
+            ("{\"kind\": \"Pod\"}\n\n{\"kind\": \"List\"}", vec![(1, "Pod"), (3, "List")]),
+            ("{kind: Pod}", vec![(1, "Pod")]),
+            (r#"{"kind": "Pod", "x": "\ud83d\ude00"}"#, vec![(1, "Pod")]),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(|(line, kind)| (line, kind.to_owned())).collect();
+            assert_eq!(lines_and_kinds(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_kubectl_reads_them() {
+        let documents = documents("kind: Pod\nmode: 0444\nanswer: \"0444\"\n").unwrap();
+        assert_eq!(documents[0].1, json!({"kind": "Pod", "mode": 292, "answer": "0444"}));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_line_and_what_was_expected() {
+        for (text, expected) in [
+            ("", "line 1: it is empty; expected Pods"),
+            ("a: 1\nb: [\n", "line "),
+            ("kind: Pod\n---\nkind: Service\n", "line 3: a Service; expected Pods"),
+            ("a: 1\n", "line 1: there is no kind; expected Pods"),
+            ("kind: List\nitems: [{kind: Pod}, {kind: Job}]\n", "line 1: item 1 of the list is of kind Job; expected Pods"),
+        ] {
+            let error = documents(text).and_then(|documents| into_reviews(documents, None)).unwrap_err().to_string();
+            assert!(error.starts_with(expected) && error.contains("expected Pods"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_namespace_is_the_flags_then_the_pods_then_default() {
+        let in_namespace = json!({"kind": "Pod", "metadata": {"namespace": "own"}});
+        for (pod, flag, expected) in
+            [(&in_namespace, Some("flag"), "flag"), (&in_namespace, None, "own"), (&json!({"kind": "Pod"}), None, "default")]
+        {
+            assert_eq!(review(pod, flag)["request"]["namespace"], expected);
+        }
+    }
+}

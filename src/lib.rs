@@ -1,0 +1,34 @@
+//! Gives Spark driver and executor pods on Kubernetes the ConfigMaps, conf dirs and secrets that their annotations ask for.
+//!
+//! The binary `spark-webhook` is the product; this library is the same code for its tests, benches and for programs that want
+//! to know what it would do. It flows one way:
+//!
+//! ```text
+//! bytes → admission::review → annotations (what is asked) → mutation (what must change) → patch → admission::response → bytes
+//! ```
+//!
+//! Everything between the two is [`admission::admit`], a pure function:
+//!
+//! ```
+//! use spark_webhook::admission::{OnProblem, admit};
+//!
+//! let review = std::fs::read("examples/driver-review.json")?;
+//! let answer = admit(&review, OnProblem::Warn)?;
+//! println!("{}", String::from_utf8_lossy(&answer.response));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::todo, clippy::unimplemented)]
+
+pub mod admission;
+pub mod annotations;
+pub mod cli;
+pub mod mutation;
+pub mod patch;
+pub mod pod;
+pub mod registration;
+pub mod server;
+pub mod telemetry;
+pub mod text;
+pub mod tls;

@@ -1,0 +1,16 @@
+//! The binary: reads the command line, runs the command, turns an error into one line and an exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use spark_webhook::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("spark-webhook: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What must change in a pod so that it gets what its annotations ask for.
+//!
+//! A plan is computed against the pod as it stands: volumes and mounts that are already there are found and not made twice,
+//! so that planning for the changed pod changes nothing. The API server relies on that when it asks a second time, and a pod
+//! that a template or another webhook has already served is left as it is. One rule, one file.
+
+use crate::annotations::{Annotation, Problem, Requests, Severity};
+use crate::pod::{NoContainer, Pod, Role};
+
+mod env;
+mod status;
+mod volumes;
+
+pub use env::EnvChange;
+pub use status::InjectedChange;
+pub use volumes::{NewMount, NewVolume};
+
+/// The changes to one pod, and what is to be said about them.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    /// The index of Spark's container.
+    pub container: usize,
+    /// Volumes to append.
+    pub volumes: Appended<NewVolume<'a>>,
+    /// Mounts to append in Spark's container.
+    pub mounts: Appended<NewMount<'a>>,
+    /// Variables to set in Spark's container.
+    pub env: Appended<EnvChange<'a>>,
+    /// What happens to the annotation `injected`.
+    pub injected: Option<InjectedChange>,
+    /// What was done, as JSON: the value of the annotation `injected`, also where the pod does not get it. Absent where there
+    /// is nothing to say.
+    pub record: Option<String>,
+    /// Errors first.
+    pub problems: Vec<Problem>,
+}
+
+/// New elements of an array that the pod may or may not have.
+#[derive(Debug)]
+pub struct Appended<T> {
+    /// Whether the pod has the array; if not, it is made with all elements at once.
+    pub array_exists: bool,
+    /// The elements.
+    pub items: Vec<T>,
+}
+
+impl<T> Default for Appended<T> {
+    fn default() -> Self {
+        Self { array_exists: true, items: Vec::new() }
+    }
+}
+
+impl Plan<'_> {
+    /// Whether the pod stays as it is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes_nothing_that_runs() && self.injected.is_none()
+    }
+
+    /// Whether a request was not carried out.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity() == Severity::Error)
+    }
+
+    fn changes_nothing_that_runs(&self) -> bool {
+        self.volumes.items.is_empty() && self.mounts.items.is_empty() && self.env.items.is_empty()
+    }
+}
+
+/// Plans the changes to a pod.
+#[must_use]
+pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Plan<'a> {
+    let mut plan = Plan { problems: requests.problems.clone(), ..Plan::default() };
+    let mut mounted = Vec::new();
+    if !requests.mounts.is_empty() {
+        match pod.spark_container(role, requests.container.map(|annotation| annotation.value)) {
+            Ok(index) => {
+                plan.container = index;
+                if let Some(container) = pod.containers().get(index) {
+                    mounted = volumes::apply(pod, container, requests, &mut plan);
+                    env::apply(container, &mounted, &mut plan);
+                }
+            }
+            Err(reason) => plan.problems.push(no_container(pod, requests, reason)),
+        }
+    }
+    // Stable: within errors and within notes the order stays that of the requests.
+    plan.problems.sort_by_key(Problem::severity);
+    status::apply(pod, &mounted, &mut plan);
+    plan
+}
+
+fn no_container(pod: &Pod, requests: &Requests, reason: NoContainer) -> Problem {
+    let annotation = requests.container.unwrap_or(Annotation { key: "container", value: "" });
+    let choice = pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
+    match reason {
+        NoContainer::Missing => Problem::error(annotation, format_args!("the pod has no such container, write one of: {choice}")),
+        NoContainer::Ambiguous if pod.containers().is_empty() => {
+            Problem::error(annotation, "the pod has no container, nothing is mounted")
+        }
+        NoContainer::Ambiguous => {
+            Problem::error(annotation, format_args!("which container is Spark's? Write container=NAME with one of: {choice}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::annotations;
+
+    fn problems(spec: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
+        let pod = json!({"spec": spec}).to_string();
+        let pod: Pod = serde_json::from_str(&pod).unwrap();
+        let requests = annotations::parse(annotations.iter().copied());
+        let plan = plan(&pod, Role::Driver, &requests);
+        assert!(plan.changes_nothing_that_runs());
+        plan.problems.iter().map(|problem| problem.text().to_owned()).collect()
+    }
+
+    #[test]
+    fn without_a_container_nothing_is_injected_and_the_annotation_is_named() {
+        let two = json!({"containers": [{"name": "a"}, {"name": "b"}]});
+        let app = ("spark-operator.k8s.io/configMap.app", "/etc/app");
+        for (spec, annotations, expected) in [
+            (&two, vec![app], "container: which container is Spark's? Write container=NAME with one of: a, b"),
+            (
+                &two,
+                vec![app, ("spark-operator.k8s.io/container", "c")],
+                "container=c: the pod has no such container, write one of: a, b",
+            ),
+            (&json!({"containers": null}), vec![app], "container: the pod has no container, nothing is mounted"),
+        ] {
+            assert_eq!(problems(spec, &annotations), [expected]);
+        }
+    }
+
+    #[test]
+    fn who_asks_for_no_mount_hears_nothing_about_containers() {
+        assert_eq!(problems(&json!({"containers": []}), &[("spark-operator.k8s.io/configMap.app", "")]), [""; 0]);
+    }
+
+    #[test]
+    fn errors_come_before_notes() {
+        let spec = json!({"containers": [{"name": "a"}]});
+        let texts = problems(&spec, &[("spark-operator.k8s.io/nothing", ""), ("spark-operator.k8s.io/secret.x", "y")]);
+        assert!(texts[0].starts_with("secret.x=y: "), "{texts:?}");
+        assert!(texts[1].starts_with("nothing: "), "{texts:?}");
+    }
+}

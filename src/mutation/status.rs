@@ -1,0 +1,240 @@
+//! The annotation `injected`: what was done and what was not, where `kubectl describe pod` shows it.
+//!
+//! It is compact JSON with its keys in alphabetical order and at most 4 KiB, so that it is the same bytes for the same pod and
+//! never the reason why a pod's annotations grow too large.
+
+use serde::Serialize;
+use serde::ser::Serializer;
+
+use super::Plan;
+use crate::annotations::{INJECTED, Problem, Request, Source};
+use crate::pod::Pod;
+
+/// How the annotation is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectedChange {
+    /// The pod does not have it.
+    Add,
+    /// The pod has it with another content, whoever wrote it.
+    Replace,
+}
+
+/// The most problems that are listed.
+const MAX_PROBLEMS: usize = 20;
+
+/// The most bytes of the annotation's value.
+const MAX_BYTES: usize = 4096;
+
+/// The most bytes of all annotations' keys and values together (`TotalAnnotationSizeLimitB` of Kubernetes).
+const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
+
+/// Plans the annotation, after everything else is planned.
+pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
+    let existing = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
+    if plan.changes_nothing_that_runs() && plan.problems.is_empty() && existing.is_none() {
+        return;
+    }
+    let record = record(mounted, &plan.problems);
+    let others: usize = pod.annotations().filter(|(key, _)| *key != INJECTED).map(|(key, value)| key.len() + value.len()).sum();
+    let fits = others + INJECTED.len() + record.len() <= MAX_ANNOTATIONS_BYTES;
+    plan.injected = match existing {
+        None if fits => Some(InjectedChange::Add),
+        Some(existing) if fits && existing != record => Some(InjectedChange::Replace),
+        _ => None,
+    };
+    plan.record = Some(record);
+}
+
+/// The annotation's value.
+#[derive(Serialize)]
+struct Record<'a> {
+    by: &'static str,
+    /// How many problems and mounts were left out.
+    #[serde(skip_serializing_if = "is_zero")]
+    more: usize,
+    mounts: &'a [Mount<'a>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [&'a str],
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A mount as `PATH=configmap/NAME` or `PATH=secret/NAME`.
+#[derive(Clone, Copy)]
+struct Mount<'a>(&'a Request<'a>);
+
+impl Serialize for Mount<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kind = match self.0.source() {
+            Source::ConfigMap => "configmap",
+            Source::Secret => "secret",
+        };
+        serializer.collect_str(&format_args!("{}={kind}/{}", self.0.path, self.0.name))
+    }
+}
+
+fn record(mounted: &[&Request], problems: &[Problem]) -> String {
+    let mut mounts: Vec<Mount> = Vec::with_capacity(mounted.len());
+    for request in mounted {
+        // Requests that share a path share a mount.
+        if !mounts.iter().any(|Mount(other)| other.path == request.path) {
+            mounts.push(Mount(request));
+        }
+    }
+    let mut problems_listed: Vec<&str> = problems.iter().take(MAX_PROBLEMS).map(Problem::text).collect();
+    let more = problems.len() - problems_listed.len();
+    let record = write(more, &mounts, &problems_listed);
+    if record.len() <= MAX_BYTES {
+        return record;
+    }
+    let (kept_mounts, kept_problems) = fitting(more, &mounts, &problems_listed);
+    let more = more + mounts.len() - kept_mounts + problems_listed.len() - kept_problems;
+    mounts.truncate(kept_mounts);
+    problems_listed.truncate(kept_problems);
+    write(more, &mounts, &problems_listed)
+}
+
+fn write(more: usize, mounts: &[Mount], problems: &[&str]) -> String {
+    to_json(&Record { by: concat!("spark-webhook/", env!("CARGO_PKG_VERSION")), more, mounts, problems })
+}
+
+/// How many mounts and problems fit into [`MAX_BYTES`], problems giving way first. Lengths are added up instead of writing
+/// again and again: a pod may ask for 256 mounts with paths of a kilobyte each.
+fn fitting(more: usize, mounts: &[Mount], problems: &[&str]) -> (usize, usize) {
+    let mut mounts_left = mounts.len();
+    let mut problems_left = problems.len();
+    // Each element, and a comma for each but the first.
+    let list = |bytes: usize, count: usize| bytes + count.saturating_sub(1);
+    let mut mounts_bytes: usize = mounts.iter().map(|mount| to_json(mount).len()).sum();
+    let mut problems_bytes: usize = problems.iter().map(|text| to_json(text).len()).sum();
+    let empty = write(0, &[], &[]).len();
+    loop {
+        let more = more + mounts.len() - mounts_left + problems.len() - problems_left;
+        let more_bytes = if more == 0 { 0 } else { r#""more":,"#.len() + more.to_string().len() };
+        let problems_key = if problems_left == 0 { 0 } else { r#","problems":[]"#.len() };
+        if empty + more_bytes + list(mounts_bytes, mounts_left) + problems_key + list(problems_bytes, problems_left) <= MAX_BYTES
+        {
+            return (mounts_left, problems_left);
+        }
+        if let Some(text) = problems_left.checked_sub(1).and_then(|last| problems.get(last)) {
+            problems_left -= 1;
+            problems_bytes -= to_json(text).len();
+        } else if let Some(mount) = mounts_left.checked_sub(1).and_then(|last| mounts.get(last)) {
+            mounts_left -= 1;
+            mounts_bytes -= to_json(mount).len();
+        } else {
+            return (0, 0);
+        }
+    }
+}
+
+/// Writing text and numbers to memory cannot fail.
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::annotations;
+    use crate::pod::Role;
+
+    fn pod_with(annotations: &Value) -> String {
+        json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "spark"}]}}).to_string()
+    }
+
+    fn planned(pod: &str) -> (Option<InjectedChange>, Option<String>) {
+        let pod: Pod = serde_json::from_str(pod).unwrap();
+        let requests = annotations::parse(pod.annotations());
+        let plan = super::super::plan(&pod, Role::Driver, &requests);
+        (plan.injected, plan.record)
+    }
+
+    const BY: &str = concat!("spark-webhook/", env!("CARGO_PKG_VERSION"));
+
+    #[test]
+    fn it_says_what_is_mounted_and_what_is_not() {
+        let (change, record) = planned(&pod_with(&json!({
+            "spark-operator.k8s.io/sparkConfigMap": "c",
+            "spark-operator.k8s.io/secret.s": "/s",
+            "spark-operator.k8s.io/configMap.c": "/etc/spark/conf",
+            "spark-operator.k8s.io/configMap.x": "rel",
+        })));
+        assert_eq!(change, Some(InjectedChange::Add));
+        let expected = format!(
+            r#"{{"by":"{BY}","mounts":["/etc/spark/conf=configmap/c","/s=secret/s"],"problems":["configMap.x=rel: the path must start with \"/\", write /rel"]}}"#
+        );
+        assert_eq!(record.unwrap(), expected);
+    }
+
+    #[test]
+    fn it_is_written_when_there_is_something_to_say_and_replaced_when_it_differs() {
+        let nothing = format!(r#"{{"by":"{BY}","mounts":[]}}"#);
+        for (what, annotations, expected) in [
+            ("nothing to say", json!({"spark-operator.k8s.io/secret.s": ""}), None),
+            ("a note", json!({"spark-operator.k8s.io/typo": ""}), Some(InjectedChange::Add)),
+            ("forged", json!({INJECTED: "all is well"}), Some(InjectedChange::Replace)),
+            ("right", json!({INJECTED: nothing}), None),
+            ("forged under the other prefix", json!({"sparkoperator.k8s.io/injected": "x"}), Some(InjectedChange::Add)),
+        ] {
+            assert_eq!(planned(&pod_with(&annotations)).0, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn at_most_20_problems_and_4_kib_problems_dropped_first() {
+        let many = |count: usize, value: &str| -> Value {
+            (0..count)
+                .map(|i| (format!("spark-operator.k8s.io/configMap.c{i:03}"), json!(value.replace('#', &i.to_string()))))
+                .collect()
+        };
+        let long = format!("/{}/#", "d".repeat(100));
+        for (what, annotations, mounts, problems, more) in [
+            ("20 problems", many(20, "x"), 0, 20, 0),
+            ("21 problems", many(21, "x"), 0, 20, 1),
+            ("long problems", many(20, &"\u{1}".repeat(200)), 0, 20, 0),
+            ("30 mounts", many(30, &long), 30, 0, 0),
+            ("40 mounts", many(40, &long), 33, 0, 7),
+        ] {
+            let (_, record) = planned(&pod_with(&annotations));
+            let record = record.unwrap();
+            assert!(record.len() <= MAX_BYTES, "{what}: {} bytes", record.len());
+            let record: Value = serde_json::from_str(&record).unwrap();
+            let count = |key: &str| record[key].as_array().map_or(0, Vec::len);
+            assert_eq!(
+                (count("mounts"), count("problems"), record["more"].as_u64().unwrap_or(0)),
+                (mounts, problems, more),
+                "{what}"
+            );
+        }
+        // As many as fit, to the byte.
+        let (_, record) = planned(&pod_with(&many(40, &long)));
+        let one_more = format!(",\"{}=configmap/c033\"", long.replace('#', "33")).len();
+        assert!(record.unwrap().len() + one_more > MAX_BYTES);
+        // Problems give way before mounts do.
+        let mut annotations = many(30, &long);
+        annotations
+            .as_object_mut()
+            .unwrap()
+            .extend((0..20).map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), json!("x".repeat(90)))));
+        let record: Value = serde_json::from_str(&planned(&pod_with(&annotations)).1.unwrap()).unwrap();
+        assert_eq!(record["mounts"].as_array().unwrap().len(), 30);
+        assert!(record["problems"].as_array().unwrap().len() < 20);
+    }
+
+    #[test]
+    fn it_is_left_out_where_all_annotations_would_grow_too_large() {
+        let record = format!(r#"{{"by":"{BY}","mounts":["/s=secret/s"]}}"#);
+        let request = "spark-operator.k8s.io/secret.s/s".len();
+        let room = MAX_ANNOTATIONS_BYTES - INJECTED.len() - record.len() - request - 1;
+        for (size, expected) in [(room, Some(InjectedChange::Add)), (room + 1, None)] {
+            let (change, written) = planned(&pod_with(&json!({"x": "y".repeat(size), "spark-operator.k8s.io/secret.s": "/s"})));
+            assert_eq!((change, written), (expected, Some(record.clone())));
+        }
+    }
+}

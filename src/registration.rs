@@ -1,0 +1,56 @@
+//! The MutatingWebhookConfiguration with which an API server calls this process.
+//!
+//! Only pods that could concern us are sent: Spark's own label selects them, and a match condition lets through those that
+//! carry a key under one of our prefixes. Whoever asks for nothing never depends on this process; whoever asks never starts
+//! without it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::annotations::PREFIXES;
+
+/// The name of the configuration; the webhook in it is called the same with `.k8s.io` after it.
+const NAME: &str = "spark-webhook";
+
+/// The configuration for a webhook at a URL, whose certificate the bundle (PEM) verifies.
+#[must_use]
+pub fn registration(url: &str, ca_bundle: &str) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": NAME},
+        "webhooks": [{
+            "name": format!("{NAME}.k8s.io"),
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": url, "caBundle": STANDARD.encode(ca_bundle)},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
+            "objectSelector": {"matchExpressions": [{"key": "spark-role", "operator": "In", "values": ["driver", "executor"]}]},
+            "matchConditions": [{"name": "has-annotation-of-spark-webhook", "expression": has_our_annotation()}],
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "IfNeeded",
+        }],
+    })
+}
+
+/// A CEL expression that is true for pods with a key under one of our prefixes.
+fn has_our_annotation() -> String {
+    let any_prefix = PREFIXES.map(|prefix| format!("key.startsWith('{prefix}')")).join(" || ");
+    format!("has(object.metadata.annotations) && object.metadata.annotations.exists(key, {any_prefix})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_condition_names_both_prefixes() {
+        assert_eq!(
+            has_our_annotation(),
+            "has(object.metadata.annotations) && object.metadata.annotations.exists(key, \
+             key.startsWith('spark-operator.k8s.io/') || key.startsWith('sparkoperator.k8s.io/'))"
+        );
+    }
+}
