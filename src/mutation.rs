@@ -95,10 +95,8 @@ fn no_container(pod: &Pod, requests: &Requests, reason: NoContainer) -> Problem 
     let annotation = requests.container.unwrap_or(Annotation { key: "container", value: "" });
     let choice = pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
     match reason {
+        _ if pod.containers().is_empty() => Problem::error(annotation, "the pod has no container, nothing is mounted"),
         NoContainer::Missing => Problem::error(annotation, format_args!("the pod has no such container, write one of: {choice}")),
-        NoContainer::Ambiguous if pod.containers().is_empty() => {
-            Problem::error(annotation, "the pod has no container, nothing is mounted")
-        }
         NoContainer::Ambiguous => {
             Problem::error(annotation, format_args!("which container is Spark's? Write container=NAME with one of: {choice}"))
         }

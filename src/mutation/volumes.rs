@@ -101,7 +101,7 @@ struct Settled<'a> {
 enum Refusal<'a> {
     #[error("{} is asked for there, write another path", Excerpt::new(&.0.annotation.to_string(), 50))]
     Taken(&'a Request<'a>),
-    #[error("volume {} is mounted there already, remove that mount or this annotation", Excerpt::new(.0, 30))]
+    #[error("volume {} is mounted there; remove that mount or this annotation", Excerpt::new(.0, 30))]
     SomethingElse(&'a str),
     #[error("mounted there already, but with {0}; remove that mount or this annotation")]
     OtherForm(&'static str),
@@ -461,7 +461,7 @@ mod tests {
         ] {
             assert_eq!(
                 planned(&mounting(&volume, &mount), &[("hadoopConfigMap", "hadoop-conf")]),
-                ["hadoopConfigMap=hadoop-conf: volume v is mounted there already, remove that mount or this annotation"],
+                ["hadoopConfigMap=hadoop-conf: volume v is mounted there; remove that mount or this annotation"],
                 "{volume}"
             );
         }
@@ -475,14 +475,14 @@ mod tests {
         });
         assert_eq!(
             planned(&spec, &[("configMap.app", "/x")]),
-            ["configMap.app=/x: volume b is mounted there already, remove that mount or this annotation"]
+            ["configMap.app=/x: volume b is mounted there; remove that mount or this annotation"]
         );
     }
 
     #[test]
     fn a_refused_path_refuses_every_request_for_it() {
         let spec = mounting(&json!({"name": "v", "emptyDir": {}}), &json!({"name": "v", "mountPath": "/etc/spark/conf"}));
-        let expected = "volume v is mounted there already, remove that mount or this annotation";
+        let expected = "volume v is mounted there; remove that mount or this annotation";
         assert_eq!(
             planned(&spec, &[("sparkConfigMap", "c"), ("configMap.c", "/etc/spark/conf")]),
             [format!("sparkConfigMap=c: {expected}"), format!("configMap.c=/etc/spark/conf: {expected}")]

@@ -1,0 +1,156 @@
+//! Real AdmissionReviews, and what the webhook answers. `tests/golden/INDEX.md` says where each comes from.
+//!
+//! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always cargo test --test golden`.
+
+#[path = "support/soundness.rs"]
+mod soundness;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use soundness::{answer, assert_sound, defaulted};
+use spark_webhook::admission::{OnProblem, Outcome};
+
+fn cases() -> Vec<(String, Value)> {
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/golden")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|file| {
+            let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn every_review_is_answered_as_its_golden_file_says() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.add_filter(r"spark-webhook/\d+\.\d+\.\d+", "spark-webhook/[VERSION]");
+    let cases = cases();
+    assert!(cases.len() >= 66, "the reviews are there");
+    settings.bind(|| {
+        for (name, review) in cases {
+            let answer = answer(&review, OnProblem::Warn);
+            assert_sound(&review, &answer);
+            let mut shown = format!("{:?}\n", answer.outcome);
+            for warning in &answer.warnings {
+                writeln!(shown, "warning: {warning}").unwrap();
+            }
+            for operation in &answer.patch {
+                writeln!(shown, "{operation}").unwrap();
+            }
+            insta::assert_snapshot!(name, shown);
+        }
+    });
+}
+
+#[test]
+fn what_is_not_ours_is_not_changed() {
+    let untouched = ["neg-", "noann-", "sub-", "update-", "delete-"];
+    let cases: Vec<_> = cases().into_iter().filter(|(name, _)| untouched.iter().any(|prefix| name.starts_with(prefix))).collect();
+    assert!(cases.len() >= 13);
+    for (name, review) in cases {
+        for on_problem in [OnProblem::Warn, OnProblem::Deny] {
+            let answer = answer(&review, on_problem);
+            assert!(matches!(answer.outcome, Outcome::Ignored(_)), "{name}");
+            assert!(answer.patch.is_empty() && answer.warnings.is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
+    let mut checked = 0;
+    for (name, review) in cases() {
+        if review["request"]["object"]["metadata"]["annotations"]["spark-operator.k8s.io/sparkConfigMap"].is_null() {
+            continue;
+        }
+        let answer = answer(&review, OnProblem::Warn);
+        let mark = if name.ends_with("-driver") { "SPARK_DRIVER_BIND_ADDRESS" } else { "SPARK_EXECUTOR_ID" };
+        for container in answer.pod["spec"]["containers"].as_array().into_iter().flatten() {
+            let is_sparks = container["env"].as_array().into_iter().flatten().any(|env| env["name"] == mark);
+            let ours = container["volumeMounts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|mount| mount["mountPath"] == "/etc/spark/conf" && mount["readOnly"] == true)
+                .count();
+            if is_sparks && answer.outcome == Outcome::Mutated && answer.warnings.is_empty() {
+                assert_eq!(ours, 1, "{name}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 30, "{checked}");
+}
+
+#[test]
+fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
+    let mut refused = 0;
+    for (name, review) in cases() {
+        let warned = answer(&review, OnProblem::Warn);
+        let denied = answer(&review, OnProblem::Deny);
+        if denied.outcome == Outcome::Refused {
+            assert!(review["request"]["object"]["metadata"]["labels"]["spark-role"] == "driver", "{name}");
+            assert!(!warned.warnings.is_empty() && denied.patch.is_empty(), "{name}");
+            refused += 1;
+        } else {
+            assert_eq!(denied.patch, warned.patch, "{name}");
+        }
+    }
+    assert!(refused >= 4, "{refused}");
+}
+
+/// The API server calls again when a later webhook has changed the pod: what others added in between stays, and nothing of
+/// ours is added twice.
+#[test]
+fn a_second_round_after_another_webhook_changes_nothing() {
+    for (name, mut review) in cases() {
+        let first = answer(&review, OnProblem::Warn);
+        if first.patch.is_empty() {
+            continue;
+        }
+        let mut pod = defaulted(first.pod);
+        let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+        let sidecar = json!({"name": "late-sidecar", "image": "x", "env": [{"name": "X", "value": "x"}]});
+        containers.insert(0, sidecar);
+        for container in containers {
+            let mut env = container["env"].as_array().cloned().unwrap_or_default();
+            env.push(json!({"name": "LATE", "value": "1"}));
+            container["env"] = json!(env);
+        }
+        let volume = json!({"name": "late", "emptyDir": {}});
+        match pod["spec"]["volumes"].as_array_mut() {
+            Some(volumes) => volumes.insert(0, volume),
+            None => pod["spec"]["volumes"] = json!([volume]),
+        }
+        // Pods that Spark did not make are recognised by the only container they have; with a second one that is over.
+        let is_sparks = !name.starts_with("hand-") && !name.starts_with("odd-") && !name.starts_with("dryrun-");
+        review["request"]["object"] = pod;
+        let second = answer(&review, OnProblem::Warn);
+        if is_sparks {
+            assert_eq!(second.patch, [Value::Null; 0], "{name}");
+        }
+        assert_eq!(second.warnings, first.warnings, "{name}");
+    }
+}
+
+/// The index names every case, and no other.
+#[test]
+fn the_index_is_complete() {
+    let index = fs::read_to_string(Path::new("tests/golden/INDEX.md")).unwrap();
+    let listed: Vec<&str> =
+        index.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).filter(|name| *name != "case").collect();
+    let names: Vec<String> = cases().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(listed, names);
+}

@@ -1,0 +1,215 @@
+//! A control plane for tests: a real etcd and a real kube-apiserver, without nodes. Pods stay Pending; what counts is the
+//! object that is stored.
+//!
+//! `tests/tools/install controlplane` provides the binaries. The tests of one file share one control plane, which starts with
+//! the first of them, in about a second, and ends with the last, also when that panics.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
+
+/// The user of `kubeconfig()`: may do everything.
+const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+
+/// A running control plane.
+pub struct Cluster {
+    // Dropped in this order: an API server without its etcd takes long to end.
+    api_server: Process,
+    etcd: Process,
+    directory: tempfile::TempDir,
+    url: String,
+}
+
+static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+
+impl Cluster {
+    /// The control plane of this test file.
+    pub fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let cluster = Arc::new(Self::start());
+            *shared = Arc::downgrade(&cluster);
+            cluster
+        })
+    }
+
+    fn start() -> Self {
+        let binaries = installed("controlplane", &[]);
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let [client_port, peer_port, api_port] = free_ports();
+        let etcd = Process::start(
+            Command::new(binaries.join("etcd"))
+                .args(["--data-dir", &path("etcd"), "--unsafe-no-fsync", "--log-level", "error"])
+                .args(["--listen-client-urls", &format!("http://127.0.0.1:{client_port}")])
+                .args(["--advertise-client-urls", &format!("http://127.0.0.1:{client_port}")])
+                .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer_port}")]),
+            &path("etcd.log"),
+        );
+        fs::write(path("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n")).unwrap();
+        write_service_account_keys(directory.path());
+        let api_server = Process::start(
+            Command::new(binaries.join("kube-apiserver"))
+                .arg(format!("--etcd-servers=http://127.0.0.1:{client_port}"))
+                .arg(format!("--secure-port={api_port}"))
+                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+                .arg(format!("--cert-dir={}", directory.path().display()))
+                .arg("--service-account-issuer=https://kubernetes.default.svc")
+                .arg(format!("--service-account-signing-key-file={}", path("service-account.key")))
+                .arg(format!("--service-account-key-file={}", path("service-account.pub")))
+                .arg(format!("--token-auth-file={}", path("tokens.csv")))
+                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"]),
+            &path("kube-apiserver.log"),
+        );
+        let cluster = Self { api_server, etcd, url: format!("https://127.0.0.1:{api_port}"), directory };
+        cluster.write_kubeconfig();
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Where the API server answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A kubeconfig for the administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig")
+    }
+
+    /// A client for the administrator, for the calling test's runtime.
+    pub async fn client(&self) -> Client {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        Client::try_from(config).unwrap()
+    }
+
+    /// A namespace of the test's own, with the service accounts that a controller manager would make, and one for Spark.
+    pub async fn namespace(&self, name: &str) -> Client {
+        let client = self.client().await;
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        for account in ["default", "spark"] {
+            let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": account}})).unwrap();
+            Api::namespaced(client.clone(), name).create(&PostParams::default(), &account).await.unwrap();
+        }
+        client
+    }
+
+    /// Registers a webhook as `kubectl apply -f` would, for one namespace, so that tests do not meet.
+    pub async fn register(&self, registration: &Path, namespace: &str) {
+        let yaml = fs::read_to_string(registration).unwrap();
+        let mut registration: MutatingWebhookConfiguration = serde_saphyr::from_str(&yaml).unwrap();
+        registration.metadata.name = Some(format!("spark-webhook-{namespace}"));
+        for webhook in registration.webhooks.iter_mut().flatten() {
+            webhook.namespace_selector = serde_json::from_value(json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}})).unwrap();
+        }
+        let client = self.client().await;
+        Api::all(client.clone()).create(&PostParams::default(), &registration).await.unwrap();
+        self.wait_until_called(namespace).await;
+    }
+
+    /// The API server learns of a registration by a watch, a moment after it has stored it.
+    async fn wait_until_called(&self, namespace: &str) {
+        let client = self.client().await;
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": "probe", "labels": {"spark-role": "executor"}, "annotations": {"spark-operator.k8s.io/probe": ""}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }))
+        .unwrap();
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, namespace);
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let stored = pods.create(&dry_run, &pod).await.unwrap();
+            if stored.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the webhook is not called");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn write_kubeconfig(&self) {
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": {
+                "server": self.url,
+                // The API server makes its own certificate, which is its own authority.
+                "certificate-authority": self.directory.path().join("apiserver.crt"),
+            }}],
+            "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "current-context": "test",
+        });
+        fs::write(self.kubeconfig(), kubeconfig.to_string()).unwrap();
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let is_ready = || {
+            // The certificate is there as soon as the API server has made it.
+            self.directory.path().join("apiserver.crt").exists()
+                && runtime.block_on(async {
+                    let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
+                    self.client().await.request_text(request).await.is_ok_and(|body| body == "ok")
+                })
+        };
+        while !is_ready() {
+            let log = |name: &str| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the control plane does not get ready\n{}\n{}", log("etcd.log"), log("kube-apiserver.log"));
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// A process that ends with its handle.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(command: &mut Command, log: &str) -> Self {
+        let log = fs::File::create(log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The directory of a tool, which must be installed.
+pub fn installed(tool: &str, arguments: &[&str]) -> PathBuf {
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/install");
+    let output = Command::new(install).arg("path").arg(tool).args(arguments).output().unwrap();
+    let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    assert!(path.is_dir(), "{tool} is not installed; run tests/tools/install {tool}, or make test, which does");
+    path
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until all are known, so that no two are the same.
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn write_service_account_keys(directory: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    fs::write(directory.join("service-account.key"), key.serialize_pem()).unwrap();
+    fs::write(directory.join("service-account.pub"), key.public_key_pem()).unwrap();
+}
