@@ -12,7 +12,7 @@ pub mod value;
 
 pub use key::{INJECTED, Kind, PREFIXES};
 pub use problem::{Annotation, Problem, Severity};
-pub use value::{MountPath, ObjectName};
+pub use value::{MountPath, ObjectName, PathError};
 
 use key::{Key, PrefixedKey};
 use problem::Excerpt;
@@ -189,13 +189,21 @@ impl<'a> Entry<'a> {
             let value = Excerpt::new(value, 30);
             return Err(error(&format_args!("options after \":\" are not supported yet, write {value} alone")));
         }
+        let wrong_path = |reason: PathError| match &reason {
+            // Said with the whole annotation, because it can be: the path was nearly right.
+            PathError::Relative(path) => {
+                let instead = Annotation { value: path, ..self.annotation() }.to_string();
+                error(&format_args!("the path must start with \"/\", write {}", Excerpt::new(&instead, 50)))
+            }
+            _ => error(&reason),
+        };
         let named_by_key = || ObjectName::parse(name).map_err(|reason| error(&reason));
         let named_by_value = || ObjectName::parse(value).map_err(|reason| error(&reason));
         let (name, path) = match kind {
             Kind::SparkConfigMap => (named_by_value()?, MountPath::fixed("/etc/spark/conf")),
             Kind::HadoopConfigMap => (named_by_value()?, MountPath::fixed("/etc/hadoop/conf")),
-            Kind::ConfigMap | Kind::Secret => (named_by_key()?, MountPath::parse(value).map_err(|reason| error(&reason))?),
-            Kind::GcpServiceAccount => (named_by_key()?, MountPath::parse_for_env(value).map_err(|reason| error(&reason))?),
+            Kind::ConfigMap | Kind::Secret => (named_by_key()?, MountPath::parse(value).map_err(wrong_path)?),
+            Kind::GcpServiceAccount => (named_by_key()?, MountPath::parse_for_env(value).map_err(wrong_path)?),
             Kind::HadoopDelegationToken => return Err(error(&"tokens are not supported yet, write secret.NAME=PATH")),
         };
         Ok(Request { kind, name, path, annotation: self.annotation() })
@@ -275,7 +283,7 @@ mod tests {
                 &[("spark-operator.k8s.io/configMap.x", "rel"), ("sparkoperator.k8s.io/configMap.x", "/b")],
                 &[
                     "note: sparkoperator.k8s.io/configMap.x=/b: loses to configMap.x=rel; remove one",
-                    "error: configMap.x=rel: the path must start with \"/\", write /rel",
+                    "error: configMap.x=rel: the path must start with \"/\", write configMap.x=/rel",
                 ],
             ),
         ] {
@@ -299,7 +307,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_what_to_write_instead() {
         for (key, value, expected) in [
-            ("configMap.app", "etc/app", "error: configMap.app=etc/app: the path must start with \"/\", write /etc/app"),
+            (
+                "configMap.app",
+                "etc/app",
+                "error: configMap.app=etc/app: the path must start with \"/\", write configMap.app=/etc/app",
+            ),
             (
                 "configMap.three",
                 "/",

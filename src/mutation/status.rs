@@ -167,7 +167,7 @@ mod tests {
         })));
         assert_eq!(change, Some(InjectedChange::Add));
         let expected = format!(
-            r#"{{"by":"{BY}","mounts":["/etc/spark/conf=configmap/c","/s=secret/s"],"problems":["configMap.x=rel: the path must start with \"/\", write /rel"]}}"#
+            r#"{{"by":"{BY}","mounts":["/etc/spark/conf=configmap/c","/s=secret/s"],"problems":["configMap.x=rel: the path must start with \"/\", write configMap.x=/rel"]}}"#
         );
         assert_eq!(record.unwrap(), expected);
     }

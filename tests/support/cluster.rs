@@ -3,13 +3,14 @@
 //!
 //! `tests/tools/install controlplane` provides the binaries. The tests of one file share one control plane, which starts with
 //! the first of them, in about a second, and ends with the last, also when that panics.
+#![allow(dead_code, reason = "each test file uses a part")]
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -17,6 +18,7 @@ use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 /// The user of `kubeconfig()`: may do everything.
 const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
@@ -30,17 +32,19 @@ pub struct Cluster {
     url: String,
 }
 
-static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+static SHARED: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
 
 impl Cluster {
     /// The control plane of this test file.
-    pub fn shared() -> Arc<Self> {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let cluster = Arc::new(Self::start());
-            *shared = Arc::downgrade(&cluster);
-            cluster
-        })
+    pub async fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().await;
+        if let Some(cluster) = shared.upgrade() {
+            return cluster;
+        }
+        let cluster = Arc::new(Self::start());
+        cluster.wait_until_ready().await;
+        *shared = Arc::downgrade(&cluster);
+        cluster
     }
 
     fn start() -> Self {
@@ -73,7 +77,6 @@ impl Cluster {
         );
         let cluster = Self { api_server, etcd, url: format!("https://127.0.0.1:{api_port}"), directory };
         cluster.write_kubeconfig();
-        cluster.wait_until_ready();
         cluster
     }
 
@@ -112,7 +115,8 @@ impl Cluster {
         let mut registration: MutatingWebhookConfiguration = serde_saphyr::from_str(&yaml).unwrap();
         registration.metadata.name = Some(format!("spark-webhook-{namespace}"));
         for webhook in registration.webhooks.iter_mut().flatten() {
-            webhook.namespace_selector = serde_json::from_value(json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}})).unwrap();
+            webhook.namespace_selector =
+                serde_json::from_value(json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}})).unwrap();
         }
         let client = self.client().await;
         Api::all(client.clone()).create(&PostParams::default(), &registration).await.unwrap();
@@ -156,22 +160,27 @@ impl Cluster {
         fs::write(self.kubeconfig(), kubeconfig.to_string()).unwrap();
     }
 
-    fn wait_until_ready(&self) {
+    async fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let is_ready = || {
-            // The certificate is there as soon as the API server has made it.
-            self.directory.path().join("apiserver.crt").exists()
-                && runtime.block_on(async {
-                    let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-                    self.client().await.request_text(request).await.is_ok_and(|body| body == "ok")
-                })
-        };
-        while !is_ready() {
+        while !self.is_ready().await {
             let log = |name: &str| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
-            assert!(Instant::now() < deadline, "the control plane does not get ready\n{}\n{}", log("etcd.log"), log("kube-apiserver.log"));
-            thread::sleep(Duration::from_millis(50));
+            assert!(
+                Instant::now() < deadline,
+                "the control plane does not get ready\n{}\n{}",
+                log("etcd.log"),
+                log("kube-apiserver.log")
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    async fn is_ready(&self) -> bool {
+        // The certificate is there as soon as the API server has made it.
+        if !self.directory.path().join("apiserver.crt").exists() {
+            return false;
+        }
+        let request = axum::http::Request::get("/readyz").body(Vec::new()).unwrap();
+        self.client().await.request_text(request).await.is_ok_and(|body| body == "ok")
     }
 }
 

@@ -1,4 +1,5 @@
 //! The webhook's own binary, as a process of the test.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -1,0 +1,202 @@
+//! The webhook and a real kube-apiserver, over real TLS, with failurePolicy Fail.
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/later.rs"]
+mod later;
+#[path = "support/webhook.rs"]
+mod webhook;
+
+use std::fs;
+use std::path::PathBuf;
+
+use cluster::Cluster;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use later::LaterWebhook;
+use serde_json::{Value, json};
+use webhook::Webhook;
+
+/// A webhook that is registered for a namespace of its own.
+struct Setup {
+    cluster: std::sync::Arc<Cluster>,
+    pods: Api<Pod>,
+    client: Client,
+    webhook: Webhook,
+    _directory: tempfile::TempDir,
+}
+
+async fn set_up(namespace: &str, arguments: &[&str]) -> Setup {
+    let cluster = Cluster::shared().await;
+    let client = cluster.namespace(namespace).await;
+    let directory = tempfile::tempdir().unwrap();
+    let registration = directory.path().join("registration.yaml");
+    let webhook = Webhook::start(&[&["--write-registration", registration.to_str().unwrap()], arguments].concat());
+    cluster.register(&registration, namespace).await;
+    Setup { pods: Api::namespaced(client.clone(), namespace), cluster, client, webhook, _directory: directory }
+}
+
+fn pod(name: &str, role: &str, annotations: &Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"spark-role": role}, "annotations": annotations},
+        "spec": {"containers": [{"name": "spark", "image": "i", "env": [{"name": "SPARK_CONF_DIR", "value": "/opt/spark/conf"}]}]},
+    }))
+    .unwrap()
+}
+
+fn as_json(pod: &Pod) -> Value {
+    serde_json::to_value(pod).unwrap()
+}
+
+fn mount_paths(pod: &Pod) -> Vec<String> {
+    let mounts = as_json(pod)["spec"]["containers"][0]["volumeMounts"].clone();
+    let paths = mounts.as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap().to_owned());
+    paths.filter(|path| !path.starts_with("/var/run/secrets/kubernetes.io")).collect()
+}
+
+#[tokio::test]
+async fn a_pod_that_asks_gets_its_mounts_and_one_that_does_not_is_never_sent() {
+    let setup = set_up("mounts", &[]).await;
+    let annotations =
+        json!({"spark-operator.k8s.io/sparkConfigMap": "spark-conf", "sparkoperator.k8s.io/configmap.app": "/etc/app/"});
+    for role in ["driver", "executor"] {
+        let stored = setup.pods.create(&PostParams::default(), &pod(role, role, &annotations)).await.unwrap();
+        assert_eq!(mount_paths(&stored), ["/etc/spark/conf", "/etc/app"]);
+        let spec = &as_json(&stored)["spec"];
+        assert_eq!(spec["containers"][0]["env"], json!([{"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"}]));
+        let line = setup.webhook.log_line(&format!("pod={role} role=\"{role}\""));
+        assert!(line.contains("outcome=\"mutated\""), "{line}");
+    }
+    // Without a webhook that answers, a pod that asks is refused, and one that does not ask is not.
+    let Setup { webhook, pods, cluster, .. } = setup;
+    webhook.signal("TERM");
+    assert_eq!(webhook.wait().code(), Some(0));
+    let error = pods.create(&PostParams::default(), &pod("asks", "driver", &annotations)).await.unwrap_err();
+    assert!(error.to_string().contains("failed calling webhook \"spark-webhook.k8s.io\""), "{error}");
+    pods.create(&PostParams::default(), &pod("silent", "driver", &json!({"prometheus.io/scrape": "true"}))).await.unwrap();
+    pods.create(&PostParams::default(), &pod("worker", "worker", &annotations)).await.unwrap();
+    drop(cluster);
+}
+
+/// A webhook that runs after ours and adds what a mesh adds makes the API server call ours again.
+#[tokio::test]
+async fn the_real_second_round_changes_nothing() {
+    let setup = set_up("reinvocation", &[]).await;
+    let later = LaterWebhook::start().await;
+    // Webhooks are called in the order of their configurations' names.
+    let configuration: MutatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": {"name": "zz-later"},
+        "webhooks": [{
+            "name": "later.example.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": later.url, "caBundle": later.ca_bundle},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "reinvocation"}},
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+        }],
+    }))
+    .unwrap();
+    Api::all(setup.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
+
+    let annotations = json!({
+        "spark-operator.k8s.io/sparkConfigMap": "spark-conf",
+        "spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf",
+        "spark-operator.k8s.io/configMap.app": "/etc/app",
+        "spark-operator.k8s.io/secret.db": "/mnt/db",
+        "spark-operator.k8s.io/GCPServiceAccount.gcp": "/mnt/gcp",
+        "spark-operator.k8s.io/configMap.wrong": "relative",
+    });
+    let mut driver = pod("driver", "driver", &annotations);
+    // Recognised whatever stands beside it.
+    driver.spec.as_mut().unwrap().containers[0].name = "spark-kubernetes-driver".to_owned();
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let stored = loop {
+        let stored = as_json(&setup.pods.create(&dry_run, &driver).await.unwrap());
+        if stored["spec"]["containers"].as_array().unwrap().len() == 2 {
+            break stored;
+        }
+        assert!(std::time::Instant::now() < deadline, "the later webhook is not called");
+    };
+    let containers = stored["spec"]["containers"].as_array().unwrap();
+    assert_eq!((&containers[0]["name"], &containers[1]["name"]), (&json!("late-sidecar"), &json!("spark-kubernetes-driver")));
+    let paths: Vec<_> =
+        containers[1]["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+    let ours: Vec<_> = paths.into_iter().filter(|path| !path.starts_with("/var/run")).collect();
+    assert_eq!(ours, ["/etc/spark/conf", "/etc/hadoop/conf", "/etc/app", "/mnt/db", "/mnt/gcp"]);
+    let names: Vec<_> =
+        stored["spec"]["volumes"].as_array().unwrap().iter().map(|volume| volume["name"].as_str().unwrap()).collect();
+    for name in ["late", "spark-config-map-volume", "app-volume"] {
+        assert_eq!(names.iter().filter(|other| **other == name).count(), 1, "{names:?}");
+    }
+    // Two calls for the last create: the first one changed the pod, and the second one found nothing to do.
+    setup.webhook.log_line("outcome=\"mutated\"");
+    setup.webhook.log_line("outcome=\"unchanged\"");
+    drop(setup.cluster);
+}
+
+#[tokio::test]
+async fn with_deny_a_driver_with_errors_is_refused_with_422_and_an_executor_is_not() {
+    let setup = set_up("deny", &["--on-problem", "deny"]).await;
+    let annotations = json!({"spark-operator.k8s.io/configMap.app": "etc/app", "spark-operator.k8s.io/secret.db": "/mnt/db"});
+    let error = setup.pods.create(&PostParams::default(), &pod("driver", "driver", &annotations)).await.unwrap_err();
+    let kube::Error::Api(status) = error else { panic!("{error}") };
+    assert_eq!(status.code, 422);
+    assert_eq!(
+        status.message,
+        "admission webhook \"spark-webhook.k8s.io\" denied the request: \
+         configMap.app=etc/app: the path must start with \"/\", write configMap.app=/etc/app"
+    );
+    let stored = setup.pods.create(&PostParams::default(), &pod("executor", "executor", &annotations)).await.unwrap();
+    assert_eq!(mount_paths(&stored), ["/mnt/db"]);
+    drop(setup.cluster);
+}
+
+/// Every pod of the golden reviews, created for real: the API server applies each patch, and takes the pod that comes out
+/// wherever it takes the one that went in.
+#[tokio::test]
+async fn every_golden_pod_is_accepted_with_its_patch_where_it_is_without() {
+    let setup = set_up("golden", &[]).await;
+    let plain = setup.cluster.namespace("golden-plain").await;
+    let plain: Api<Pod> = Api::namespaced(plain, "golden-plain");
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let (mut accepted, mut changed) = (0, 0);
+    for file in files {
+        let review: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let request = &review["request"];
+        if request["operation"] != "CREATE" || !request["subResource"].is_null() {
+            continue;
+        }
+        let mut pod = request["object"].clone();
+        let metadata = pod["metadata"].as_object_mut().unwrap();
+        metadata.remove("namespace");
+        metadata.remove("managedFields");
+        metadata.remove("ownerReferences");
+        metadata.entry("name").or_insert(json!("p"));
+        // What the ServiceAccount plugin had added would be there twice.
+        pod["spec"]["serviceAccountName"] = json!("default");
+        pod["spec"].as_object_mut().unwrap().remove("serviceAccount");
+        pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
+        pod["spec"].as_object_mut().unwrap().remove("priority");
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let without = plain.create(&dry_run, &pod).await;
+        let with = setup.pods.create(&dry_run, &pod).await;
+        match (without, with) {
+            (Ok(_), Ok(stored)) => {
+                accepted += 1;
+                changed += usize::from(!as_json(&stored)["metadata"]["annotations"]["spark-operator.k8s.io/injected"].is_null());
+            }
+            (Err(_), Err(_)) => {}
+            (Ok(_), Err(error)) => panic!("{}: refused only with the webhook: {error}", file.display()),
+            (Err(error), Ok(_)) => panic!("{}: refused only without the webhook: {error}", file.display()),
+        }
+    }
+    assert!(accepted >= 50 && changed >= 40, "{accepted} accepted, {changed} changed");
+    drop(setup.cluster);
+}

@@ -1,0 +1,76 @@
+//! Real spark-submits, from PySpark's own distribution (`tests/tools/install spark`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::cluster::{Cluster, Process, installed};
+
+/// A Spark distribution.
+pub struct Spark {
+    home: PathBuf,
+    version: &'static str,
+}
+
+impl Spark {
+    /// One of the installed versions.
+    pub fn new(version: &'static str) -> Self {
+        Self { home: installed("spark", &[version]).join("pyspark"), version }
+    }
+
+    /// Submits SparkPi in cluster mode: makes a driver pod.
+    pub fn submit(&self, cluster: &Cluster, namespace: &str, properties: &[(String, String)]) -> Output {
+        let mut command = self.command(cluster);
+        command
+            .args(["--master", &format!("k8s://{}", cluster.url()), "--deploy-mode", "cluster"])
+            .args(["--name", "pi", "--class", "org.apache.spark.examples.SparkPi"])
+            .args(conf("spark.kubernetes.submission.waitAppCompletion", "false"))
+            .args(conf("spark.kubernetes.authenticate.driver.serviceAccountName", "spark"))
+            .args(conf("spark.kubernetes.container.image", &format!("apache/spark:{}", self.version)))
+            .args(conf("spark.kubernetes.namespace", namespace));
+        for (key, value) in properties {
+            command.args(conf(key, value));
+        }
+        command.arg("local:///opt/spark/examples/jars/spark-examples.jar").output().unwrap()
+    }
+
+    /// Starts an application in client mode, which asks for executor pods and waits for them until the handle is dropped.
+    pub fn start_client(&self, cluster: &Cluster, namespace: &str, directory: &Path, properties: &[(String, String)]) -> Process {
+        let program = directory.join("job.py");
+        fs::write(&program, "from pyspark import SparkContext\nSparkContext().parallelize(range(2), 2).count()\n").unwrap();
+        let mut command = self.command(cluster);
+        command
+            .args(["--master", &format!("k8s://{}", cluster.url()), "--deploy-mode", "client", "--name", "pi"])
+            .args(conf("spark.driver.host", "127.0.0.1"))
+            .args(conf("spark.ui.enabled", "false"))
+            .args(conf("spark.executor.instances", "1"))
+            .args(conf("spark.kubernetes.container.image", &format!("apache/spark:{}", self.version)))
+            .args(conf("spark.kubernetes.namespace", namespace));
+        for (key, value) in properties {
+            command.args(conf(key, value));
+        }
+        // `exec`s into Java, so that ending the handle's process ends Spark.
+        Process::start(command.arg(program), directory.join("client.log").to_str().unwrap())
+    }
+
+    fn command(&self, cluster: &Cluster) -> Command {
+        let mut command = Command::new(self.home.join("bin/spark-submit"));
+        command
+            .env("SPARK_HOME", &self.home)
+            .env("KUBECONFIG", cluster.kubeconfig())
+            .env("SPARK_LOCAL_IP", "127.0.0.1")
+            // Spark's client logs the API server's warnings at DEBUG only: as users are told to see them.
+            .env(
+                "SPARK_SUBMIT_OPTS",
+                format!("-Dlog4j2.configurationFile=file:{}/examples/spark-submit-log4j2.properties", env!("CARGO_MANIFEST_DIR")),
+            )
+            .env_remove("SPARK_CONF_DIR")
+            .env_remove("HADOOP_CONF_DIR")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+fn conf(key: &str, value: &str) -> [String; 2] {
+    ["--conf".to_owned(), format!("{key}={value}")]
+}
