@@ -179,3 +179,23 @@ async fn a_warning_is_in_the_log_of_spark_submit_3_5() {
 async fn a_warning_is_in_the_log_of_spark_submit_4_1() {
     warning_is_in_the_log_of_spark_submit("4.1.2", "warning-41").await;
 }
+
+/// The example in the README, as it stands there but for the address of the API server.
+#[tokio::test]
+async fn the_readmes_example_works() {
+    let (cluster, pods, _webhook, directory) = set_up("readme").await;
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let lines = readme.lines().skip_while(|line| line.trim() != "spark-submit \\").skip(1);
+    let example = lines.take_while(|line| line.starts_with("      ")).map(|line| line.trim_end_matches('\\').trim());
+    let arguments: Vec<String> = example
+        .flat_map(str::split_whitespace)
+        .map(|argument| argument.replace("https://127.0.0.1:6443", cluster.url()))
+        .collect();
+    let output = Spark::new("3.5.9").submit_arguments(&cluster, "readme", &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let pod = serde_json::to_value(first(&pods, "driver", directory.path()).await).unwrap();
+    let injected: Value =
+        serde_json::from_str(pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap()).unwrap();
+    assert_eq!(injected["mounts"], json!(["/etc/hadoop/conf=configmap/hadoop-conf", "/mnt/keytab=secret/keytab"]));
+    assert!(injected["problems"].is_null());
+}

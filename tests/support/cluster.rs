@@ -3,7 +3,7 @@
 //!
 //! `tests/tools/install controlplane` provides the binaries. The tests of one file share one control plane, which starts with
 //! the first of them, in about a second, and ends with the last, also when that panics.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::fs;
 use std::net::TcpListener;

@@ -20,18 +20,28 @@ impl Spark {
 
     /// Submits SparkPi in cluster mode: makes a driver pod.
     pub fn submit(&self, cluster: &Cluster, namespace: &str, properties: &[(String, String)]) -> Output {
+        let mut arguments = vec![
+            "--master".to_owned(),
+            format!("k8s://{}", cluster.url()),
+            "--deploy-mode=cluster".to_owned(),
+            "--name=pi".to_owned(),
+            "--class=org.apache.spark.examples.SparkPi".to_owned(),
+        ];
+        arguments.extend(conf("spark.kubernetes.authenticate.driver.serviceAccountName", "spark"));
+        arguments.extend(conf("spark.kubernetes.container.image", &format!("apache/spark:{}", self.version)));
+        arguments.extend(properties.iter().flat_map(|(key, value)| conf(key, value)));
+        arguments.push("local:///opt/spark/examples/jars/spark-examples.jar".to_owned());
+        self.submit_arguments(cluster, namespace, &arguments)
+    }
+
+    /// Submits with these arguments, into a namespace, without waiting for a driver that no node runs.
+    pub fn submit_arguments(&self, cluster: &Cluster, namespace: &str, arguments: &[String]) -> Output {
         let mut command = self.command(cluster);
         command
-            .args(["--master", &format!("k8s://{}", cluster.url()), "--deploy-mode", "cluster"])
-            .args(["--name", "pi", "--class", "org.apache.spark.examples.SparkPi"])
+            .args(conf("spark.kubernetes.namespace", namespace))
             .args(conf("spark.kubernetes.submission.waitAppCompletion", "false"))
-            .args(conf("spark.kubernetes.authenticate.driver.serviceAccountName", "spark"))
-            .args(conf("spark.kubernetes.container.image", &format!("apache/spark:{}", self.version)))
-            .args(conf("spark.kubernetes.namespace", namespace));
-        for (key, value) in properties {
-            command.args(conf(key, value));
-        }
-        command.arg("local:///opt/spark/examples/jars/spark-examples.jar").output().unwrap()
+            .args(arguments);
+        command.output().unwrap()
     }
 
     /// Starts an application in client mode, which asks for executor pods and waits for them until the handle is dropped.
