@@ -12,12 +12,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use axum::http::Request;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// The user of `kubeconfig()`: may do everything.
@@ -109,17 +110,17 @@ impl Cluster {
         client
     }
 
-    /// Registers a webhook as `kubectl apply -f` would, for one namespace, so that tests do not meet.
+    /// Registers a webhook as `kubectl apply -f` would, unknown fields being errors; for one namespace, so that tests do not meet.
     pub async fn register(&self, registration: &Path, namespace: &str) {
         let yaml = fs::read_to_string(registration).unwrap();
-        let mut registration: MutatingWebhookConfiguration = serde_saphyr::from_str(&yaml).unwrap();
-        registration.metadata.name = Some(format!("spark-webhook-{namespace}"));
-        for webhook in registration.webhooks.iter_mut().flatten() {
-            webhook.namespace_selector =
-                serde_json::from_value(json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}})).unwrap();
+        let mut registration: Value = serde_saphyr::from_str(&yaml).unwrap();
+        registration["metadata"]["name"] = json!(format!("spark-webhook-{namespace}"));
+        for webhook in registration["webhooks"].as_array_mut().unwrap() {
+            webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
         }
-        let client = self.client().await;
-        Api::all(client.clone()).create(&PostParams::default(), &registration).await.unwrap();
+        let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?fieldValidation=Strict";
+        let request = Request::post(path).header("Content-Type", "application/json").body(registration.to_string().into_bytes());
+        let _: MutatingWebhookConfiguration = self.client().await.request(request.unwrap()).await.unwrap();
         self.wait_until_called(namespace).await;
     }
 
@@ -179,7 +180,7 @@ impl Cluster {
         if !self.directory.path().join("apiserver.crt").exists() {
             return false;
         }
-        let request = axum::http::Request::get("/readyz").body(Vec::new()).unwrap();
+        let request = Request::get("/readyz").body(Vec::new()).unwrap();
         self.client().await.request_text(request).await.is_ok_and(|body| body == "ok")
     }
 }
