@@ -18,7 +18,7 @@ use response::{Response, Verdict};
 use review::Review;
 
 /// What becomes of a driver with errors in its annotations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnProblem {
     /// It is created without what could not be done, and its creator is warned.
     #[default]

@@ -5,7 +5,10 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::admission::OnProblem;
 
 /// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
 ///
@@ -37,6 +40,19 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Mutate(mutate) => mutate.run(),
         }
+    }
+}
+
+impl ValueEnum for OnProblem {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Warn, Self::Deny]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Warn => "warn",
+            Self::Deny => "deny",
+        }))
     }
 }
 

@@ -6,6 +6,7 @@
 mod ephemeral;
 mod files;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,13 +58,14 @@ pub enum TlsError {
 }
 
 impl ServingCertificate {
-    /// Makes a CA and a leaf for localhost and the given names, in memory: they end with the process.
+    /// Makes a CA and a leaf for localhost, the address that is listened on and the given names, in memory: they end with the
+    /// process.
     ///
     /// # Errors
     ///
     /// When a name is none.
-    pub fn ephemeral(dns_names: &[String]) -> Result<Self, TlsError> {
-        ephemeral::generate(dns_names)
+    pub fn ephemeral(listen: IpAddr, dns_names: &[String]) -> Result<Self, TlsError> {
+        ephemeral::generate(listen, dns_names)
     }
 
     /// Reads a chain and its key from PEM files.

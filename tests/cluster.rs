@@ -66,7 +66,7 @@ async fn a_pod_that_asks_gets_its_mounts_and_one_that_does_not_is_never_sent() {
         assert_eq!(mount_paths(&stored), ["/etc/spark/conf", "/etc/app"]);
         let spec = &as_json(&stored)["spec"];
         assert_eq!(spec["containers"][0]["env"], json!([{"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"}]));
-        let line = setup.webhook.log_line(&format!("pod={role} role=\"{role}\""));
+        let line = setup.webhook.log_line(&format!("pod=\"{role}\" role=\"{role}\""));
         assert!(line.contains("outcome=\"mutated\""), "{line}");
     }
     // Without a webhook that answers, a pod that asks is refused, and one that does not ask is not.

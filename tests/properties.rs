@@ -272,3 +272,31 @@ proptest! {
         let _ = spark_webhook::admission::admit(&review, OnProblem::Deny);
     }
 }
+
+/// The API server asks before it validates: a pod may have thousands of volumes and mounts, and requests that look at each.
+#[test]
+fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
+    let annotations: serde_json::Map<String, Value> =
+        (0..256).map(|i| (format!("spark-operator.k8s.io/configMap.x{i}"), json!(format!("/a/b{i}")))).collect();
+    let volumes: Vec<Value> = (0..10_000).map(|i| json!({"name": format!("x{i}-volume"), "emptyDir": {}})).collect();
+    let mounts: Vec<Value> = (0..10_000).map(|_| json!({"name": "none", "mountPath": "/a"})).collect();
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "u",
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "operation": "CREATE",
+            "object": {
+                "kind": "Pod",
+                "metadata": {"labels": {"spark-role": "driver"}, "annotations": annotations},
+                "spec": {"volumes": volumes, "containers": [{"name": "spark", "volumeMounts": mounts}]},
+            },
+        },
+    });
+    let started = std::time::Instant::now();
+    let answer = answer(&review, OnProblem::Warn);
+    assert_eq!(answer.patch.len(), 2 * 256 + 1);
+    // A quadratic search took minutes for this; the bound is wide because debug builds and busy machines are slow.
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+}

@@ -35,7 +35,8 @@ async fn reviews_are_answered_one_after_another_on_one_connection() {
         assert_is_answered(&exchange(&mut stream, &post(&example())).await);
     }
     let line = webhook.log_line("outcome=\"mutated\"");
-    for field in ["uid=a3613695", "namespace=default", "pod=ctr1-35", "role=\"driver\"", "/etc/hadoop/conf=configmap/hadoop-conf"]
+    for field in
+        ["uid=\"a3613695", "namespace=\"default\"", "pod=\"ctr1-35", "role=\"driver\"", "/etc/hadoop/conf=configmap/hadoop-conf"]
     {
         assert!(line.contains(field), "{line}");
     }
@@ -99,12 +100,22 @@ async fn a_body_of_7_mib_is_read_and_a_larger_one_refused_so_that_the_client_see
         chunked.extend_from_slice(b"\r\n");
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
-    for request in [post(&too_large), post(&padded(3 * limit)), chunked] {
+    for request in [post(&too_large), post(&padded(3 * limit)), chunked.clone()] {
         let mut stream = connect(webhook.address()).await;
         let reply = exchange(&mut stream, &request).await;
         assert_eq!((reply.status, &*reply.body), (413, "the body must not be larger than 7340032 bytes\n"));
         assert!(reply.head.contains("connection: close\r\n"), "{}", reply.head);
     }
+
+    // Told to continue, a client may send everything before it reads: that must be read too.
+    let head = "POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
+    let mut stream = connect(webhook.address()).await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let body_at = chunked.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(exchange(&mut stream, &chunked[body_at..]).await.status, 413);
 
     // The reply does not wait for a body that never comes.
     let mut stream = connect(webhook.address()).await;
@@ -135,10 +146,30 @@ async fn a_request_that_is_running_is_finished_when_the_server_is_told_to_end() 
 }
 
 #[test]
-fn interrupt_ends_it_cleanly_too() {
+fn a_signal_ends_it_cleanly_as_soon_as_it_says_that_it_listens() {
+    for signal in ["INT", "TERM"].repeat(5) {
+        let webhook = Webhook::start(&[]);
+        webhook.signal(signal);
+        assert_eq!(webhook.wait().code(), Some(0), "{signal}");
+    }
+}
+
+/// Names are anybody's until the API server validates them, which is after it has asked us; so are bodies.
+#[tokio::test]
+async fn what_comes_from_outside_stays_on_one_short_line() {
     let webhook = Webhook::start(&[]);
-    webhook.signal("INT");
-    assert_eq!(webhook.wait().code(), Some(0));
+    let mut review: Value = serde_json::from_slice(&example()).unwrap();
+    review["request"]["object"]["metadata"]["name"] = json!("a\nFORGED \u{1b}[31m");
+    let reply = exchange(&mut connect(webhook.address()).await, &post(review.to_string().as_bytes())).await;
+    assert_eq!(reply.status, 200);
+    let line = webhook.log_line("FORGED");
+    assert!(line.contains("outcome=\"mutated\"") && !line.contains('\u{1b}'), "{line}");
+
+    review["request"]["object"]["spec"]["containers"] = json!("S3CRET".repeat(100_000));
+    let reply = exchange(&mut connect(webhook.address()).await, &post(review.to_string().as_bytes())).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.chars().count() <= 201 && reply.body.trim_end().lines().count() == 1, "{}", reply.body);
+    assert!(webhook.log_line("could not be answered").len() < 500);
 }
 
 #[tokio::test]

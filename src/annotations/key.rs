@@ -75,6 +75,7 @@ impl<'a> PrefixedKey<'a> {
             (Key::Injected, _) if prefix_rank != 0 => (Key::Unknown, 0),
             parsed => parsed,
         };
+        let shown = if name.is_empty() { text } else { shown };
         Some(Self { key, rank: prefix_rank + spelling_rank, shown })
     }
 
@@ -101,8 +102,15 @@ impl<'a> PrefixedKey<'a> {
 }
 
 /// Every key that a person may write, first spellings.
-const DOCUMENTED: [&str; 7] =
-    ["sparkConfigMap", "hadoopConfigMap", "configMap.NAME", "secret.NAME", "GCPServiceAccount.NAME", "container", "injected"];
+const DOCUMENTED: [&str; 7] = [
+    "sparkConfigMap",
+    "hadoopConfigMap",
+    "configMap.NAME",
+    "secret.NAME",
+    "GCPServiceAccount.NAME",
+    "hadoopDelegationToken.NAME",
+    "container",
+];
 
 fn parse_name(name: &str) -> (Key<'_>, u8) {
     match name {
@@ -216,6 +224,7 @@ mod tests {
             ("Secret.db", "secret.NAME"),
             ("gcpServiceAccount.key", "GCPServiceAccount.NAME"),
             ("containerName", "container"),
+            ("hadoopDelegationTokens.t", "hadoopDelegationToken.NAME"),
         ] {
             for prefix in PREFIXES {
                 assert_eq!(PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(), meant, "{written}");

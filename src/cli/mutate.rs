@@ -4,7 +4,7 @@
 //! applied, as an API server would. So what is shown here is what will happen.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,14 +64,27 @@ impl Mutate {
             .and_then(|documents| into_reviews(documents, namespace.as_deref()))
             .with_context(|| shown.display().to_string())?;
         let mut exit_code = ExitCode::SUCCESS;
-        for (index, review) in reviews.iter().enumerate() {
+        for (index, (line, review)) in reviews.iter().enumerate() {
             let body = serde_json::to_vec(review)?;
-            let admission = admit(&body, on_problem).with_context(|| shown.display().to_string())?;
+            let admission = admit(&body, on_problem).map_err(|error| {
+                // The position is one in our own rendering of the document.
+                let error = error.to_string();
+                let reason = error.split(" at line ").next().unwrap_or_default();
+                anyhow!("{}: line {line}: {reason}; {EXPECTED}", shown.display())
+            })?;
             report(&admission, review);
             if admission.outcome == Outcome::Refused {
                 exit_code = ExitCode::from(1);
             }
-            print(output, index, review, &admission).context("standard output")?;
+            match print(output, index, review, &admission) {
+                // Whoever reads has seen enough.
+                Err(error)
+                    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
+                {
+                    break;
+                }
+                printed => printed.context("standard output")?,
+            }
         }
         Ok(exit_code)
     }
@@ -129,17 +142,19 @@ fn one_line(error: &impl Display) -> String {
 }
 
 /// Each pod of the documents as the review that an API server would send for it.
-fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Result<Vec<Value>> {
+fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Result<Vec<Document>> {
     let mut reviews = Vec::new();
     for (line, document) in documents {
         let kind = text_at(&document, "/kind").unwrap_or_default();
         match kind {
-            "AdmissionReview" => reviews.push(document),
-            "Pod" => reviews.push(review(&document, namespace)),
+            "AdmissionReview" => reviews.push((line, document)),
+            "Pod" => reviews.push((line, review(&document, namespace))),
             "List" | "PodList" => {
                 // The items of a PodList may leave out what they are.
                 let implied = if kind == "PodList" { "Pod" } else { "nothing" };
-                let items = document.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+                let Some(items) = document.pointer("/items").and_then(Value::as_array).cloned() else {
+                    bail!("line {line}: the list has no items; {EXPECTED}");
+                };
                 for (index, mut item) in items.into_iter().enumerate() {
                     let kind = text_at(&item, "/kind").unwrap_or(implied);
                     if kind != "Pod" {
@@ -148,7 +163,7 @@ fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Re
                     if let Some(pod) = item.as_object_mut() {
                         pod.insert("kind".to_owned(), json!("Pod"));
                     }
-                    reviews.push(review(&item, namespace));
+                    reviews.push((line, review(&item, namespace)));
                 }
             }
             "" => bail!("line {line}: there is no kind; {EXPECTED}"),
@@ -184,7 +199,7 @@ fn report(admission: &Admission, review: &Value) {
     let name = named_by("name").or(named_by("generateName")).unwrap_or("without a name");
     match admission.outcome {
         Outcome::Ignored(reason) => eprintln!("pod {name}: left alone, {reason}"),
-        Outcome::Unchanged => eprintln!("pod {name}: unchanged, it has all that it asks for"),
+        Outcome::Unchanged => eprintln!("pod {name}: unchanged, there is nothing more to do"),
         Outcome::Mutated => {}
         Outcome::Refused => eprintln!("pod {name}: refused, because of its errors"),
     }
@@ -206,7 +221,8 @@ fn print(output: Output, index: usize, review: &Value, admission: &Admission) ->
     match output {
         Output::Response => writeln!(out, "{response}")?,
         Output::Patch => writeln!(out, "{}", serde_json::to_string(&patch)?)?,
-        Output::Pod if admission.outcome == Outcome::Refused => {}
+        // A refused pod does not come to be, and a deleted one is not in the review.
+        Output::Pod if admission.outcome == Outcome::Refused || before.is_null() => {}
         Output::Pod => write!(out, "{}{}", if index == 0 { "" } else { "---\n" }, to_yaml(&after)?)?,
         Output::Diff => print_diff(&mut out, &to_yaml(before)?, &to_yaml(&after)?)?,
     }
@@ -276,11 +292,22 @@ mod tests {
             ("a: 1\nb: [\n", "line "),
             ("kind: Pod\n---\nkind: Service\n", "line 3: a Service; expected Pods"),
             ("a: 1\n", "line 1: there is no kind; expected Pods"),
+            ("kind: List\n", "line 1: the list has no items; expected Pods"),
             ("kind: List\nitems: [{kind: Pod}, {kind: Job}]\n", "line 1: item 1 of the list is of kind Job; expected Pods"),
         ] {
             let error = documents(text).and_then(|documents| into_reviews(documents, None)).unwrap_err().to_string();
             assert!(error.starts_with(expected) && error.contains("expected Pods"), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_pod_of_the_wrong_shape_is_named_with_its_documents_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "kind: Pod\n---\nkind: Pod\nspec: {containers: 5}\n").unwrap();
+        let mutate = Mutate { file: file.path().to_owned(), output: Output::Patch, namespace: None, on_problem: OnProblem::Warn };
+        let error = mutate.run().unwrap_err().to_string();
+        assert!(error.contains(": line 3: the request's object is not a Pod: invalid type: integer `5`"), "{error}");
+        assert!(error.ends_with(EXPECTED), "{error}");
     }
 
     #[test]

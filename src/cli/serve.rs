@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::OnProblem;
@@ -50,7 +50,7 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = "Certificate")]
     tls_key: Option<PathBuf>,
 
-    /// Another name for the self-signed certificate beside localhost, 127.0.0.1 and ::1; may be repeated
+    /// Another name for the self-signed certificate beside localhost, 127.0.0.1, ::1 and the address of --listen; may be repeated
     #[arg(
         long,
         env = "SPARK_WEBHOOK_DNS_NAME",
@@ -75,13 +75,15 @@ impl Serve {
 
     async fn serve(self) -> anyhow::Result<()> {
         let Self { listen, admin_listen, on_problem, tls_cert, tls_key, dns_name, write_registration } = self;
+        // Before anybody is told that it runs, and could tell it to end.
+        let signals = Signals::new().context("signals cannot be received")?;
         let certificate = if let Some((cert, key)) = tls_cert.zip(tls_key) {
             ServingCertificate::from_files(cert, key)?
         } else {
             eprintln!(
                 "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own."
             );
-            ServingCertificate::ephemeral(&dns_name)?
+            ServingCertificate::ephemeral(listen.ip(), &dns_name)?
         };
         let ca_bundle = certificate.ca_bundle().to_owned();
         let server = Options { listen, admin_listen, tls: certificate.into_server_config()?, on_problem }.bind().await?;
@@ -93,7 +95,7 @@ impl Serve {
         eprintln!("Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}");
 
         let shutdown = CancellationToken::new();
-        tokio::spawn(stop_on_signal(shutdown.clone()));
+        tokio::spawn(signals.stop(shutdown.clone()));
         server.serve(shutdown).await;
         tracing::info!("stopped");
         Ok(())
@@ -113,21 +115,34 @@ fn reachable(address: SocketAddr, dns_names: &[String]) -> String {
 
 fn write(file: &Path, url: &str, ca_bundle: &str) -> anyhow::Result<()> {
     let yaml = serde_saphyr::to_string(&registration(url, ca_bundle)).context("the registration could not be written as YAML")?;
-    std::fs::write(file, yaml).with_context(|| format!("--write-registration {}: cannot write the file", file.display()))
+    std::fs::write(file, yaml).with_context(|| {
+        format!("--write-registration {}: cannot write the file; give one in a directory that exists", file.display())
+    })
 }
 
-/// The first SIGTERM or Ctrl-C ends the server when it has finished what runs, the second at once.
-async fn stop_on_signal(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("signals cannot be received; end the process with SIGKILL");
-        return;
-    };
-    let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
-    next().await;
-    tracing::info!("stopping: finishing what runs");
-    shutdown.cancel();
-    next().await;
-    std::process::exit(130);
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The first one ends the server when it has finished what runs, the second at once.
+    async fn stop(mut self, shutdown: CancellationToken) {
+        self.next().await;
+        tracing::info!("stopping: finishing what runs");
+        shutdown.cancel();
+        self.next().await;
+        std::process::exit(130);
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
 }
 
 #[cfg(test)]

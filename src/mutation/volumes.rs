@@ -4,7 +4,7 @@
 //! with an error that says why; a refused one leaves nothing behind, not even its variable.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -109,7 +109,7 @@ enum Refusal<'a> {
     BelowReadOnly(&'a str),
     #[error("nothing can be mounted below the file mount {}, write another path", Excerpt::new(.0, 25))]
     BelowFile(&'a str),
-    #[error("a directory cannot be mounted over the file mount {}, write another path", Excerpt::new(.0, 25))]
+    #[error("a directory cannot be mounted over the file mount {}, write another path", Excerpt::new(.0, 22))]
     AboveFile(&'a str),
     #[error("a block device has that path, write another one")]
     Device,
@@ -127,25 +127,37 @@ fn is_same_source(a: &Request, b: &Request) -> bool {
 
 /// What Spark's container has mounted before anything of ours.
 struct Occupied<'a> {
-    pod: &'a Pod<'a>,
     container: &'a Container<'a>,
-    mounts: Vec<(Cow<'a, str>, &'a VolumeMount<'a>)>,
+    mounts: Vec<Occupant<'a>>,
+}
+
+/// A mount, with its path normalised and its volume.
+struct Occupant<'a> {
+    path: Cow<'a, str>,
+    mount: &'a VolumeMount<'a>,
+    volume: Option<&'a Volume<'a>>,
 }
 
 impl<'a> Occupied<'a> {
     fn new(pod: &'a Pod<'a>, container: &'a Container<'a>) -> Self {
-        let mounts = container.volume_mounts.iter().flatten().map(|mount| (normalize(&mount.mount_path), mount)).collect();
-        Self { pod, container, mounts }
+        // Looked up once: a pod may have thousands of both, and the API server sends it before it has looked at it.
+        let volumes: HashMap<&str, &Volume> = pod.spec.volumes.iter().flatten().map(|volume| (&*volume.name, volume)).collect();
+        let occupant = |mount: &'a VolumeMount<'a>| Occupant {
+            path: normalize(&mount.mount_path),
+            mount,
+            volume: volumes.get(&*mount.name).copied(),
+        };
+        Self { container, mounts: container.volume_mounts.iter().flatten().map(occupant).collect() }
     }
 
     fn judge(&self, request: &Request) -> Verdict<'a> {
         let path = request.path.as_str();
         // The kernel shows the mount that was made last.
-        if let Some((_, mount)) = self.mounts.iter().rfind(|(mount_path, _)| mount_path == path) {
-            return match self.compare(mount, request) {
+        if let Some(occupant) = self.mounts.iter().rfind(|occupant| occupant.path == path) {
+            return match occupant.compare(request) {
                 Comparison::Same => Verdict::AlreadyThere,
                 Comparison::OtherForm(difference) => Verdict::Refused(Refusal::OtherForm(difference)),
-                Comparison::SomethingElse => Verdict::Refused(Refusal::SomethingElse(&mount.name)),
+                Comparison::SomethingElse => Verdict::Refused(Refusal::SomethingElse(&occupant.mount.name)),
             };
         }
         if self.container.volume_devices.iter().flatten().any(|device| normalize(&device.device_path) == path) {
@@ -153,22 +165,21 @@ impl<'a> Occupied<'a> {
         }
         // Mount by mount, and not rule by rule: what we append comes after what the pod had, so a second round finds the
         // same reason first, and says the same.
-        self.mounts
-            .iter()
-            .find_map(|(mount_path, mount)| self.obstacle(path, mount_path, mount))
-            .map_or(Verdict::Free, Verdict::Refused)
+        self.mounts.iter().find_map(|occupant| occupant.obstacle(path)).map_or(Verdict::Free, Verdict::Refused)
     }
+}
 
+impl<'a> Occupant<'a> {
     /// Why the container could not start with a directory mounted at `path`, if this mount is the reason. Seen with runc: it
     /// cannot make the mount point in a read-only file system, nor below or instead of a file. In a ConfigMap, secret,
     /// projected or downward-API volume the kubelet makes the directory itself.
-    fn obstacle(&self, path: &str, mount_path: &str, mount: &'a VolumeMount<'a>) -> Option<Refusal<'a>> {
+    fn obstacle(&self, path: &str) -> Option<Refusal<'a>> {
+        let Self { path: mount_path, mount, volume } = self;
         let is_below_it = is_below(path, mount_path);
         let is_above_it = is_below(mount_path, path);
         if !(is_below_it || is_above_it) {
             return None;
         }
-        let volume = self.volume(mount);
         let is_made_by_kubelet = volume.is_some_and(|volume| {
             volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
         });
@@ -184,13 +195,9 @@ impl<'a> Occupied<'a> {
         }
     }
 
-    fn volume(&self, mount: &VolumeMount) -> Option<&'a Volume<'a>> {
-        self.pod.spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)
-    }
-
-    /// Whether a mount shows what a request asks for.
-    fn compare(&self, mount: &VolumeMount, request: &Request) -> Comparison {
-        let Some(volume) = self.volume(mount) else { return Comparison::SomethingElse };
+    /// Whether it shows what a request asks for.
+    fn compare(&self, request: &Request) -> Comparison {
+        let Self { mount, volume: Some(volume), path: _ } = self else { return Comparison::SomethingElse };
         let (name, optional, default_mode, items) = match (&volume.config_map, &volume.secret) {
             (Some(source), _) if request.source() == Source::ConfigMap => {
                 (&source.name, source.optional, source.default_mode, &source.items)

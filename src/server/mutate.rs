@@ -16,6 +16,7 @@ use axum::routing::post;
 use http_body_util::BodyExt;
 
 use crate::admission::{self, Admission, OnProblem, Outcome};
+use crate::annotations::problem::Excerpt;
 
 /// A review may hold two objects of 3 MiB (the API server's own limit for a request), and what is around them.
 const MAX_BODY: usize = 7 * 1024 * 1024;
@@ -70,8 +71,11 @@ fn answer(body: &[u8], on_problem: OnProblem) -> Response {
             (StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], response).into_response()
         }
         Ok(Err::<_, admission::ReviewError>(error)) => {
-            tracing::warn!(%error, "a body could not be answered");
-            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+            // It may quote the body, which is anybody's.
+            let error = error.to_string();
+            let reason = Excerpt::new(&error, 200);
+            tracing::warn!(%reason, "a body could not be answered");
+            (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response()
         }
         // Where it happened, the panic hook has already said.
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error, see the log of spark-webhook\n").into_response(),
@@ -85,9 +89,9 @@ fn log(admission: &Admission) {
         return;
     };
     tracing::info!(
-        %uid,
-        namespace = %subject.namespace,
-        pod = %subject.name,
+        uid = &**uid,
+        namespace = &*subject.namespace,
+        pod = &*subject.name,
         role = subject.role.as_str(),
         outcome = outcome.as_str(),
         injected = subject.record.as_deref().unwrap_or_default(),
@@ -105,6 +109,8 @@ async fn read_body(request: &mut Request) -> Result<Bytes, BodyError> {
     if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge);
     }
+    // From here on the client is told to continue, and what it sends must be read even if it is too much.
+    request.headers_mut().remove(EXPECT);
     let body = request.body_mut();
     let mut first = Bytes::new();
     let mut rest = Vec::new();

@@ -1,5 +1,7 @@
 //! A certificate for a first try: a CA and a leaf made at start and never written anywhere.
 
+use std::net::IpAddr;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     SanType,
@@ -13,7 +15,7 @@ use super::{ServingCertificate, TlsError};
 /// Names under which a process on the same machine is reached.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-pub(super) fn generate(dns_names: &[String]) -> Result<ServingCertificate, TlsError> {
+pub(super) fn generate(listen: IpAddr, dns_names: &[String]) -> Result<ServingCertificate, TlsError> {
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "spark-webhook ephemeral CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -21,6 +23,9 @@ pub(super) fn generate(dns_names: &[String]) -> Result<ServingCertificate, TlsEr
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
 
     let mut leaf = CertificateParams::new(LOCAL_NAMES.map(str::to_owned))?;
+    if !listen.is_unspecified() {
+        leaf.subject_alt_names.push(SanType::IpAddress(listen));
+    }
     for name in dns_names {
         let san = rcgen::string::Ia5String::try_from(name.as_str())
             .ok()
@@ -46,11 +51,13 @@ fn is_dns_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn a_name_that_is_no_dns_name_is_refused() {
-        assert!(generate(&["spark-webhook.spark.svc".to_owned()]).is_ok());
+        assert!(generate(LOCALHOST, &["spark-webhook.spark.svc".to_owned()]).is_ok());
         for name in ["", "a b", "grün", "a..b", "https://x"] {
-            let error = generate(&[name.to_owned()]).unwrap_err().to_string();
+            let error = generate(LOCALHOST, &[name.to_owned()]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("--dns-name {name:?} is not a DNS name")), "{error}");
         }
     }
