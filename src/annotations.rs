@@ -5,12 +5,16 @@
 //! order and the spelling in which they were written decide nothing, except where they contradict each other.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::collections::hash_map::{self, HashMap};
 
 pub mod key;
+pub mod options;
 pub mod problem;
 pub mod value;
 
 pub use key::{INJECTED, Kind, PREFIXES};
+pub use options::Options;
 pub use problem::{Annotation, Problem, Severity};
 pub use value::{MountPath, ObjectName, PathError};
 
@@ -23,7 +27,7 @@ pub const MAX_REQUESTS: usize = 256;
 /// What a pod's annotations ask for.
 #[derive(Debug, Default)]
 pub struct Requests<'a> {
-    /// In the order in which they are carried out: by kind, then by name.
+    /// In the order in which they are carried out: by kind, then by name, then by path.
     pub mounts: Vec<Request<'a>>,
     /// The name of Spark's container, for pods that Spark did not make.
     pub container: Option<Annotation<'a>>,
@@ -40,8 +44,12 @@ pub struct Request<'a> {
     pub kind: Kind,
     /// The ConfigMap or Secret.
     pub name: ObjectName<'a>,
-    /// Where it is to appear.
+    /// Where it is to appear: a directory, or with `file=` a file.
     pub path: MountPath<'a>,
+    /// In which form.
+    pub options: Options<'a>,
+    /// Whether it is an entry of a list: only those share volumes.
+    pub is_listed: bool,
     /// The annotation, for problems.
     pub annotation: Annotation<'a>,
 }
@@ -55,7 +63,18 @@ pub enum Source {
     Secret,
 }
 
-impl Request<'_> {
+/// A variable that a request sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value: the path, or a file in it.
+    pub value: Cow<'a, str>,
+    /// Whether a value that the pod has already is left alone, as `env=` does.
+    pub gives_way: bool,
+}
+
+impl<'a> Request<'a> {
     /// The kind of object that the request names.
     #[must_use]
     pub fn source(&self) -> Source {
@@ -65,17 +84,31 @@ impl Request<'_> {
         }
     }
 
-    /// The variable that the request sets, with its value.
+    /// The permissions of the files; without `mode=` those that the API server fills in.
     #[must_use]
-    pub fn env(&self) -> Option<(&'static str, Cow<'_, str>)> {
-        match self.kind {
-            Kind::SparkConfigMap => Some(("SPARK_CONF_DIR", Cow::Borrowed(self.path.as_str()))),
-            Kind::HadoopConfigMap => Some(("HADOOP_CONF_DIR", Cow::Borrowed(self.path.as_str()))),
-            Kind::GcpServiceAccount => Some(("GOOGLE_APPLICATION_CREDENTIALS", Cow::Owned(format!("{}/key.json", self.path)))),
-            Kind::ConfigMap | Kind::Secret | Kind::HadoopDelegationToken => None,
-        }
+    pub fn default_mode(&self) -> u16 {
+        self.options.mode.unwrap_or(DEFAULT_MODE)
+    }
+
+    /// The variable that the request sets.
+    #[must_use]
+    pub fn variable(&'a self) -> Option<Variable<'a>> {
+        let (name, file) = match self.kind {
+            Kind::SparkConfigMap => ("SPARK_CONF_DIR", None),
+            Kind::HadoopConfigMap => ("HADOOP_CONF_DIR", None),
+            Kind::GcpServiceAccount => ("GOOGLE_APPLICATION_CREDENTIALS", Some("key.json")),
+            Kind::HadoopDelegationToken => ("HADOOP_TOKEN_FILE_LOCATION", Some("hadoop.token")),
+            Kind::ConfigMap | Kind::Secret => (self.options.env?, None),
+        };
+        let file = self.options.key.map(|key| key.as_str()).or(file);
+        let path = self.path.as_str();
+        let value = file.map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
+        Some(Variable { name, value, gives_way: matches!(self.kind, Kind::ConfigMap | Kind::Secret) })
     }
 }
+
+/// The mode that the API server fills in where none is given.
+pub const DEFAULT_MODE: u16 = 0o644;
 
 impl Source {
     /// As Kubernetes spells the kind.
@@ -97,28 +130,21 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
     entries.sort_unstable();
 
     let mut requests = Requests { has_keys: !entries.is_empty(), ..Requests::default() };
+    let mut lists = Lists::default();
     let mut asked = 0;
     for same in entries.chunk_by(Entry::is_about_the_same_as) {
         let Some((entry, others)) = same.split_first() else { continue };
         match entry.key.key {
             Key::Request(kind, name) => {
-                requests.problems.extend(others.iter().filter_map(|other| other.loses_to(entry)));
+                requests.problems.extend(others.iter().filter_map(|other| other.loses_to(entry.annotation())));
                 if !entry.value.is_empty() {
                     asked += 1;
-                    match entry.request(kind, name) {
-                        Ok(request) => requests.mounts.push(request),
-                        Err(problem) => requests.problems.push(problem),
-                    }
+                    requests.add(read_request(kind, Some(name), entry.value, entry.annotation()));
                 }
             }
             Key::List(kind) => {
-                requests.problems.extend(others.iter().filter_map(|other| other.loses_to(entry)));
-                if !entry.value.is_empty() {
-                    asked += 1;
-                    let instead = if kind == Kind::Secret { "secret.NAME=PATH" } else { "configMap.NAME=PATH" };
-                    requests
-                        .problems
-                        .push(Problem::error(entry.annotation(), format_args!("lists are not supported yet, write {instead}")));
+                for entry in same {
+                    asked += lists.read(kind, entry, &mut requests);
                 }
             }
             Key::Container => requests.container = (!entry.value.is_empty()).then(|| entry.annotation()),
@@ -144,13 +170,25 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
         let every = Annotation { key: PREFIXES[0], value: "" };
         requests
             .problems
-            .push(Problem::error(every, format_args!("{asked} requests, at most {MAX_REQUESTS} a pod: nothing is mounted")));
+            .push(Problem::error(every, format_args!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted")));
+    }
+    if lists.is_used() {
+        requests.mounts.sort_by(|a, b| (a.kind, a.name, &a.path).cmp(&(b.kind, b.name, &b.path)));
     }
     requests
 }
 
 /// Removed at either end of a value: `--conf` keeps them, properties files do not.
 const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
+impl<'a> Requests<'a> {
+    fn add(&mut self, read: Result<Request<'a>, Problem>) {
+        match read {
+            Ok(request) => self.mounts.push(request),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+}
 
 /// An annotation of ours. The order of the fields is the order of requests, and of precedence among the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,44 +207,129 @@ impl<'a> Entry<'a> {
         self.key.key == other.key.key && self.key.key != Key::Unknown
     }
 
-    fn loses_to(&self, winner: &Self) -> Option<Problem> {
-        if self.value.is_empty() || self.value == winner.value {
-            return None;
+    fn loses_to(&self, winner: Annotation) -> Option<Problem> {
+        (self.value != winner.value).then(|| loses(self.annotation(), winner)).flatten()
+    }
+}
+
+fn loses(loser: Annotation, winner: Annotation) -> Option<Problem> {
+    if loser.value.is_empty() {
+        return None;
+    }
+    let empty = if winner.value.is_empty() { "the empty " } else { "" };
+    let winner = winner.to_string();
+    let winner = Excerpt::new(&winner, 45);
+    Some(Problem::note(loser, format_args!("loses to {empty}{winner}; remove one")))
+}
+
+/// Reads `NAME[:option…]` or `PATH[:option…]`; the name stands in the key, in the list's entry, or is the value.
+fn read_request<'a>(
+    kind: Kind,
+    name: Option<&'a str>,
+    value: &'a str,
+    annotation: Annotation<'a>,
+) -> Result<Request<'a>, Problem> {
+    let error = |message: &dyn std::fmt::Display| Problem::error(annotation, message);
+    let (value, options) = match value.split_once(':') {
+        Some((value, options)) => (value.trim_end_matches(BLANKS), Some(options)),
+        None => (value, None),
+    };
+    let default_path = match kind {
+        Kind::SparkConfigMap => Some("/etc/spark/conf"),
+        Kind::HadoopConfigMap => Some("/etc/hadoop/conf"),
+        _ => None,
+    };
+    let name = if default_path.is_some() { value } else { name.unwrap_or_default() };
+    let name = ObjectName::parse(name).map_err(|reason| error(&reason))?;
+    // The path before the options: an annotation that is read as `s3` with the option `//bucket` was meant as a path.
+    let path =
+        default_path.is_none().then(|| MountPath::parse(value)).transpose().map_err(|reason| wrong_path(&reason, annotation))?;
+    let mut options = Options::parse(kind, options).map_err(|reason| error(&reason))?;
+    let path = match (path, default_path) {
+        (Some(path), _) => path,
+        (None, Some(default)) => options.path.take().unwrap_or_else(|| MountPath::fixed(default)),
+        (None, None) => return Err(error(&"there is no path, write one")),
+    };
+    let request = Request { kind, name, path, options, is_listed: false, annotation };
+    if request.variable().is_some_and(|variable| variable.value.contains("$(")) {
+        return Err(error(&PathError::Substitution));
+    }
+    Ok(request)
+}
+
+fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
+    match reason {
+        // Said with the whole annotation where there is room for it: the path was nearly right.
+        PathError::Relative(Some(path)) if annotation.key.len() + path.len() < 50 && !annotation.value.contains([':', '=']) => {
+            Problem::error(annotation, format_args!("the path must start with \"/\", write {}={path}", annotation.key))
         }
-        let empty = if winner.value.is_empty() { "the empty " } else { "" };
-        let winner = winner.annotation().to_string();
-        let winner = Excerpt::new(&winner, 45);
-        Some(Problem::note(self.annotation(), format_args!("loses to {empty}{winner}; remove one")))
+        _ => Problem::error(annotation, reason),
+    }
+}
+
+/// The entries of `configMaps` and `secrets`, which meet each other and the key forms.
+#[derive(Default)]
+struct Lists<'a> {
+    /// By kind, name and value: an entry that is there again in the same words.
+    words: HashSet<(Kind, &'a str, &'a str)>,
+    /// By kind, name and path: the request that counts.
+    winners: Option<HashMap<(Kind, &'a str, String), Annotation<'a>>>,
+}
+
+impl<'a> Lists<'a> {
+    fn is_used(&self) -> bool {
+        self.winners.is_some()
     }
 
-    fn request(&self, kind: Kind, name: &'a str) -> Result<Request<'a>, Problem> {
-        let error = |message: &dyn std::fmt::Display| Problem::error(self.annotation(), message);
-        let (value, options) = match self.value.split_once(':') {
-            Some((value, options)) => (value.trim_end_matches(BLANKS), Some(options)),
-            None => (self.value, None),
-        };
-        if options.is_some() {
-            let value = Excerpt::new(value, 30);
-            return Err(error(&format_args!("options after \":\" are not supported yet, write {value} alone")));
+    /// Reads a list, and returns how many requests it adds. Key forms are read before, so what they ask for counts.
+    fn read(&mut self, kind: Kind, list: &Entry<'a>, requests: &mut Requests<'a>) -> usize {
+        if list.value.is_empty() {
+            return 0;
         }
-        let wrong_path = |reason: PathError| match &reason {
-            // Said with the whole annotation, because it can be: the path was nearly right.
-            PathError::Relative(path) => {
-                let instead = Annotation { value: path, ..self.annotation() }.to_string();
-                error(&format_args!("the path must start with \"/\", write {}", Excerpt::new(&instead, 50)))
+        let winners = self.winners.get_or_insert_with(|| {
+            let forms = requests.mounts.iter().filter(|request| matches!(request.kind, Kind::ConfigMap | Kind::Secret));
+            forms.map(|request| ((request.kind, request.name.as_str(), request.path.to_string()), request.annotation)).collect()
+        });
+        let mut asked = 0;
+        for text in list.value.split(',') {
+            if asked > MAX_REQUESTS {
+                break;
             }
-            _ => error(&reason),
-        };
-        let named_by_key = || ObjectName::parse(name).map_err(|reason| error(&reason));
-        let named_by_value = || ObjectName::parse(value).map_err(|reason| error(&reason));
-        let (name, path) = match kind {
-            Kind::SparkConfigMap => (named_by_value()?, MountPath::fixed("/etc/spark/conf")),
-            Kind::HadoopConfigMap => (named_by_value()?, MountPath::fixed("/etc/hadoop/conf")),
-            Kind::ConfigMap | Kind::Secret => (named_by_key()?, MountPath::parse(value).map_err(wrong_path)?),
-            Kind::GcpServiceAccount => (named_by_key()?, MountPath::parse_for_env(value).map_err(wrong_path)?),
-            Kind::HadoopDelegationToken => return Err(error(&"tokens are not supported yet, write secret.NAME=PATH")),
-        };
-        Ok(Request { kind, name, path, annotation: self.annotation() })
+            let text = text.trim_matches(BLANKS);
+            let annotation = list.key.annotation(text);
+            let Some((name, value)) = text.split_once('=') else {
+                asked += 1;
+                let reason = if text.is_empty() { "an entry is empty, remove its comma" } else { "an entry must be NAME=PATH" };
+                requests.problems.push(Problem::error(annotation, reason));
+                continue;
+            };
+            let (name, value) = (name.trim_end_matches(BLANKS), value.trim_start_matches(BLANKS));
+            if value.is_empty() || !self.words.insert((kind, name, value)) {
+                continue;
+            }
+            let request = match read_request(kind, Some(name), value, annotation) {
+                Ok(request) => Request { is_listed: true, ..request },
+                Err(problem) => {
+                    asked += 1;
+                    requests.problems.push(problem);
+                    continue;
+                }
+            };
+            match winners.entry((kind, name, request.path.to_string())) {
+                hash_map::Entry::Occupied(winner) => {
+                    // A key form says the same without the name.
+                    if winner.get().value != value {
+                        requests.problems.extend(loses(annotation, *winner.get()));
+                    }
+                }
+                hash_map::Entry::Vacant(place) => {
+                    asked += 1;
+                    place.insert(annotation);
+                    requests.mounts.push(request);
+                }
+            }
+        }
+        asked
     }
 }
 
@@ -312,6 +435,8 @@ mod tests {
                 "etc/app",
                 "error: configMap.app=etc/app: the path must start with \"/\", write configMap.app=/etc/app",
             ),
+            ("configMap.z", "s3://b/x", "error: configMap.z=s3://b/x: the path must start with \"/\", write /s3"),
+            ("configMap.y", "../x", "error: configMap.y=../x: the path must start with \"/\", write an absolute one"),
             (
                 "configMap.three",
                 "/",
@@ -320,32 +445,25 @@ mod tests {
             (
                 "configMap.App_Conf",
                 "/a",
-                "error: configMap.App_Conf=/a: the name must be lower case letters, digits, \"-\" and \".\"; no such object can exist",
+                "error: configMap.App_Conf=/a: no object can have this name: write lower case letters, digits, \"-\" and \".\" between them",
             ),
-            ("configMap.", "/x", "error: configMap.=/x: the name is missing, write it after the dot"),
-            (
-                "secret.s",
-                "/a:mode=0440",
-                "error: secret.s=/a:mode=0440: options after \":\" are not supported yet, write /a alone",
-            ),
+            ("configMap.", "/x", "error: configMap.=/x: the name is missing, write NAME as the ConfigMap or Secret is called"),
             (
                 "sparkConfigMap",
-                "c:merge",
-                "error: sparkConfigMap=c:merge: options after \":\" are not supported yet, write c alone",
+                ":merge",
+                "error: sparkConfigMap=:merge: the name is missing, write NAME as the ConfigMap or Secret is called",
+            ),
+            (
+                "secret.s",
+                "/a:mode=9",
+                "error: secret.s=/a:mode=9: the mode must be 3 or 4 octal digits up to 0777, write :mode=0440",
             ),
             (
                 "GCPServiceAccount.g",
                 "/$(X)",
-                "error: GCPServiceAccount.g=/$(X): the path must not contain \"$(\" because it is also the value of a variable",
+                "error: GCPServiceAccount.g=/$(X): the path must not contain \"$(\" because it is also a variable's value, write it without",
             ),
-            ("configMaps", "a=/b", "error: configMaps=a=/b: lists are not supported yet, write configMap.NAME=PATH"),
-            ("secrets", "a=/b", "error: secrets=a=/b: lists are not supported yet, write secret.NAME=PATH"),
-            (
-                "hadoopDelegationToken.t",
-                "/t",
-                "error: hadoopDelegationToken.t=/t: tokens are not supported yet, write secret.NAME=PATH",
-            ),
-            ("secrets.x", "hello", "note: secrets.x: unknown key, ignored; the nearest is secret.NAME"),
+            ("typo", "hello", "note: typo: unknown key, ignored; the nearest is secret.NAME"),
             ("ownerReference", "Cg==", "note: ownerReference: no longer acted on; Spark sets owner references itself"),
             (
                 "volumes.x",
@@ -359,6 +477,99 @@ mod tests {
     }
 
     #[test]
+    fn a_path_becomes_a_variable_only_with_env() {
+        assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a/$(X)")]), ["ConfigMap x /a/$(X)"]);
+        for value in ["/a/$(X):env=V", "/a/$(X):key=f:env=V"] {
+            assert!(read(&[("spark-operator.k8s.io/configMap.x", value)])[0].contains("must not contain \"$(\""));
+        }
+        assert!(read(&[("spark-operator.k8s.io/hadoopConfigMap", "h:path=/a/$(X)")])[0].contains("must not contain \"$(\""));
+    }
+
+    #[test]
+    fn variables_name_the_path_or_a_file_in_it() {
+        for (key, value, expected) in [
+            ("sparkConfigMap", "c", Some("SPARK_CONF_DIR=/etc/spark/conf")),
+            ("sparkConfigMap", "c:path=/my/conf", Some("SPARK_CONF_DIR=/my/conf")),
+            ("hadoopConfigMap", "c:path=/my//conf/", Some("HADOOP_CONF_DIR=/my/conf")),
+            ("configMap.c", "/c", None),
+            ("configMap.c", "/c:env=V", Some("V=/c")),
+            ("secret.c", "/c/:env=V:key=f", Some("V=/c/f")),
+            ("configMap.c", "/c/f:file=f:env=V", Some("V=/c/f")),
+            ("GCPServiceAccount.g", "/g", Some("GOOGLE_APPLICATION_CREDENTIALS=/g/key.json")),
+            ("GCPServiceAccount.g", "/g:key=sa.json", Some("GOOGLE_APPLICATION_CREDENTIALS=/g/sa.json")),
+            ("hadoopDelegationToken.t", "/t", Some("HADOOP_TOKEN_FILE_LOCATION=/t/hadoop.token")),
+            ("hadoop-delegation-token.t", "/t:key=x", Some("HADOOP_TOKEN_FILE_LOCATION=/t/x")),
+        ] {
+            let key = format!("spark-operator.k8s.io/{key}");
+            let requests = parse([(&*key, value)].into_iter());
+            let variable = requests.mounts[0].variable().map(|variable| format!("{}={}", variable.name, variable.value));
+            assert_eq!(variable.as_deref(), expected, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn lists_hold_many_requests() {
+        assert_eq!(
+            read(&[
+                ("spark-operator.k8s.io/configMaps", "b=/b , a=/z:mode=0440,a=/a,c="),
+                ("sparkoperator.k8s.io/configmaps", "d = /d, b=/b"),
+                ("spark-operator.k8s.io/secrets", "s=/s:env=V"),
+                ("spark-operator.k8s.io/hadoopConfigMap", "h"),
+                ("spark-operator.k8s.io/configMap.a", "/other"),
+            ]),
+            [
+                "HadoopConfigMap h /etc/hadoop/conf",
+                "ConfigMap a /a",
+                "ConfigMap a /other",
+                "ConfigMap a /z",
+                "ConfigMap b /b",
+                "ConfigMap d /d",
+                "Secret s /s",
+            ]
+        );
+        assert!(read(&[("spark-operator.k8s.io/configMaps", " ")]).is_empty());
+    }
+
+    #[test]
+    fn entries_of_lists_meet_each_other_and_the_key_forms() {
+        for (annotations, expected) in [
+            // The key form beats an entry for the same path, unless it is an error.
+            (
+                &[("spark-operator.k8s.io/configMaps", "a=/a:mode=0440"), ("sparkoperator.k8s.io/configmap.a", "/a/")][..],
+                &["ConfigMap a /a", "note: configMaps=a=/a:mode=0440: loses to sparkoperator.k8s.io/configmap.a=/a/; remove one"]
+                    [..],
+            ),
+            (&[("spark-operator.k8s.io/configMaps", "a=/a"), ("spark-operator.k8s.io/configMap.a", "/a")], &["ConfigMap a /a"]),
+            (
+                &[("spark-operator.k8s.io/configMaps", "a=/a"), ("spark-operator.k8s.io/configMap.a", "a")],
+                &["ConfigMap a /a", "error: configMap.a=a: the path must start with \"/\", write configMap.a=/a"],
+            ),
+            // Then the first prefix, then the first spelling, then the first entry.
+            (
+                &[("sparkoperator.k8s.io/configMaps", "a=/a"), ("spark-operator.k8s.io/configmaps", "a=/a:optional")],
+                &["ConfigMap a /a", "note: sparkoperator.k8s.io/configMaps=a=/a: loses to configmaps=a=/a:optional; remove one"],
+            ),
+            (
+                &[("spark-operator.k8s.io/secrets", "a=/a,a=/a/,a=/a")],
+                &["Secret a /a", "note: secrets=a=/a/: loses to secrets=a=/a; remove one"],
+            ),
+            // A wrong entry is named, and those beside it are carried out.
+            (
+                &[("spark-operator.k8s.io/secrets", "a=/a,,b,=/c,d=rel")],
+                &[
+                    "Secret a /a",
+                    "error: secrets: an entry is empty, remove its comma",
+                    "error: secrets=b: an entry must be NAME=PATH",
+                    "error: secrets==/c: the name is missing, write NAME as the ConfigMap or Secret is called",
+                    "error: secrets=d=rel: the path must start with \"/\", write /rel",
+                ],
+            ),
+        ] {
+            assert_eq!(read(annotations), expected);
+        }
+    }
+
+    #[test]
     fn only_keys_under_our_prefixes_count_as_asking() {
         assert!(!parse([("prometheus.io/scrape", "true")].into_iter()).has_keys);
         assert!(parse([("spark-operator.k8s.io/sparkConfigMap", "")].into_iter()).has_keys);
@@ -368,6 +579,9 @@ mod tests {
     #[test]
     fn more_than_256_requests_are_one_error_and_nothing_is_mounted() {
         for (count, mounts, problems) in [(256, 256, 0), (257, 0, 1)] {
+            let list = (0..count).map(|i| format!("c{i}=/c/{i}")).collect::<Vec<_>>().join(",");
+            let requests = parse([("spark-operator.k8s.io/configMaps", &*list)].into_iter());
+            assert_eq!((requests.mounts.len(), requests.problems.len()), (mounts, problems), "{count}");
             let annotations: Vec<_> =
                 (0..count).map(|i| (format!("spark-operator.k8s.io/configMap.c{i}"), format!("/c/{i}"))).collect();
             let requests = parse(annotations.iter().map(|(key, value)| (&**key, &**value)));

@@ -7,10 +7,14 @@
 use crate::annotations::{Annotation, Problem, Requests, Severity};
 use crate::pod::{NoContainer, Pod, Role};
 
+mod arguments;
+mod conf_dir;
 mod env;
+mod mounts;
 mod status;
 mod volumes;
 
+pub use arguments::LOAD_SPARK_DEFAULTS;
 pub use env::EnvChange;
 pub use status::InjectedChange;
 pub use volumes::{NewMount, NewVolume};
@@ -26,6 +30,8 @@ pub struct Plan<'a> {
     pub mounts: Appended<NewMount<'a>>,
     /// Variables to set in Spark's container.
     pub env: Appended<EnvChange<'a>>,
+    /// Whether the driver's second argument becomes [`LOAD_SPARK_DEFAULTS`].
+    pub loads_spark_defaults: bool,
     /// What happens to the annotation `injected`.
     pub injected: Option<InjectedChange>,
     /// What was done, as JSON: the value of the annotation `injected`, also where the pod does not get it. Absent where there
@@ -64,7 +70,7 @@ impl Plan<'_> {
     }
 
     fn changes_nothing_that_runs(&self) -> bool {
-        self.volumes.items.is_empty() && self.mounts.items.is_empty() && self.env.items.is_empty()
+        self.volumes.items.is_empty() && self.mounts.items.is_empty() && self.env.items.is_empty() && !self.loads_spark_defaults
     }
 }
 
@@ -80,6 +86,7 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
                 if let Some(container) = pod.containers().get(index) {
                     mounted = volumes::apply(pod, container, requests, &mut plan);
                     env::apply(container, &mounted, &mut plan);
+                    arguments::apply(pod, role, container, &mounted, &mut plan);
                 }
             }
             Err(reason) => plan.problems.push(no_container(pod, requests, reason)),

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
-use crate::mutation::{Appended, EnvChange, InjectedChange, Plan};
+use crate::mutation::{Appended, EnvChange, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
 
 /// Writes the operations of a plan as the bytes of a JSON patch.
 ///
@@ -19,7 +19,7 @@ use crate::mutation::{Appended, EnvChange, InjectedChange, Plan};
 ///
 /// None that can happen: writing text and numbers to memory does not fail.
 pub fn write(plan: &Plan) -> serde_json::Result<Vec<u8>> {
-    let Plan { container, volumes, mounts, env, injected, record, problems: _ } = plan;
+    let Plan { container, volumes, mounts, env, loads_spark_defaults, injected, record, problems: _ } = plan;
     // A patch of five requests has about 1,400 bytes.
     let mut bytes = Vec::with_capacity(2048);
     let mut serializer = serde_json::Serializer::new(&mut bytes);
@@ -27,6 +27,10 @@ pub fn write(plan: &Plan) -> serde_json::Result<Vec<u8>> {
     append(&mut operations, format_args!("/spec/volumes"), volumes)?;
     append(&mut operations, format_args!("/spec/containers/{container}/volumeMounts"), mounts)?;
     set_variables(&mut operations, *container, env)?;
+    if *loads_spark_defaults {
+        let path = Pointer(format_args!("/spec/containers/{container}/args/1"));
+        operations.serialize_element(&Operation { op: "add", path, value: &LOAD_SPARK_DEFAULTS })?;
+    }
     if let (Some(change), Some(record)) = (injected, record) {
         let op = match change {
             InjectedChange::Add => "add",

@@ -9,8 +9,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
 
@@ -139,7 +139,8 @@ pub struct Volume<'a> {
     #[serde(borrow)]
     pub secret: Option<SecretVolumeSource<'a>>,
     /// Files from several sources.
-    pub projected: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub projected: Option<ProjectedVolumeSource<'a>>,
     /// Files about the pod.
     #[serde(rename = "downwardAPI")]
     pub downward_api: Option<IgnoredAny>,
@@ -159,7 +160,8 @@ pub struct ConfigMapVolumeSource<'a> {
     /// Absent means 0644, which the API server fills in.
     pub default_mode: Option<i64>,
     /// Some of the keys instead of all.
-    pub items: Option<Vec<IgnoredAny>>,
+    #[serde(borrow)]
+    pub items: Option<Vec<KeyToPath<'a>>>,
 }
 
 /// `secret` of a volume.
@@ -174,7 +176,39 @@ pub struct SecretVolumeSource<'a> {
     /// Absent means 0644, which the API server fills in.
     pub default_mode: Option<i64>,
     /// Some of the keys instead of all.
-    pub items: Option<Vec<IgnoredAny>>,
+    #[serde(borrow)]
+    pub items: Option<Vec<KeyToPath<'a>>>,
+}
+
+/// One key of a ConfigMap or Secret, and the file that it becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct KeyToPath<'a> {
+    /// The key.
+    #[serde(borrow)]
+    pub key: Text<'a>,
+    /// The file, relative to the mount.
+    #[serde(borrow)]
+    pub path: Text<'a>,
+    /// Its permissions; absent means the volume's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<i64>,
+}
+
+/// `projected` of a volume.
+#[derive(Debug, Deserialize)]
+pub struct ProjectedVolumeSource<'a> {
+    /// The files of a later source win.
+    #[serde(borrow)]
+    pub sources: Option<Vec<VolumeProjection<'a>>>,
+}
+
+/// A source of a projected volume; one that is no ConfigMap has nothing here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeProjection<'a> {
+    /// Files from a ConfigMap.
+    #[serde(borrow)]
+    pub config_map: Option<ConfigMapVolumeSource<'a>>,
 }
 
 /// A map of strings, kept as pairs in the order in which they were written.

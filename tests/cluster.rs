@@ -102,16 +102,20 @@ async fn the_real_second_round_changes_nothing() {
     Api::all(setup.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
 
     let annotations = json!({
-        "spark-operator.k8s.io/sparkConfigMap": "spark-conf",
-        "spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf",
-        "spark-operator.k8s.io/configMap.app": "/etc/app",
-        "spark-operator.k8s.io/secret.db": "/mnt/db",
-        "spark-operator.k8s.io/GCPServiceAccount.gcp": "/mnt/gcp",
+        "spark-operator.k8s.io/sparkConfigMap": "spark-conf:merge:defaults:optional",
+        "spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf:path=/opt/hadoop/conf:merge",
+        "spark-operator.k8s.io/configMap.app": "/etc/app:optional:mode=0440:env=APP",
+        "spark-operator.k8s.io/configMap.krb5": "/etc/krb5.conf:file=krb5.conf:mode=0444:env=KRB5_CONFIG",
+        "spark-operator.k8s.io/configMaps": "more=/etc/more,more=/etc/again,more=/etc/mode:mode=0400",
+        "spark-operator.k8s.io/secret.db": "/mnt/db:env=DB:key=pass",
+        "spark-operator.k8s.io/GCPServiceAccount.gcp": "/mnt/gcp:key=sa.json",
+        "spark-operator.k8s.io/hadoopDelegationToken.token": "/mnt/token:optional",
         "spark-operator.k8s.io/configMap.wrong": "relative",
     });
     let mut driver = pod("driver", "driver", &annotations);
     // Recognised whatever stands beside it.
     driver.spec.as_mut().unwrap().containers[0].name = "spark-kubernetes-driver".to_owned();
+    give_sparks_own_conf_dir(&mut driver);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     let stored = loop {
@@ -126,7 +130,23 @@ async fn the_real_second_round_changes_nothing() {
     let paths: Vec<_> =
         containers[1]["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
     let ours: Vec<_> = paths.into_iter().filter(|path| !path.starts_with("/var/run")).collect();
-    assert_eq!(ours, ["/etc/spark/conf", "/etc/hadoop/conf", "/etc/app", "/mnt/db", "/mnt/gcp"]);
+    assert_eq!(
+        ours,
+        [
+            "/opt/spark/conf",
+            "/etc/spark/conf",
+            "/opt/hadoop/conf",
+            "/etc/app",
+            "/etc/krb5.conf",
+            "/etc/again",
+            "/etc/mode",
+            "/etc/more",
+            "/mnt/db",
+            "/mnt/gcp",
+            "/mnt/token"
+        ]
+    );
+    assert_eq!(containers[1]["args"], json!(["driver", "--load-spark-defaults", "--properties-file", "x"]));
     let names: Vec<_> =
         stored["spec"]["volumes"].as_array().unwrap().iter().map(|volume| volume["name"].as_str().unwrap()).collect();
     for name in ["late", "spark-config-map-volume", "app-volume"] {
@@ -153,6 +173,17 @@ async fn with_deny_a_driver_with_errors_is_refused_with_422_and_an_executor_is_n
     let stored = setup.pods.create(&PostParams::default(), &pod("executor", "executor", &annotations)).await.unwrap();
     assert_eq!(mount_paths(&stored), ["/mnt/db"]);
     drop(setup.cluster);
+}
+
+/// What Spark itself gives a driver: a ConfigMap at its conf dir, and arguments.
+fn give_sparks_own_conf_dir(pod: &mut Pod) {
+    let mut json = as_json(pod);
+    json["metadata"]["labels"]["spark-version"] = json!("4.1.2");
+    json["spec"]["volumes"] = json!([{"name": "spark-conf-volume-driver", "configMap": {"name": "drv", "items": [{"key": "spark.properties", "path": "spark.properties"}]}}]);
+    let container = &mut json["spec"]["containers"][0];
+    container["volumeMounts"] = json!([{"name": "spark-conf-volume-driver", "mountPath": "/opt/spark/conf"}]);
+    container["args"] = json!(["driver", "--properties-file", "x"]);
+    *pod = serde_json::from_value(json).unwrap();
 }
 
 /// Every pod of the golden reviews, created for real: the API server applies each patch, and takes the pod that comes out

@@ -54,14 +54,47 @@ fn path() -> impl Strategy<Value = &'static str> {
     )
 }
 
+fn options() -> impl Strategy<Value = String> {
+    let option = select(
+        &[
+            ":optional",
+            ":mode=0440",
+            ":mode=644",
+            ":mode=9",
+            ":file=k",
+            ":file=core-site.xml",
+            ":env=VAR",
+            ":env=SPARK_CONF_DIR",
+            ":env=HADOOP_CONF_DIR",
+            ":key=k",
+            ":path=/etc/app",
+            ":path=/opt/spark/conf",
+            ":path=/opt/mine",
+            ":merge",
+            ":defaults",
+            ":typo",
+            ":",
+            " :optional",
+            ": optional",
+        ][..],
+    );
+    prop_oneof![2 => Just(String::new()), 3 => proptest::collection::vec(option, 1..4).prop_map(|options| options.concat())]
+}
+
 fn annotation() -> impl Strategy<Value = (String, String)> {
-    let prefix = select(&["spark-operator.k8s.io/", "sparkoperator.k8s.io/", "example.com/"][..]);
+    let prefix = select(&["spark-operator.k8s.io/", "spark-operator.k8s.io/", "sparkoperator.k8s.io/", "example.com/"][..]);
+    let entry = (name(), path(), options()).prop_map(|(name, path, options)| format!("{name}={path}{options}"));
     let request = prop_oneof![
-        4 => (select(&["sparkConfigMap", "spark-configmap", "hadoopConfigMap", "hadoop-configmap", "container"][..]), name())
-            .prop_map(|(key, name)| (key.to_owned(), name.to_owned())),
-        8 => (select(&["configMap.", "configmap.", "secret.", "GCPServiceAccount.", "gcp-service-account."][..]), name(), path())
-            .prop_map(|(key, name, path)| (format!("{key}{name}"), path.to_owned())),
-        1 => (select(&["injected", "volumes.x", "affinity", "configMaps", "typo", "injected "][..]), "\\PC{0,20}").prop_map(|(key, value)| (key.to_owned(), value)),
+        4 => (select(&["sparkConfigMap", "spark-configmap", "hadoopConfigMap", "hadoop-configmap", "container"][..]), name(), options())
+            .prop_map(|(key, name, options)| (key.to_owned(), format!("{name}{options}"))),
+        8 => (
+            select(&["configMap.", "configmap.", "secret.", "GCPServiceAccount.", "gcp-service-account.", "hadoopDelegationToken."][..]),
+            name(), path(), options(),
+        )
+            .prop_map(|(key, name, path, options)| (format!("{key}{name}"), format!("{path}{options}"))),
+        3 => (select(&["configMaps", "configmaps", "secrets"][..]), proptest::collection::vec(entry, 0..5))
+            .prop_map(|(key, entries)| (key.to_owned(), entries.join(","))),
+        1 => (select(&["injected", "volumes.x", "affinity", "typo", "injected "][..]), "\\PC{0,20}").prop_map(|(key, value)| (key.to_owned(), value)),
         1 => (".{0,20}", ".{0,200}"),
     ];
     (prefix, request).prop_map(|(prefix, (key, value))| (format!("{prefix}{key}"), value))
@@ -76,13 +109,16 @@ fn volume() -> impl Strategy<Value = Value> {
             let mut source = match kind {
                 "configMap" => json!({"name": name}),
                 "secret" => json!({"secretName": name}),
-                "projected" => json!({"sources": []}),
+                "projected" => json!({"sources": [{"configMap": {"name": "base"}}, {"configMap": {"name": name}}]}),
                 _ => json!({}),
             };
             match (kind, form) {
                 ("configMap" | "secret", 1) => source["optional"] = json!(true),
                 ("configMap" | "secret", 2) => source["defaultMode"] = json!(256),
                 ("configMap" | "secret", 3) => source["items"] = json!([{"key": "k", "path": "k"}]),
+                ("configMap" | "secret", 5) => {
+                    source["items"] = json!([{"key": "k", "path": "k", "mode": 256}, {"key": "a", "path": "b/c"}]);
+                }
                 ("configMap" | "secret", 4) => source["defaultMode"] = json!(420),
                 _ => {}
             }
@@ -135,7 +171,7 @@ fn optional_array(element: impl Strategy<Value = Value>, most: usize) -> impl St
 
 fn container() -> impl Strategy<Value = Value> {
     let names = select(&["spark-kubernetes-driver", "spark", "executor", "sidecar", "spark-kubernetes-executor"][..]);
-    let args = subsequence(vec!["driver", "executor", "--x"], 0..=3);
+    let args = subsequence(vec!["driver", "--load-spark-defaults", "executor", "--x"], 0..=4);
     (names, args, optional_array(env(), 6), optional_array(mount(), 5)).prop_map(|(name, args, env, mounts)| {
         let mut container = json!({"name": name, "args": args, "resources": {"limits": {"cpu": "1"}}});
         if let Some(env) = env {
@@ -151,7 +187,8 @@ fn container() -> impl Strategy<Value = Value> {
 fn review() -> impl Strategy<Value = Value> {
     let role = select(&["driver", "driver", "executor", "worker"][..]);
     let containers = proptest::option::weighted(0.98, proptest::collection::vec(container(), 0..=3));
-    (role, proptest::collection::vec(annotation(), 0..12), containers, optional_array(volume(), 6)).prop_map(|(role, annotations, containers, volumes)| {
+    let version = select(&["3.5.9", "4.0.0", "4.1.2", "x", "10"][..]);
+    (role, version, proptest::collection::vec(annotation(), 0..12), containers, optional_array(volume(), 6)).prop_map(|(role, version, annotations, containers, volumes)| {
         let annotations: serde_json::Map<String, Value> = annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
         // Volumes of one name do not pass the API server.
         let volumes = volumes.map(|mut volumes| {
@@ -183,7 +220,7 @@ fn review() -> impl Strategy<Value = Value> {
                 "namespace": "default",
                 "object": {
                     "apiVersion": "v1", "kind": "Pod",
-                    "metadata": {"name": "p", "labels": {"spark-role": role}, "annotations": annotations, "unknownField": [1, 2]},
+                    "metadata": {"name": "p", "labels": {"spark-role": role, "spark-version": version}, "annotations": annotations, "unknownField": [1, 2]},
                     "spec": spec,
                 },
             },
@@ -223,15 +260,21 @@ proptest! {
                     .any(|mount| mount["name"] == volume["name"])
             })
         };
+        let is_projected = |name: &str| {
+            pod["spec"]["volumes"].as_array().into_iter().flatten().any(|volume| {
+                volume["projected"]["sources"].as_array().and_then(|sources| sources.last()).is_some_and(|last| last["configMap"]["name"] == name)
+            })
+        };
         let annotations = review["request"]["object"]["metadata"]["annotations"].as_object().unwrap();
         let container_problem = answer.warnings.iter().any(|warning| warning.contains(" container"));
         for (key, value) in annotations {
             let Some(key) = key.strip_prefix("spark-operator.k8s.io/") else { continue };
             let value = value.as_str().unwrap().trim_matches([' ', '\t', '\r', '\n']);
+            let name_in_value = value.split(':').next().unwrap_or_default().trim();
             let satisfied = match key.split_once('.') {
                 Some(("configMap" | "configmap", name)) => is_mounted("configMap", "name", name),
-                Some(("secret" | "GCPServiceAccount" | "gcp-service-account", name)) => is_mounted("secret", "secretName", name),
-                None if ["sparkConfigMap", "spark-configmap", "hadoopConfigMap", "hadoop-configmap"].contains(&key) => is_mounted("configMap", "name", value),
+                Some(("secret" | "GCPServiceAccount" | "gcp-service-account" | "hadoopDelegationToken", name)) => is_mounted("secret", "secretName", name),
+                None if ["sparkConfigMap", "spark-configmap", "hadoopConfigMap", "hadoop-configmap"].contains(&key) => is_mounted("configMap", "name", name_in_value) || is_projected(name_in_value),
                 _ => continue,
             };
             // A problem begins with the annotation, or with as much of it as there is room for: 22 characters at least. Of two

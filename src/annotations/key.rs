@@ -29,7 +29,7 @@ pub enum Key<'a> {
 }
 
 /// The kinds of request, in the order in which they are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `sparkConfigMap`: Spark's conf dir from a ConfigMap.
     SparkConfigMap,
@@ -102,13 +102,15 @@ impl<'a> PrefixedKey<'a> {
 }
 
 /// Every key that a person may write, first spellings.
-const DOCUMENTED: [&str; 7] = [
+const DOCUMENTED: [&str; 9] = [
     "sparkConfigMap",
     "hadoopConfigMap",
     "configMap.NAME",
     "secret.NAME",
     "GCPServiceAccount.NAME",
     "hadoopDelegationToken.NAME",
+    "configMaps",
+    "secrets",
     "container",
 ];
 

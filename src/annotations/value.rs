@@ -6,8 +6,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::problem::Excerpt;
-
 /// The name of a ConfigMap or Secret: a DNS-1123 subdomain of at most 253 characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName<'a>(&'a str);
@@ -16,13 +14,13 @@ pub struct ObjectName<'a>(&'a str);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// There is none.
-    #[error("the name is missing, write it after the dot")]
+    #[error("the name is missing, write NAME as the ConfigMap or Secret is called")]
     Missing,
     /// It is longer than any object's.
     #[error("the name is longer than 253 characters, no such object can exist")]
     TooLong,
     /// It has characters that no object's has.
-    #[error("the name must be lower case letters, digits, \"-\" and \".\"; no such object can exist")]
+    #[error("no object can have this name: write lower case letters, digits, \"-\" and \".\" between them")]
     NotSubdomain,
 }
 
@@ -61,6 +59,28 @@ impl fmt::Display for ObjectName<'_> {
     }
 }
 
+/// The name of a key of a ConfigMap or Secret, which is also that of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileName<'a>(&'a str);
+
+impl<'a> FileName<'a> {
+    /// Checks a name as the API server checks keys; `None` where no key can have it.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let is_key = matches!(text.len(), 1..=253)
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            && text != "."
+            && !text.starts_with("..");
+        is_key.then_some(Self(text))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
 /// Where a volume is mounted: absolute, without repeated or trailing slashes, and nothing that hides what a container needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MountPath<'a>(Cow<'a, str>);
@@ -68,9 +88,9 @@ pub struct MountPath<'a>(Cow<'a, str>);
 /// Why nothing can be mounted at a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// It does not begin with a slash; the path as it should be written.
-    #[error("the path must start with \"/\", write {}", Excerpt::new(.0, 40))]
-    Relative(String),
+    /// It does not begin with a slash; the path as it could be written, if that is allowed.
+    #[error("the path must start with \"/\", write {}", .0.as_deref().map_or("an absolute one", |path| path))]
+    Relative(Option<String>),
     /// It has an element `.` or `..`.
     #[error("the path must not contain \".\" or \"..\", write the path that it leads to")]
     DotElement,
@@ -87,7 +107,7 @@ pub enum PathError {
     #[error("nothing can be mounted in {0}, write another path")]
     Kernel(&'static str),
     /// The kubelet would substitute a part of it in an environment variable, but not in the mount.
-    #[error("the path must not contain \"$(\" because it is also the value of a variable")]
+    #[error("the path must not contain \"$(\" because it is also a variable's value, write it without")]
     Substitution,
 }
 
@@ -125,7 +145,10 @@ impl<'a> MountPath<'a> {
     /// When the path could not be mounted, or would break the container.
     pub fn parse(text: &'a str) -> Result<Self, PathError> {
         if !text.starts_with('/') {
-            return Err(PathError::Relative(format!("/{text}")));
+            let instead = format!("/{text}");
+            // A suggestion that is refused in its turn, or not what was meant, is none.
+            let is_path = !text.starts_with(['~', '$']) && MountPath::parse(&instead).is_ok();
+            return Err(PathError::Relative(is_path.then_some(instead)));
         }
         let path = normalize(text);
         if path.len() > 1024 || path.split('/').any(|element| element.len() > 255) {
@@ -144,18 +167,6 @@ impl<'a> MountPath<'a> {
             return Err(PathError::Kernel(kernel));
         }
         Ok(Self(path))
-    }
-
-    /// Checks a path that an environment variable will hold too.
-    ///
-    /// # Errors
-    ///
-    /// As [`MountPath::parse`], and where the kubelet would expand `$(VAR)` in the variable.
-    pub fn parse_for_env(text: &'a str) -> Result<Self, PathError> {
-        match Self::parse(text)? {
-            path if path.0.contains("$(") => Err(PathError::Substitution),
-            path => Ok(path),
-        }
     }
 
     /// A directory that this webhook itself decides on.
@@ -238,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn file_names_are_keys_of_config_maps() {
+        let longest = "a".repeat(253);
+        for name in ["core-site.xml", "a", "A_b-c.0", ".hidden", &longest] {
+            assert_eq!(FileName::parse(name).map(|name| name.as_str()), Some(name));
+        }
+        for name in ["", ".", "..", "..data", "a/b", "a b", "grün", &"a".repeat(254)] {
+            assert_eq!(FileName::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn paths_lose_repeated_and_trailing_slashes() {
         for (written, path) in [
             ("/etc/app", "/etc/app"),
@@ -262,8 +284,11 @@ mod tests {
         let too_long = format!("/{element}/{element}/{element}/{element}/y");
         let long_element = format!("/{element}x");
         for (path, error) in [
-            ("etc/app", PathError::Relative("/etc/app".into())),
-            ("", PathError::Relative("/".into())),
+            ("etc/app", PathError::Relative(Some("/etc/app".into()))),
+            ("", PathError::Relative(None)),
+            ("etc", PathError::Relative(None)),
+            ("./conf", PathError::Relative(None)),
+            ("~/conf", PathError::Relative(None)),
             ("/a/./b", PathError::DotElement),
             ("/a/..", PathError::DotElement),
             ("/mnt/../etc//x/", PathError::DotElement),
@@ -285,12 +310,6 @@ mod tests {
         for path in HIDING {
             assert_eq!(MountPath::parse(path), Err(PathError::Hides(path.into())), "{path}");
         }
-    }
-
-    #[test]
-    fn a_path_for_a_variable_holds_nothing_that_the_kubelet_expands() {
-        assert_eq!(MountPath::parse_for_env("/mnt/$(HOME)"), Err(PathError::Substitution));
-        assert_eq!(MountPath::parse_for_env("/mnt/$HOME").unwrap().as_str(), "/mnt/$HOME");
     }
 
     #[test]

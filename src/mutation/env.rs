@@ -5,12 +5,13 @@
 //! Spark appends its own entry after the template's (seen with 3.5 and 4.1).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Serialize;
 
 use super::Plan;
 use crate::annotations::problem::Excerpt;
-use crate::annotations::{Annotation, Problem, Request};
+use crate::annotations::{Annotation, Problem, Request, Variable};
 use crate::pod::Container;
 
 /// A variable to set in Spark's container.
@@ -19,41 +20,57 @@ pub struct EnvChange<'a> {
     /// The index of the entry that is replaced whole; absent where one is appended.
     #[serde(skip)]
     pub replaces: Option<usize>,
-    name: &'static str,
+    name: &'a str,
     value: Cow<'a, str>,
 }
 
 /// Plans the variables of all requests that are mounted.
 pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan: &mut Plan<'a>) {
     plan.env.array_exists = container.env.is_some();
-    let mut decided: Vec<(&'static str, Cow<'a, str>, Annotation<'a>)> = Vec::with_capacity(mounted.len());
+    let mut decided: HashMap<&'a str, (Cow<'a, str>, Annotation<'a>)> = HashMap::new();
     for request in mounted {
-        let Some((name, value)) = request.env() else { continue };
-        match decided.iter().find(|(decided_name, ..)| *decided_name == name) {
-            None => {
-                plan.env.items.extend(change(container, name, &value));
-                decided.push((name, value, request.annotation));
-            }
-            Some((_, decided_value, _)) if *decided_value == value => {}
-            Some((_, _, annotation)) => {
+        let Some(Variable { name, value, gives_way }) = request.variable() else { continue };
+        match (decided.get(name), state(container, name, &value)) {
+            (Some((set_to, _)), _) if *set_to == value => {}
+            (Some((_, annotation)), _) => {
                 let setter = annotation.to_string();
-                let setter = Excerpt::new(&setter, 40);
+                let (name, setter) = (Excerpt::new(name, 30), Excerpt::new(&setter, 40));
                 plan.problems.push(Problem::note(request.annotation, format_args!("mounted, but {name} is set by {setter}")));
+            }
+            // Nothing is said of the value: in a second round it may be one that a later request has set.
+            (None, State::SetOtherwise(_)) if gives_way => {
+                let name = Excerpt::new(name, 30);
+                plan.problems
+                    .push(Problem::note(request.annotation, format_args!("mounted, but {name} has another value and keeps it")));
+            }
+            (None, state) => {
+                let change = match state {
+                    State::Set => None,
+                    State::SetOtherwise(index) => Some(Some(index)),
+                    State::Unset => Some(None),
+                };
+                plan.env.items.extend(change.map(|replaces| EnvChange { replaces, name, value: value.clone() }));
+                decided.insert(name, (value, request.annotation));
             }
         }
     }
 }
 
-/// What must be done so that the variable has the value; `None` if it has it.
-fn change<'a>(container: &Container, name: &'static str, value: &Cow<'a, str>) -> Option<EnvChange<'a>> {
+/// How a variable stands in the container.
+enum State {
+    Set,
+    /// By the entry at this index.
+    SetOtherwise(usize),
+    Unset,
+}
+
+fn state(container: &Container, name: &str, value: &str) -> State {
     let entries = container.env.as_deref().unwrap_or_default();
-    let last = entries.iter().enumerate().rfind(|(_, entry)| &*entry.name == name);
-    let replaces = match last {
-        Some((_, entry)) if entry.value_from.is_none() && entry.value.as_deref() == Some(value) => return None,
-        Some((index, _)) => Some(index),
-        None => None,
-    };
-    Some(EnvChange { replaces, name, value: value.clone() })
+    match entries.iter().enumerate().rfind(|(_, entry)| &*entry.name == name) {
+        Some((_, entry)) if entry.value_from.is_none() && entry.value.as_deref() == Some(value) => State::Set,
+        Some((index, _)) => State::SetOtherwise(index),
+        None => State::Unset,
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +134,32 @@ mod tests {
                 "append GOOGLE_APPLICATION_CREDENTIALS=/etc/secrets/key.json",
             ]
         );
+    }
+
+    #[test]
+    fn env_leaves_alone_what_the_pod_has_set_and_the_first_request_sets_it() {
+        let set = |value: &str| json!([{"name": "V", "value": value}]);
+        for (env, annotations, expected) in [
+            (json!([]), &[("configMap.c", "/c:env=V")][..], &["append V=/c"][..]),
+            (set("/c"), &[("configMap.c", "/c:env=V")], &[]),
+            (set("/x"), &[("configMap.c", "/c:env=V")], &["configMap.c=/c:env=V: mounted, but V has another value and keeps it"]),
+            (
+                json!([]),
+                &[("configMap.c", "/c:env=V"), ("secret.s", "/s:env=V")],
+                &["append V=/c", "secret.s=/s:env=V: mounted, but V is set by configMap.c=/c:env=V"],
+            ),
+            // What an annotation's own variable is, env= does not change, nor does a value of the pod's stop it.
+            (
+                json!([{"name": "HADOOP_CONF_DIR", "value": "/x"}]),
+                &[("configMap.c", "/c:env=HADOOP_CONF_DIR"), ("hadoopConfigMap", "h")],
+                &[
+                    "replace 0 HADOOP_CONF_DIR=/etc/hadoop/conf",
+                    "configMap.c=/c:env=HADOOP_CONF_DIR: mounted, but HADOOP_CONF_DIR is set by hadoopConfigMap=h",
+                ],
+            ),
+        ] {
+            assert_eq!(planned(&env, annotations), expected);
+        }
     }
 
     /// Bug 8 of the initializer: of two it took a random one, and ignored the other without a word.

@@ -62,7 +62,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// A mount as `PATH=configmap/NAME` or `PATH=secret/NAME`.
+/// A mount as `PATH=configmap/NAME` or `PATH=secret/NAME`, with `/KEY` for a single file.
 #[derive(Clone, Copy)]
 struct Mount<'a>(&'a Request<'a>);
 
@@ -72,7 +72,10 @@ impl Serialize for Mount<'_> {
             Source::ConfigMap => "configmap",
             Source::Secret => "secret",
         };
-        serializer.collect_str(&format_args!("{}={kind}/{}", self.0.path, self.0.name))
+        match self.0.options.file {
+            Some(file) => serializer.collect_str(&format_args!("{}={kind}/{}/{}", self.0.path, self.0.name, file.as_str())),
+            None => serializer.collect_str(&format_args!("{}={kind}/{}", self.0.path, self.0.name)),
+        }
     }
 }
 

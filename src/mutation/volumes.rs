@@ -8,21 +8,67 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::Plan;
-use crate::annotations::problem::Excerpt;
-use crate::annotations::value::{is_below, normalize};
+use super::mounts::{Occupied, Placement, Refusal};
 use crate::annotations::{Kind, Problem, Request, Requests, Source};
-use crate::pod::{Container, Pod, Volume, VolumeMount};
+use crate::pod::{ConfigMapVolumeSource, Container, KeyToPath, Pod};
+use crate::text::Text;
 
 /// A volume to append to the pod.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NewVolume<'a> {
     name: Cow<'a, str>,
-    source: Source,
-    object: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_map: Option<ConfigMapSource<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<SecretSource<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projected: Option<ProjectedSource<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigMapSource<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    form: Form<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SecretSource<'a> {
+    secret_name: &'a str,
+    #[serde(flatten)]
+    form: Form<'a>,
+}
+
+/// What the volume sources of Kubernetes have in common.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Form<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Cow<'a, [KeyToPath<'a>]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_mode: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    optional: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProjectedSource<'a> {
+    sources: [Projection<'a>; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_mode: Option<u16>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Projection<'a> {
+    config_map: ConfigMapSource<'a>,
 }
 
 /// A mount to append to Spark's container, always read-only.
@@ -31,26 +77,9 @@ pub struct NewVolume<'a> {
 pub struct NewMount<'a> {
     name: Cow<'a, str>,
     mount_path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_path: Option<&'a str>,
     read_only: bool,
-}
-
-impl Serialize for NewVolume<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        enum Object<'a> {
-            Name(&'a str),
-            SecretName(&'a str),
-        }
-        let (source, object) = match self.source {
-            Source::ConfigMap => ("configMap", Object::Name(self.object)),
-            Source::Secret => ("secret", Object::SecretName(self.object)),
-        };
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("name", &self.name)?;
-        map.serialize_entry(source, &object)?;
-        map.end()
-    }
 }
 
 /// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their order.
@@ -62,23 +91,25 @@ pub(super) fn apply<'a>(
 ) -> Vec<&'a Request<'a>> {
     plan.volumes.array_exists = pod.spec.volumes.is_some();
     plan.mounts.array_exists = container.volume_mounts.is_some();
-    let occupied = Occupied::new(pod, container);
-    let mut settled: Vec<Settled> = Vec::with_capacity(requests.mounts.len());
+    let mut occupied = Occupied::new(pod, container);
+    let mut settled: HashMap<&str, Settled> = HashMap::with_capacity(requests.mounts.len());
+    let mut shared: HashMap<SourceForm<'a>, Cow<'a, str>> = HashMap::new();
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
-        let refusal = match settled.iter().find(|settled| settled.request.path == request.path) {
-            Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request)),
-            Some(first) => first.refusal,
+        let refusal = match settled.get(request.path.as_str()) {
+            Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request).to_string()),
+            Some(first) => first.refusal.clone(),
             None => {
-                let refusal = match occupied.judge(request) {
-                    Verdict::AlreadyThere => None,
-                    Verdict::Free => {
-                        plan_mount(pod, request, plan);
+                let refusal = match occupied.place(request) {
+                    Err(refusal) => Some(refusal.to_string()),
+                    Ok(Placement::AlreadyThere) => None,
+                    Ok(Placement::New(base)) => {
+                        plan_mount(pod, request, base, &mut shared, plan);
+                        occupied.add(request);
                         None
                     }
-                    Verdict::Refused(refusal) => Some(refusal),
                 };
-                settled.push(Settled { request, refusal });
+                settled.insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
                 refusal
             }
         };
@@ -90,161 +121,89 @@ pub(super) fn apply<'a>(
     mounted
 }
 
-/// The first request for a path, and what became of it.
+/// The first request for a path, and why it was refused, if it was.
 struct Settled<'a> {
     request: &'a Request<'a>,
-    refusal: Option<Refusal<'a>>,
+    refusal: Option<String>,
 }
 
-/// Why a request is not carried out.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-enum Refusal<'a> {
-    #[error("{} is asked for there, write another path", Excerpt::new(&.0.annotation.to_string(), 50))]
-    Taken(&'a Request<'a>),
-    #[error("volume {} is mounted there; remove that mount or this annotation", Excerpt::new(.0, 30))]
-    SomethingElse(&'a str),
-    #[error("mounted there already, but with {0}; remove that mount or this annotation")]
-    OtherForm(&'static str),
-    #[error("nothing can be mounted below the read-only mount {}, write another path", Excerpt::new(.0, 25))]
-    BelowReadOnly(&'a str),
-    #[error("nothing can be mounted below the file mount {}, write another path", Excerpt::new(.0, 25))]
-    BelowFile(&'a str),
-    #[error("a directory cannot be mounted over the file mount {}, write another path", Excerpt::new(.0, 22))]
-    AboveFile(&'a str),
-    #[error("a block device has that path, write another one")]
-    Device,
-}
-
-enum Verdict<'a> {
-    AlreadyThere,
-    Free,
-    Refused(Refusal<'a>),
-}
-
+/// Whether two requests ask for the same files in the same form, so that one mount serves both.
 fn is_same_source(a: &Request, b: &Request) -> bool {
-    a.source() == b.source() && a.name == b.name
+    let is_merged = a.options.merge || b.options.merge;
+    !is_merged && SourceForm::of(a) == SourceForm::of(b)
 }
 
-/// What Spark's container has mounted before anything of ours.
-struct Occupied<'a> {
-    container: &'a Container<'a>,
-    mounts: Vec<Occupant<'a>>,
+/// What a volume shows: the object, and its form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct SourceForm<'a> {
+    is_secret: bool,
+    name: &'a str,
+    optional: bool,
+    mode: u16,
+    file: Option<&'a str>,
 }
 
-/// A mount, with its path normalised and its volume.
-struct Occupant<'a> {
-    path: Cow<'a, str>,
-    mount: &'a VolumeMount<'a>,
-    volume: Option<&'a Volume<'a>>,
-}
-
-impl<'a> Occupied<'a> {
-    fn new(pod: &'a Pod<'a>, container: &'a Container<'a>) -> Self {
-        // Looked up once: a pod may have thousands of both, and the API server sends it before it has looked at it.
-        let volumes: HashMap<&str, &Volume> = pod.spec.volumes.iter().flatten().map(|volume| (&*volume.name, volume)).collect();
-        let occupant = |mount: &'a VolumeMount<'a>| Occupant {
-            path: normalize(&mount.mount_path),
-            mount,
-            volume: volumes.get(&*mount.name).copied(),
-        };
-        Self { container, mounts: container.volume_mounts.iter().flatten().map(occupant).collect() }
-    }
-
-    fn judge(&self, request: &Request) -> Verdict<'a> {
-        let path = request.path.as_str();
-        // The kernel shows the mount that was made last.
-        if let Some(occupant) = self.mounts.iter().rfind(|occupant| occupant.path == path) {
-            return match occupant.compare(request) {
-                Comparison::Same => Verdict::AlreadyThere,
-                Comparison::OtherForm(difference) => Verdict::Refused(Refusal::OtherForm(difference)),
-                Comparison::SomethingElse => Verdict::Refused(Refusal::SomethingElse(&occupant.mount.name)),
-            };
-        }
-        if self.container.volume_devices.iter().flatten().any(|device| normalize(&device.device_path) == path) {
-            return Verdict::Refused(Refusal::Device);
-        }
-        // Mount by mount, and not rule by rule: what we append comes after what the pod had, so a second round finds the
-        // same reason first, and says the same.
-        self.mounts.iter().find_map(|occupant| occupant.obstacle(path)).map_or(Verdict::Free, Verdict::Refused)
-    }
-}
-
-impl<'a> Occupant<'a> {
-    /// Why the container could not start with a directory mounted at `path`, if this mount is the reason. Seen with runc: it
-    /// cannot make the mount point in a read-only file system, nor below or instead of a file. In a ConfigMap, secret,
-    /// projected or downward-API volume the kubelet makes the directory itself.
-    fn obstacle(&self, path: &str) -> Option<Refusal<'a>> {
-        let Self { path: mount_path, mount, volume } = self;
-        let is_below_it = is_below(path, mount_path);
-        let is_above_it = is_below(mount_path, path);
-        if !(is_below_it || is_above_it) {
-            return None;
-        }
-        let is_made_by_kubelet = volume.is_some_and(|volume| {
-            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
-        });
-        let has_sub_path = has_text(mount.sub_path.as_deref()) || has_text(mount.sub_path_expr.as_deref());
-        let is_file = is_made_by_kubelet && has_sub_path;
-        let is_read_only =
-            !is_made_by_kubelet && (mount.read_only == Some(true) || volume.is_some_and(|volume| volume.image.is_some()));
-        match (is_below_it, is_above_it) {
-            (true, _) if is_file => Some(Refusal::BelowFile(&mount.mount_path)),
-            (true, _) if is_read_only => Some(Refusal::BelowReadOnly(&mount.mount_path)),
-            (_, true) if is_file => Some(Refusal::AboveFile(&mount.mount_path)),
-            _ => None,
-        }
-    }
-
-    /// Whether it shows what a request asks for.
-    fn compare(&self, request: &Request) -> Comparison {
-        let Self { mount, volume: Some(volume), path: _ } = self else { return Comparison::SomethingElse };
-        let (name, optional, default_mode, items) = match (&volume.config_map, &volume.secret) {
-            (Some(source), _) if request.source() == Source::ConfigMap => {
-                (&source.name, source.optional, source.default_mode, &source.items)
-            }
-            (_, Some(source)) if request.source() == Source::Secret => {
-                (&source.secret_name, source.optional, source.default_mode, &source.items)
-            }
-            _ => return Comparison::SomethingElse,
-        };
-        if name.as_deref() != Some(request.name.as_str()) {
-            Comparison::SomethingElse
-        } else if has_text(mount.sub_path_expr.as_deref()) {
-            Comparison::OtherForm("subPathExpr")
-        } else if has_text(mount.sub_path.as_deref()) {
-            Comparison::OtherForm("subPath")
-        } else if items.as_ref().is_some_and(|items| !items.is_empty()) {
-            Comparison::OtherForm("items")
-        } else if optional == Some(true) {
-            Comparison::OtherForm("optional: true")
-        } else if default_mode.is_some_and(|mode| mode != DEFAULT_MODE) {
-            Comparison::OtherForm("another defaultMode")
-        } else {
-            Comparison::Same
+impl<'a> SourceForm<'a> {
+    fn of(request: &Request<'a>) -> Self {
+        Self {
+            is_secret: request.source() == Source::Secret,
+            name: request.name.as_str(),
+            optional: request.options.optional,
+            mode: request.default_mode(),
+            file: request.options.file.map(|file| file.as_str()),
         }
     }
 }
 
-/// The mode that the API server fills in where none is given.
-const DEFAULT_MODE: i64 = 0o644;
-
-enum Comparison {
-    Same,
-    /// The same object, with something that the request does not have.
-    OtherForm(&'static str),
-    SomethingElse,
+fn plan_mount<'a>(
+    pod: &Pod,
+    request: &'a Request<'a>,
+    base: Option<&'a ConfigMapVolumeSource<'a>>,
+    shared: &mut HashMap<SourceForm<'a>, Cow<'a, str>>,
+    plan: &mut Plan<'a>,
+) {
+    let form = SourceForm::of(request);
+    let name = if let Some(name) = shared.get(&form).filter(|_| request.is_listed) {
+        name.clone()
+    } else {
+        let theirs = pod.spec.volumes.iter().flatten().map(|volume| &*volume.name);
+        let ours = plan.volumes.items.iter().map(|volume| &*volume.name);
+        let name = volume_name(request, theirs.chain(ours));
+        plan.volumes.items.push(new_volume(name.clone(), request, base));
+        if request.is_listed {
+            shared.insert(form, name.clone());
+        }
+        name
+    };
+    let sub_path = request.options.file.map(|file| file.as_str());
+    plan.mounts.items.push(NewMount { name, mount_path: request.path.as_str(), sub_path, read_only: true });
 }
 
-fn has_text(text: Option<&str>) -> bool {
-    text.is_some_and(|text| !text.is_empty())
-}
-
-fn plan_mount<'a>(pod: &Pod, request: &'a Request<'a>, plan: &mut Plan<'a>) {
-    let theirs = pod.spec.volumes.iter().flatten().map(|volume| &*volume.name);
-    let ours = plan.volumes.items.iter().map(|volume| &*volume.name);
-    let name = volume_name(request, theirs.chain(ours));
-    plan.volumes.items.push(NewVolume { name: name.clone(), source: request.source(), object: request.name.as_str() });
-    plan.mounts.items.push(NewMount { name, mount_path: request.path.as_str(), read_only: true });
+fn new_volume<'a>(name: Cow<'a, str>, request: &Request<'a>, base: Option<&'a ConfigMapVolumeSource<'a>>) -> NewVolume<'a> {
+    let object = request.name.as_str();
+    let optional = request.options.optional.then_some(true);
+    let default_mode = request.options.mode;
+    let mut volume = NewVolume { name, config_map: None, secret: None, projected: None };
+    if let Some(base) = base {
+        let theirs = Form { items: base.items.as_deref().map(Cow::Borrowed), default_mode: None, optional: base.optional };
+        let ours = Form { items: None, default_mode: None, optional };
+        let sources = [
+            Projection { config_map: ConfigMapSource { name: base.name.as_deref().unwrap_or_default(), form: theirs } },
+            Projection { config_map: ConfigMapSource { name: object, form: ours } },
+        ];
+        volume.projected = Some(ProjectedSource { sources, default_mode });
+        return volume;
+    }
+    let items = request.options.file.map(|file| {
+        let file = Text::from(file.as_str());
+        Cow::Owned(vec![KeyToPath { key: file.clone(), path: file, mode: None }])
+    });
+    let form = Form { items, default_mode, optional };
+    match request.source() {
+        Source::ConfigMap => volume.config_map = Some(ConfigMapSource { name: object, form }),
+        Source::Secret => volume.secret = Some(SecretSource { secret_name: object, form }),
+    }
+    volume
 }
 
 /// The most characters of a volume's name, a DNS-1123 label.
@@ -263,7 +222,7 @@ fn volume_name<'a, 'n>(request: &Request<'a>, taken: impl Iterator<Item = &'n st
     if is_label && taken.clone().all(|name| name != preferred) {
         return preferred;
     }
-    let digest = Sha256::digest(format!("{}/{}:", request.source().kind(), request.name));
+    let digest = Sha256::digest(identity(request));
     let mut hash = String::with_capacity(8);
     for byte in digest.iter().take(4) {
         // Writing to a String cannot fail.
@@ -282,6 +241,17 @@ fn volume_name<'a, 'n>(request: &Request<'a>, taken: impl Iterator<Item = &'n st
         }
         number += 1;
     }
+}
+
+/// What the hash in a volume's name is of: the object, and those options that make its volume another one.
+fn identity(request: &Request) -> String {
+    let options = &request.options;
+    let file = options.file.map(|file| format!("file={}", file.as_str()));
+    let merge = options.merge.then(|| "merge".to_owned());
+    let mode = options.mode.map(|mode| format!("mode={mode:04o}"));
+    let optional = options.optional.then(|| "optional".to_owned());
+    let options: Vec<String> = [file, merge, mode, optional].into_iter().flatten().collect();
+    format!("{}/{}:{}", request.source().kind(), request.name, options.join(":"))
 }
 
 #[cfg(test)]
@@ -303,7 +273,14 @@ mod tests {
         let mounts = plan.volumes.items.iter().zip(&plan.mounts.items).map(|(volume, mount)| {
             assert_eq!(volume.name, mount.name);
             assert!(mount.read_only);
-            format!("{} {}/{} @{}", volume.name, volume.source.kind(), volume.object, mount.mount_path)
+            let json = serde_json::to_value(volume).unwrap();
+            let (kind, object) = match (&json["configMap"]["name"], &json["secret"]["secretName"]) {
+                (Value::String(name), _) => ("ConfigMap", name.clone()),
+                (_, Value::String(name)) => ("Secret", name.clone()),
+                _ => ("projected", json["projected"]["sources"].to_string()),
+            };
+            let sub_path = mount.sub_path.map_or(String::new(), |sub_path| format!(" subPath {sub_path}"));
+            format!("{} {kind}/{object} @{}{sub_path}", volume.name, mount.mount_path)
         });
         mounts.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect()
     }
@@ -445,9 +422,9 @@ mod tests {
         let mount = |extra: &str, value: &str| json!({"name": "v", "mountPath": "/etc/app", extra: value});
         for (volume, mount, difference) in [
             (volume("optional", json!(true)), mount("subPath", ""), "optional: true"),
-            (volume("defaultMode", json!(256)), mount("subPath", ""), "another defaultMode"),
-            (volume("items", json!([{"key": "a", "path": "a"}])), mount("subPath", ""), "items"),
-            (volume("optional", json!(false)), mount("subPath", "a"), "subPath"),
+            (volume("defaultMode", json!(256)), mount("subPath", ""), "mode 0400"),
+            (volume("items", json!([{"key": "a", "path": "a"}])), mount("subPath", ""), "other items"),
+            (volume("optional", json!(false)), mount("subPath", "a"), "another subPath"),
             (volume("optional", json!(false)), mount("subPathExpr", "$(A)"), "subPathExpr"),
         ] {
             let expected = format!(
@@ -493,6 +470,101 @@ mod tests {
         assert_eq!(
             planned(&spec, &[("sparkConfigMap", "c"), ("configMap.c", "/etc/spark/conf")]),
             [format!("sparkConfigMap=c: {expected}"), format!("configMap.c=/etc/spark/conf: {expected}")]
+        );
+    }
+
+    #[test]
+    fn options_are_in_the_volume_and_the_mount() {
+        let volume = |annotation: (&str, &str)| {
+            let key = format!("spark-operator.k8s.io/{}", annotation.0);
+            let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
+            let requests = annotations::parse([(&*key, annotation.1)].into_iter());
+            let plan = super::super::plan(&pod, Role::Driver, &requests);
+            assert!(plan.problems.is_empty(), "{:?}", plan.problems);
+            (serde_json::to_value(&plan.volumes.items[0]).unwrap(), serde_json::to_value(&plan.mounts.items[0]).unwrap())
+        };
+        assert_eq!(
+            volume(("secret.s", "/s:optional:mode=0440")).0,
+            json!({"name": "s-volume", "secret": {"secretName": "s", "defaultMode": 0o440, "optional": true}})
+        );
+        let (file, mount) = volume(("configMap.krb5", "/etc/krb5.conf:file=krb5.conf"));
+        assert_eq!(
+            file,
+            json!({"name": "krb5-volume", "configMap": {"name": "krb5", "items": [{"key": "krb5.conf", "path": "krb5.conf"}]}})
+        );
+        assert_eq!(
+            mount,
+            json!({"name": "krb5-volume", "mountPath": "/etc/krb5.conf", "subPath": "krb5.conf", "readOnly": true})
+        );
+        let (_, mount) = volume(("hadoopConfigMap", "h:path=/opt/hadoop/conf"));
+        assert_eq!(mount["mountPath"], "/opt/hadoop/conf");
+    }
+
+    #[test]
+    fn entries_of_lists_share_the_volume_of_one_source_in_one_form() {
+        let annotations = [
+            ("spark-operator.k8s.io/configMaps", "c=/a,c=/b,c=/d:mode=0440,c=/e:mode=0644"),
+            ("spark-operator.k8s.io/configMap.c", "/f"),
+        ];
+        let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
+        let requests = annotations::parse(annotations.into_iter());
+        let plan = super::super::plan(&pod, Role::Driver, &requests);
+        let volumes: Vec<_> = plan.volumes.items.iter().map(|volume| &*volume.name).collect();
+        let mounts: Vec<_> = plan.mounts.items.iter().map(|mount| (mount.mount_path, &*mount.name)).collect();
+        // The beginnings of SHA-256 of `ConfigMap/c:mode=0440` and of `ConfigMap/c:`.
+        assert_eq!(volumes, ["c-volume", "c-volume-7151715d", "c-volume-3fa00ad2"]);
+        assert_eq!(
+            mounts,
+            [
+                ("/a", "c-volume"),
+                ("/b", "c-volume"),
+                ("/d", "c-volume-7151715d"),
+                ("/e", "c-volume"),
+                ("/f", "c-volume-3fa00ad2")
+            ]
+        );
+    }
+
+    #[test]
+    fn the_hash_holds_the_options_that_make_it_another_volume() {
+        for (value, expected) in [
+            ("/a", "Secret/x:"),
+            ("/a:env=V:key=f", "Secret/x:"),
+            ("/a:optional:mode=440", "Secret/x:mode=0440:optional"),
+            ("/a:mode=0440:file=f", "Secret/x:file=f:mode=0440"),
+        ] {
+            let requests = annotations::parse([("spark-operator.k8s.io/secret.x", value)].into_iter());
+            assert_eq!(identity(&requests.mounts[0]), expected);
+        }
+        let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "x:optional:merge")].into_iter());
+        assert_eq!(identity(&requests.mounts[0]), "ConfigMap/x:merge:optional");
+    }
+
+    #[test]
+    fn a_file_has_mount_points_of_its_own() {
+        let config_map = json!({"name": "v", "configMap": {"name": "x"}});
+        let empty_dir = json!({"name": "v", "emptyDir": {}});
+        let at = |path: &str| json!({"name": "v", "mountPath": path});
+        for (volume, mount, refusal) in [
+            (&empty_dir, at("/a"), None),
+            (&config_map, at("/ab"), None),
+            (&config_map, at("/a"), Some("no file fits below /a, write another path or sparkConfigMap=NAME:merge")),
+            (&empty_dir, at("/a/b/c"), Some("a file cannot be mounted over the mount /a/b/c, write another path")),
+        ] {
+            let expected = match refusal {
+                Some(refusal) => format!("configMap.app=/a/b:file=b: {refusal}"),
+                None => "app-volume ConfigMap/app @/a/b subPath b".to_owned(),
+            };
+            assert_eq!(planned(&mounting(volume, &mount), &[("configMap.app", "/a/b:file=b")]), [expected], "{volume} {mount}");
+        }
+        // Requests that were accepted before count like mounts of the pod.
+        assert_eq!(
+            planned(&plain(), &[("configMap.a", "/a"), ("configMap.b", "/a/b:file=b"), ("configMap.c", "/a/c")]),
+            [
+                "a-volume ConfigMap/a @/a",
+                "c-volume ConfigMap/c @/a/c",
+                "configMap.b=/a/b:file=b: no file fits below /a, write another path or sparkConfigMap=NAME:merge",
+            ]
         );
     }
 

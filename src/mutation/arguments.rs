@@ -1,0 +1,78 @@
+//! `defaults`: a driver reads `spark-defaults.conf` of its conf dir.
+//!
+//! Spark starts a driver with `--properties-file`, and then ignores `spark-defaults.conf`, unless `--load-spark-defaults` is there
+//! too; what was set at submission still wins (seen with 4.1.2). The option is new in Spark 4: 3.5.9 ends with "Unrecognized
+//! option" (seen).
+
+use super::Plan;
+use crate::annotations::{Problem, Request};
+use crate::pod::{Container, Pod, Role};
+
+/// The option that is inserted after the first argument, `driver`.
+pub const LOAD_SPARK_DEFAULTS: &str = "--load-spark-defaults";
+
+/// Plans the driver's arguments for the requests that are mounted.
+pub(super) fn apply(pod: &Pod, role: Role, container: &Container, mounted: &[&Request], plan: &mut Plan) {
+    let Some(request) = mounted.iter().find(|request| request.options.defaults).filter(|_| role == Role::Driver) else { return };
+    let arguments = container.args.as_deref().unwrap_or_default();
+    if arguments.iter().any(|argument| &**argument == LOAD_SPARK_DEFAULTS) {
+        return;
+    }
+    match obstacle(pod, arguments.first().map(|argument| &**argument)) {
+        None => plan.loads_spark_defaults = true,
+        Some(reason) => plan
+            .problems
+            .push(Problem::note(request.annotation, format_args!("mounted, but spark-defaults.conf is not read: {reason}"))),
+    }
+}
+
+fn obstacle(pod: &Pod, first_argument: Option<&str>) -> Option<&'static str> {
+    let version = pod.metadata.labels.as_ref().and_then(|labels| labels.get("spark-version"));
+    let major = version.map(|version| version.split('.').next().unwrap_or_default().parse::<u32>());
+    match major {
+        None => Some("the pod has no label spark-version"),
+        Some(Ok(4..)) if first_argument == Some("driver") => None,
+        Some(Ok(4..)) => Some("the arguments do not begin with driver"),
+        Some(Ok(_)) => Some("that needs Spark 4"),
+        Some(Err(_)) => Some("the label spark-version is no version"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::annotations;
+    use crate::mutation::plan;
+    use crate::pod::{Pod, Role};
+
+    #[test]
+    fn the_option_is_inserted_where_spark_knows_it_and_a_note_says_where_not() {
+        let own = json!(["driver", "--properties-file", "x"]);
+        let note =
+            |reason: &str| Some(format!("sparkConfigMap=c:defaults: mounted, but spark-defaults.conf is not read: {reason}"));
+        for (role, version, args, inserted, expected) in [
+            (Role::Driver, json!("4.1.2"), &own, true, None),
+            (Role::Driver, json!("4.0.0-preview1"), &own, true, None),
+            (Role::Driver, json!("10.0"), &own, true, None),
+            (Role::Driver, json!("3.5.9"), &own, false, note("that needs Spark 4")),
+            (Role::Driver, json!("latest"), &own, false, note("the label spark-version is no version")),
+            (Role::Driver, Value::Null, &own, false, note("the pod has no label spark-version")),
+            (Role::Driver, json!("4.1.2"), &json!(["sh"]), false, note("the arguments do not begin with driver")),
+            (Role::Driver, json!("4.1.2"), &Value::Null, false, note("the arguments do not begin with driver")),
+            (Role::Driver, json!("4.1.2"), &json!(["driver", "--load-spark-defaults", "x"]), false, None),
+            (Role::Executor, json!("4.1.2"), &json!(["executor"]), false, None),
+            (Role::Executor, json!("3.5.9"), &json!(["executor"]), false, None),
+        ] {
+            let labels = if version.is_null() { json!({}) } else { json!({"spark-version": version}) };
+            let pod =
+                json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "spark", "args": args}]}}).to_string();
+            let pod: Pod = serde_json::from_str(&pod).unwrap();
+            let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter());
+            let plan = plan(&pod, role, &requests);
+            assert_eq!(plan.loads_spark_defaults, inserted, "{version} {args}");
+            assert_eq!(plan.problems.first().map(|problem| problem.text().to_owned()), expected, "{version} {args}");
+            assert_eq!(plan.mounts.items.len(), 1);
+        }
+    }
+}
