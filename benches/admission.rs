@@ -13,7 +13,7 @@ use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, jsonptr:
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, Pod, Volume, VolumeMount};
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use serde_json::{Value, json};
-use spark_webhook::admission::{OnProblem, admit};
+use spark_webhook::admission::{Policy, admit};
 use spark_webhook::pod::Role;
 use spark_webhook::{annotations, mutation, patch};
 
@@ -86,7 +86,7 @@ fn allocations<T>(run: impl FnOnce() -> T) -> u64 {
 
 fn admission(criterion: &mut Criterion) {
     let plain = review("plain-41-driver");
-    let ours = |body: &[u8]| admit(body, OnProblem::Warn).unwrap().response;
+    let ours = |body: &[u8]| admit(body, &Policy::default()).unwrap().response;
     println!(
         "plain driver review ({} bytes), allocations: ours {}, typed {}",
         plain.len(),

@@ -10,6 +10,7 @@ use crate::annotations::{self, Problem};
 use crate::mutation;
 use crate::patch;
 use crate::pod::{Pod, Role};
+use crate::rules::{self, Rules};
 use crate::text::Text;
 
 pub use review::ReviewError;
@@ -25,6 +26,15 @@ pub enum OnProblem {
     Warn,
     /// It is refused. Executors never are: Spark would ask for them again for ever.
     Deny,
+}
+
+/// How reviews are answered.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// What becomes of drivers with errors.
+    pub on_problem: OnProblem,
+    /// The administrator's rules.
+    pub rules: Rules,
 }
 
 /// A review that was answered.
@@ -79,7 +89,7 @@ pub enum Reason {
     #[error("it is the mirror of a static pod")]
     Mirror,
     /// A pod that asks for nothing.
-    #[error("it has no annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/")]
+    #[error("it has no annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/, and no default applies to it")]
     NoAnnotation,
 }
 
@@ -107,28 +117,33 @@ pub struct Subject<'a> {
 /// # Example
 ///
 /// ```
-/// use spark_webhook::admission::{OnProblem, Outcome, admit};
+/// use spark_webhook::admission::{Outcome, Policy, admit};
 ///
 /// let review = std::fs::read("examples/driver-review.json")?;
-/// let admission = admit(&review, OnProblem::Warn)?;
+/// let admission = admit(&review, &Policy::default())?;
 /// assert_eq!(admission.outcome, Outcome::Mutated);
 /// assert!(admission.response.starts_with(br#"{"apiVersion":"admission.k8s.io/v1""#));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn admit(body: &[u8], on_problem: OnProblem) -> Result<Admission<'_>, ReviewError> {
+pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, ReviewError> {
     let Review { uid, namespace, pod } = review::parse(body)?;
     let Some(pod) = pod else { return ignore(uid, Reason::NotAPodCreation) };
     let Some(role) = pod.role() else { return ignore(uid, Reason::NotSpark) };
     if pod.is_mirror() {
         return ignore(uid, Reason::Mirror);
     }
-    let requests = annotations::parse(pod.annotations());
+    let mut requests = annotations::parse(pod.annotations());
+    if !policy.rules.is_empty() {
+        let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        let namespace = namespace.as_ref().or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
+        requests = policy.rules.apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
+    }
     if !requests.has_keys {
         return ignore(uid, Reason::NoAnnotation);
     }
     let plan = mutation::plan(&pod, role, &requests);
     let patch = if plan.is_empty() { None } else { Some(patch::write(&plan).map_err(ReviewError::Response)?) };
-    let refused = on_problem == OnProblem::Deny && role == Role::Driver && plan.has_errors();
+    let refused = policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.has_errors();
     let (outcome, verdict) = match &patch {
         _ if refused => (Outcome::Refused, Verdict::Refused),
         Some(patch) => (Outcome::Mutated, Verdict::Patched(patch)),

@@ -33,9 +33,14 @@ pub struct Requests<'a> {
     pub container: Option<Annotation<'a>>,
     /// What was wrong with annotations under our prefixes.
     pub problems: Vec<Problem>,
+    /// What the annotations are about, also where they ask for nothing or are wrong: no default takes its place.
+    pub claims: Vec<Claim<'a>>,
     /// Whether there is any key under our prefixes, even one that asks for nothing.
     pub has_keys: bool,
 }
+
+/// What a request is about when defaults are compared with it: its kind, and the NAME in its key or list entry.
+pub type Claim<'a> = (Kind, &'a str);
 
 /// A request to mount one ConfigMap or Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +55,21 @@ pub struct Request<'a> {
     pub options: Options<'a>,
     /// Whether it is an entry of a list: only those share volumes.
     pub is_listed: bool,
+    /// Who asks.
+    pub origin: Origin,
     /// The annotation, for problems.
     pub annotation: Annotation<'a>,
+}
+
+/// Who asks for a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The pod's own annotations.
+    Pod,
+    /// A default of the administrator's, which gives way without a word.
+    Default,
+    /// A default that does not give way.
+    Enforced,
 }
 
 /// What kind of object a volume takes its files from.
@@ -84,6 +102,15 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// What the request is about.
+    #[must_use]
+    pub fn claim(&self) -> Claim<'a> {
+        match self.kind {
+            Kind::SparkConfigMap | Kind::HadoopConfigMap => (self.kind, ""),
+            _ => (self.kind, self.name.as_str()),
+        }
+    }
+
     /// The permissions of the files; without `mode=` those that the API server fills in.
     #[must_use]
     pub fn default_mode(&self) -> u16 {
@@ -103,7 +130,8 @@ impl<'a> Request<'a> {
         let file = self.options.key.map(|key| key.as_str()).or(file);
         let path = self.path.as_str();
         let value = file.map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
-        Some(Variable { name, value, gives_way: matches!(self.kind, Kind::ConfigMap | Kind::Secret) })
+        let gives_way = matches!(self.kind, Kind::ConfigMap | Kind::Secret) && self.origin != Origin::Enforced;
+        Some(Variable { name, value, gives_way })
     }
 }
 
@@ -136,6 +164,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
         let Some((entry, others)) = same.split_first() else { continue };
         match entry.key.key {
             Key::Request(kind, name) => {
+                requests.claims.push((kind, name));
                 requests.problems.extend(others.iter().filter_map(|other| other.loses_to(entry.annotation())));
                 if !entry.value.is_empty() {
                     asked += 1;
@@ -250,7 +279,7 @@ fn read_request<'a>(
         (None, Some(default)) => options.path.take().unwrap_or_else(|| MountPath::fixed(default)),
         (None, None) => return Err(error(&"there is no path, write one")),
     };
-    let request = Request { kind, name, path, options, is_listed: false, annotation };
+    let request = Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
     if request.variable().is_some_and(|variable| variable.value.contains("$(")) {
         return Err(error(&PathError::Substitution));
     }
@@ -304,6 +333,7 @@ impl<'a> Lists<'a> {
                 continue;
             };
             let (name, value) = (name.trim_end_matches(BLANKS), value.trim_start_matches(BLANKS));
+            requests.claims.push((kind, name));
             if value.is_empty() || !self.words.insert((kind, name, value)) {
                 continue;
             }

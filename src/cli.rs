@@ -1,14 +1,18 @@
 //! The command line: one file per subcommand.
 
+mod check_config;
 mod mutate;
 mod serve;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admission::OnProblem;
+use crate::rules::Rules;
 
 /// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
 ///
@@ -27,6 +31,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Serve),
     Mutate(mutate::Mutate),
+    CheckConfig(check_config::CheckConfig),
 }
 
 impl Cli {
@@ -39,8 +44,16 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Mutate(mutate) => mutate.run(),
+            Command::CheckConfig(check_config) => check_config.run(),
         }
     }
+}
+
+/// Reads `--config`; without it there are no rules.
+fn read_rules(file: Option<&Path>) -> anyhow::Result<Rules> {
+    let Some(file) = file else { return Ok(Rules::default()) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    Rules::parse(&text).with_context(|| file.display().to_string())
 }
 
 impl ValueEnum for OnProblem {

@@ -10,10 +10,10 @@
 //! Everything between the two is [`admission::admit`], a pure function:
 //!
 //! ```
-//! use spark_webhook::admission::{OnProblem, admit};
+//! use spark_webhook::admission::{Policy, admit};
 //!
 //! let review = std::fs::read("examples/driver-review.json")?;
-//! let answer = admit(&review, OnProblem::Warn)?;
+//! let answer = admit(&review, &Policy::default())?;
 //! println!("{}", String::from_utf8_lossy(&answer.response));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -28,6 +28,7 @@ pub mod mutation;
 pub mod patch;
 pub mod pod;
 pub mod registration;
+pub mod rules;
 pub mod server;
 pub mod telemetry;
 pub mod text;

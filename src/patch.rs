@@ -6,11 +6,13 @@
 //! types, which own every name and value, cost a multiple of that in allocations (`benches/admission.rs` shows both), and serve
 //! where patches are applied: in `mutate` and in the tests.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
+use crate::annotations::INJECTED;
 use crate::mutation::{Appended, EnvChange, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
 
 /// Writes the operations of a plan as the bytes of a JSON patch.
@@ -31,18 +33,27 @@ pub fn write(plan: &Plan) -> serde_json::Result<Vec<u8>> {
         let path = Pointer(format_args!("/spec/containers/{container}/args/1"));
         operations.serialize_element(&Operation { op: "add", path, value: &LOAD_SPARK_DEFAULTS })?;
     }
-    if let (Some(change), Some(record)) = (injected, record) {
-        let op = match change {
-            InjectedChange::Add => "add",
-            InjectedChange::Replace => "replace",
-        };
-        operations.serialize_element(&Operation { op, path: Pointer(format_args!("{INJECTED_POINTER}")), value: record })?;
+    let annotation = Pointer(format_args!("{INJECTED_POINTER}"));
+    match injected.zip(record.as_ref()) {
+        None => {}
+        Some((InjectedChange::Create, record)) => {
+            let value = &BTreeMap::from([(INJECTED, record)]);
+            operations.serialize_element(&Operation {
+                op: "add",
+                path: Pointer(format_args!("/metadata/annotations")),
+                value,
+            })?;
+        }
+        Some((change, value)) => {
+            let op = if change == InjectedChange::Replace { "replace" } else { "add" };
+            operations.serialize_element(&Operation { op, path: annotation, value })?;
+        }
     }
     operations.end()?;
     Ok(bytes)
 }
 
-/// [`crate::annotations::INJECTED`] in the pod, as a JSON pointer: `/` in a name is `~1`.
+/// [`INJECTED`] in the pod, as a JSON pointer: `/` in a name is `~1`.
 const INJECTED_POINTER: &str = "/metadata/annotations/spark-operator.k8s.io~1injected";
 
 #[derive(Serialize)]

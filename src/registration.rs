@@ -1,21 +1,22 @@
 //! The MutatingWebhookConfiguration with which an API server calls this process.
 //!
 //! Only pods that could concern us are sent: Spark's own label selects them, and a match condition lets through those that
-//! carry a key under one of our prefixes. Whoever asks for nothing never depends on this process; whoever asks never starts
-//! without it.
+//! carry a key under one of our prefixes, or are in a namespace of the administrator's defaults. Nobody else depends on this
+//! process; and they never start without it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::annotations::PREFIXES;
+use crate::rules::Rules;
 
 /// The name of the configuration; the webhook in it is called the same with `.k8s.io` after it.
 const NAME: &str = "spark-webhook";
 
-/// The configuration for a webhook at a URL, whose certificate the bundle (PEM) verifies.
+/// The configuration for a webhook at a URL, whose certificate the bundle (PEM) verifies, for the pods of a [`condition`].
 #[must_use]
-pub fn registration(url: &str, ca_bundle: &str) -> Value {
+pub fn registration(url: &str, ca_bundle: &str, condition: &str) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
@@ -26,7 +27,7 @@ pub fn registration(url: &str, ca_bundle: &str) -> Value {
             "clientConfig": {"url": url, "caBundle": STANDARD.encode(ca_bundle)},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
             "objectSelector": {"matchExpressions": [{"key": "spark-role", "operator": "In", "values": ["driver", "executor"]}]},
-            "matchConditions": [{"name": "has-annotation-of-spark-webhook", "expression": has_our_annotation()}],
+            "matchConditions": [{"name": "concerns-spark-webhook", "expression": condition}],
             "sideEffects": "None",
             "timeoutSeconds": 5,
             "failurePolicy": "Fail",
@@ -35,7 +36,16 @@ pub fn registration(url: &str, ca_bundle: &str) -> Value {
     })
 }
 
-/// A CEL expression that is true for pods with a key under one of our prefixes.
+/// A CEL expression that is true for the pods that are sent: those with a key under one of our prefixes, and those in the
+/// namespaces of the administrator's defaults.
+#[must_use]
+pub fn condition(rules: &Rules) -> String {
+    let mut conditions = vec![has_our_annotation()];
+    conditions.extend(rules.default_namespaces().map(|globs| globs.to_cel("request.namespace")));
+    conditions.dedup();
+    conditions.join(" || ")
+}
+
 fn has_our_annotation() -> String {
     let any_prefix = PREFIXES.map(|prefix| format!("key.startsWith('{prefix}')")).join(" || ");
     format!("has(object.metadata.annotations) && object.metadata.annotations.exists(key, {any_prefix})")
@@ -44,6 +54,14 @@ fn has_our_annotation() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_namespaces_of_defaults_are_sent_too() {
+        let rules = "apiVersion: spark-webhook/v1\ndefaults: [{namespaces: [\"team-*\"], annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]\n";
+        let condition = condition(&Rules::parse(rules).unwrap());
+        assert_eq!(condition, format!("{} || (request.namespace.matches('^team-.*$'))", has_our_annotation()));
+        assert_eq!(super::condition(&Rules::default()), has_our_annotation());
+    }
 
     #[test]
     fn the_condition_names_both_prefixes() {

@@ -6,18 +6,22 @@
 mod admin;
 mod listener;
 mod mutate;
+mod reload;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::OnProblem;
+use crate::admission::Policy;
+use reload::Reload;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -28,8 +32,10 @@ pub struct Options {
     pub admin_listen: SocketAddr,
     /// Certificate and TLS settings.
     pub tls: ServerConfig,
-    /// What becomes of drivers with errors.
-    pub on_problem: OnProblem,
+    /// How reviews are answered.
+    pub policy: Policy,
+    /// The file that the policy's rules were read from, to be read again when it changes.
+    pub config: Option<PathBuf>,
 }
 
 /// A server that has its ports and does not answer yet.
@@ -39,7 +45,8 @@ pub struct Bound {
     address: SocketAddr,
     admin_address: SocketAddr,
     acceptor: TlsAcceptor,
-    on_problem: OnProblem,
+    policy: Policy,
+    config: Option<PathBuf>,
 }
 
 /// Why a server did not get a port.
@@ -62,10 +69,10 @@ impl Options {
     ///
     /// When one of them cannot be had.
     pub async fn bind(self) -> Result<Bound, BindError> {
-        let Self { listen, admin_listen, tls, on_problem } = self;
+        let Self { listen, admin_listen, tls, policy, config } = self;
         let (admissions, address) = bind("--listen", listen).await?;
         let (admin, admin_address) = bind("--admin-listen", admin_listen).await?;
-        Ok(Bound { admissions, admin, address, admin_address, acceptor: TlsAcceptor::from(Arc::new(tls)), on_problem })
+        Ok(Bound { admissions, admin, address, admin_address, acceptor: TlsAcceptor::from(Arc::new(tls)), policy, config })
     }
 }
 
@@ -98,11 +105,14 @@ impl Bound {
 
     /// Serves until the token is cancelled and everything that runs is finished, 20 s at most.
     pub async fn serve(self, shutdown: CancellationToken) {
-        let Self { admissions, admin, acceptor, on_problem, address: _, admin_address: _ } = self;
+        let Self { admissions, admin, acceptor, policy, config, address: _, admin_address: _ } = self;
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let reload = Arc::new(Reload::new(config, policy.clone()));
+        tokio::spawn(reload.clone().run(shutdown.clone()));
         let connections = TaskTracker::new();
         tokio::join!(
-            listener::serve_tls(admissions, acceptor, mutate::router(on_problem), &connections, &shutdown),
-            listener::serve_plain(admin, admin::router(shutdown.clone()), &connections, &shutdown),
+            listener::serve_tls(admissions, acceptor, mutate::router(policy), &connections, &shutdown),
+            listener::serve_plain(admin, admin::router(shutdown.clone(), reload), &connections, &shutdown),
         );
         connections.close();
         if tokio::time::timeout(FINISH_TIMEOUT, connections.wait()).await.is_err() {

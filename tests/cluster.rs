@@ -186,6 +186,27 @@ fn give_sparks_own_conf_dir(pod: &mut Pod) {
     *pod = serde_json::from_value(json).unwrap();
 }
 
+/// With rules, the registration sends the pods of their namespaces too, and only those.
+#[tokio::test]
+async fn a_default_reaches_a_pod_that_asks_for_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("rules.yaml");
+    let rules = "apiVersion: spark-webhook/v1\ndefaults: [{namespaces: [\"team-*\"], annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]\n";
+    fs::write(&config, rules).unwrap();
+    let silent = pod("silent", "driver", &json!({}));
+    for (namespace, expected) in [("team-a", &["/etc/hadoop/conf"][..]), ("other-team-a", &[])] {
+        let setup = set_up(namespace, &["--config", config.to_str().unwrap()]).await;
+        let stored = setup.pods.create(&PostParams::default(), &silent).await.unwrap();
+        assert_eq!(mount_paths(&stored), expected, "{namespace}");
+        // Whoever is not sent does not depend on the webhook; whoever is, does.
+        setup.webhook.signal("TERM");
+        setup.webhook.log_line("stopped");
+        let again = setup.pods.create(&PostParams::default(), &pod("again", "driver", &json!({}))).await;
+        assert_eq!(again.is_ok(), expected.is_empty(), "{namespace}");
+        drop(setup.cluster);
+    }
+}
+
 /// Every pod of the golden reviews, created for real: the API server applies each patch, and takes the pod that comes out
 /// wherever it takes the one that went in.
 #[tokio::test]

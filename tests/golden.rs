@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use soundness::{answer, assert_sound, defaulted};
-use spark_webhook::admission::{OnProblem, Outcome};
+use spark_webhook::admission::{OnProblem, Outcome, Policy};
+
+fn deny() -> Policy {
+    Policy { on_problem: OnProblem::Deny, ..Policy::default() }
+}
 
 fn cases() -> Vec<(String, Value)> {
     let mut files: Vec<PathBuf> = fs::read_dir("tests/golden")
@@ -40,8 +44,8 @@ fn every_review_is_answered_as_its_golden_file_says() {
     assert!(cases.len() >= 66, "the reviews are there");
     settings.bind(|| {
         for (name, review) in cases {
-            let answer = answer(&review, OnProblem::Warn);
-            assert_sound(&review, &answer);
+            let answer = answer(&review, &Policy::default());
+            assert_sound(&review, &Policy::default(), &answer);
             let mut shown = format!("{:?}\n", answer.outcome);
             for warning in &answer.warnings {
                 writeln!(shown, "warning: {warning}").unwrap();
@@ -60,8 +64,8 @@ fn what_is_not_ours_is_not_changed() {
     let cases: Vec<_> = cases().into_iter().filter(|(name, _)| untouched.iter().any(|prefix| name.starts_with(prefix))).collect();
     assert!(cases.len() >= 13);
     for (name, review) in cases {
-        for on_problem in [OnProblem::Warn, OnProblem::Deny] {
-            let answer = answer(&review, on_problem);
+        for policy in [Policy::default(), deny()] {
+            let answer = answer(&review, &policy);
             assert!(matches!(answer.outcome, Outcome::Ignored(_)), "{name}");
             assert!(answer.patch.is_empty() && answer.warnings.is_empty(), "{name}");
         }
@@ -75,7 +79,7 @@ fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
         if review["request"]["object"]["metadata"]["annotations"]["spark-operator.k8s.io/sparkConfigMap"].is_null() {
             continue;
         }
-        let answer = answer(&review, OnProblem::Warn);
+        let answer = answer(&review, &Policy::default());
         let mark = if name.ends_with("-driver") { "SPARK_DRIVER_BIND_ADDRESS" } else { "SPARK_EXECUTOR_ID" };
         for container in answer.pod["spec"]["containers"].as_array().into_iter().flatten() {
             let is_sparks = container["env"].as_array().into_iter().flatten().any(|env| env["name"] == mark);
@@ -98,8 +102,8 @@ fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
 fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
     let mut refused = 0;
     for (name, review) in cases() {
-        let warned = answer(&review, OnProblem::Warn);
-        let denied = answer(&review, OnProblem::Deny);
+        let warned = answer(&review, &Policy::default());
+        let denied = answer(&review, &deny());
         if denied.outcome == Outcome::Refused {
             assert!(review["request"]["object"]["metadata"]["labels"]["spark-role"] == "driver", "{name}");
             assert!(!warned.warnings.is_empty() && denied.patch.is_empty(), "{name}");
@@ -116,7 +120,7 @@ fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
 #[test]
 fn a_second_round_after_another_webhook_changes_nothing() {
     for (name, mut review) in cases() {
-        let first = answer(&review, OnProblem::Warn);
+        let first = answer(&review, &Policy::default());
         if first.patch.is_empty() {
             continue;
         }
@@ -137,7 +141,7 @@ fn a_second_round_after_another_webhook_changes_nothing() {
         // Pods that Spark did not make are recognised by the only container they have; with a second one that is over.
         let is_sparks = !name.starts_with("hand-") && !name.starts_with("odd-") && !name.starts_with("dryrun-");
         review["request"]["object"] = pod;
-        let second = answer(&review, OnProblem::Warn);
+        let second = answer(&review, &Policy::default());
         if is_sparks {
             assert_eq!(second.patch, [Value::Null; 0], "{name}");
         }

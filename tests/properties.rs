@@ -9,9 +9,14 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use soundness::{answer, assert_sound};
-use spark_webhook::admission::{OnProblem, Outcome};
+use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use spark_webhook::rules::Rules;
 
 /// Few names and paths, so that they meet.
+fn deny() -> Policy {
+    Policy { on_problem: OnProblem::Deny, ..Policy::default() }
+}
+
 fn name() -> impl Strategy<Value = &'static str> {
     select(
         &[
@@ -228,6 +233,33 @@ fn review() -> impl Strategy<Value = Value> {
     })
 }
 
+fn rules() -> impl Strategy<Value = Rules> {
+    let rule = (proptest::collection::vec(annotation(), 1..4), any::<bool>(), any::<bool>()).prop_map(
+        |(annotations, required, enforce)| {
+            let annotations: serde_json::Map<String, Value> =
+                annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
+            json!({"annotations": annotations, "required": required, "enforce": enforce})
+        },
+    );
+    let is_taken =
+        |rule: &Value| Rules::parse(&json!({"apiVersion": "spark-webhook/v1", "defaults": [rule]}).to_string()).is_ok();
+    let allow = select(vec![
+        Value::Null,
+        Value::Null,
+        json!([{"configMaps": ["*"]}]),
+        json!([{"secrets": ["a*", "!app"], "configMaps": ["conf"]}]),
+    ]);
+    (proptest::collection::vec(rule, 1..12), allow).prop_map(move |(mut rules, allow)| {
+        // Most generated annotations would be refused in a file; those that would are left out.
+        rules.retain(is_taken);
+        let mut file = json!({"apiVersion": "spark-webhook/v1", "defaults": rules});
+        if !allow.is_null() {
+            file["allow"] = allow;
+        }
+        Rules::parse(&file.to_string()).unwrap()
+    })
+}
+
 fn config() -> ProptestConfig {
     // `PROPTEST_CASES` still decides where it is set.
     let default = ProptestConfig::default();
@@ -242,13 +274,20 @@ proptest! {
     /// server's defaulting finds nothing to do and says the same.
     #[test]
     fn every_answer_is_sound(review in review()) {
-        assert_sound(&review, &answer(&review, OnProblem::Warn));
+        assert_sound(&review, &Policy::default(), &answer(&review, &Policy::default()));
+    }
+
+    /// The same with an administrator's rules.
+    #[test]
+    fn every_answer_is_sound_under_rules(review in review(), rules in rules()) {
+        let policy = Policy { rules, ..Policy::default() };
+        assert_sound(&review, &policy, &answer(&review, &policy));
     }
 
     /// Every ConfigMap or Secret that is asked for rightly is mounted, or the annotation that asks is named by a problem.
     #[test]
     fn every_request_is_satisfied_or_named(review in review()) {
-        let answer = answer(&review, OnProblem::Warn);
+        let answer = answer(&review, &Policy::default());
         if matches!(answer.outcome, Outcome::Ignored(_)) {
             return Ok(());
         }
@@ -298,7 +337,7 @@ proptest! {
         let mut reversed = review.clone();
         let annotations = review["request"]["object"]["metadata"]["annotations"].as_object().unwrap().clone();
         reversed["request"]["object"]["metadata"]["annotations"] = annotations.into_iter().rev().collect::<serde_json::Map<_, _>>().into();
-        let (one, other) = (answer(&review, OnProblem::Warn), answer(&reversed, OnProblem::Warn));
+        let (one, other) = (answer(&review, &Policy::default()), answer(&reversed, &Policy::default()));
         prop_assert_eq!(one.patch, other.patch);
         prop_assert_eq!(one.warnings, other.warnings);
     }
@@ -306,13 +345,13 @@ proptest! {
     /// Whatever the bytes are, there is an answer or an error.
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200), cut in 0..3000_usize, at in 0..3000_usize, byte in any::<u8>()) {
-        let _ = spark_webhook::admission::admit(&body, OnProblem::Deny);
+        let _ = spark_webhook::admission::admit(&body, &deny());
         let mut review = std::fs::read("tests/golden/ctr4-41-driver.json").unwrap();
         let at = at % review.len();
         review[at] = byte;
-        let _ = spark_webhook::admission::admit(&review, OnProblem::Deny);
+        let _ = spark_webhook::admission::admit(&review, &deny());
         review.truncate(cut);
-        let _ = spark_webhook::admission::admit(&review, OnProblem::Deny);
+        let _ = spark_webhook::admission::admit(&review, &deny());
     }
 }
 
@@ -338,7 +377,7 @@ fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
         },
     });
     let started = std::time::Instant::now();
-    let answer = answer(&review, OnProblem::Warn);
+    let answer = answer(&review, &Policy::default());
     assert_eq!(answer.patch.len(), 2 * 256 + 1);
     // A quadratic search took minutes for this; the bound is wide because debug builds and busy machines are slow.
     assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());

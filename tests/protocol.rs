@@ -285,6 +285,75 @@ async fn given_certificates_are_served_whatever_the_form_of_their_key() {
     }
 }
 
+/// A ConfigMap's file is a link into a directory that the kubelet swaps.
+#[tokio::test]
+async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let swap = |name: &str, rules: &str| {
+        fs::create_dir(path(name)).unwrap();
+        fs::write(path(name).join("rules.yaml"), rules).unwrap();
+        std::os::unix::fs::symlink(name, path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    };
+    let default = |name: &str| {
+        format!(
+            "apiVersion: spark-webhook/v1\ndefaults: [{{namespaces: [default], annotations: {{spark-operator.k8s.io/secret.{name}: /{name}}}}}]\n"
+        )
+    };
+    swap("..1", &default("one"));
+    std::os::unix::fs::symlink("..data/rules.yaml", path("rules.yaml")).unwrap();
+    let webhook = Webhook::start(&["--config", path("rules.yaml").to_str().unwrap()]);
+    let review = post(&fs::read("tests/golden/noann-35-driver.json").unwrap());
+    let audit = async || {
+        let reply = exchange(&mut connect(webhook.address()).await, &review).await;
+        let answer: Value = serde_json::from_str(&reply.body).unwrap();
+        answer["response"]["auditAnnotations"]["injected"].as_str().unwrap_or_default().to_owned()
+    };
+    let readyz = async || {
+        let mut stream = TcpStream::connect(webhook.admin_address()).await.unwrap();
+        let reply = exchange(&mut stream, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        (reply.status, reply.body)
+    };
+    assert!(audit().await.contains("/one=secret/one"));
+
+    swap("..2", "apiVersion: spark-webhook/v1\ndefault: []\n");
+    let line = webhook.log_line("the old ones stay in force");
+    assert!(line.contains("line 2: unknown field `default`"), "{line}");
+    assert!(audit().await.contains("/one=secret/one"));
+    let (status, body) = readyz().await;
+    assert!(status == 200 && body.starts_with("ok, but with old rules: ") && body.contains("unknown field"), "{status} {body}");
+
+    swap("..3", &default("two"));
+    webhook.log_line("the rules were read again");
+    assert!(audit().await.contains("/two=secret/two"));
+    assert_eq!(readyz().await, (200, "ok\n".to_owned()));
+
+    // A namespace that the registration does not send is said.
+    swap("..4", &default("two").replace("[default]", "[default, other]"));
+    webhook.log_line("write and apply it again");
+}
+
+#[test]
+fn check_config_says_what_applies_and_what_is_wrong() {
+    let run = |arguments: &[&str]| {
+        let output = command().arg("check-config").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["examples/rules.yaml"]), (Some(0), "examples/rules.yaml: ok\n".to_owned(), String::new()));
+    let (_, applied, _) = run(&["examples/rules.yaml", "--namespace", "team-a", "--label", "tier=batch"]);
+    assert_eq!(
+        applied,
+        "hadoopConfigMap=hadoop-conf  →  ConfigMap hadoop-conf at /etc/hadoop/conf, optional, merged with Spark's own\n\
+         configMap.corp-ca=/etc/ssl/corp:env=SSL_CERT_DIR  →  ConfigMap corp-ca at /etc/ssl/corp, optional\n\
+         sparkConfigMap=spark-batch:defaults  →  ConfigMap spark-batch at /etc/spark/conf, optional, merged with Spark's own\n"
+    );
+    assert_eq!(run(&["examples/rules.yaml", "--namespace", "x", "--role", "executor"]).1, "no default applies\n");
+    let (code, _, error) = run(&["examples/driver-pod.yaml"]);
+    assert_eq!(code, Some(2));
+    assert!(error.starts_with("spark-webhook: examples/driver-pod.yaml: line "), "{error}");
+}
+
 #[test]
 fn every_flag_is_an_environment_variable_too() {
     let output =

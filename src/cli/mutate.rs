@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
-use crate::admission::{Admission, OnProblem, Outcome, admit};
+use crate::admission::{Admission, OnProblem, Outcome, Policy, admit};
 
 /// Shows what the webhook would do to pods, without a cluster
 ///
@@ -42,6 +42,10 @@ pub(super) struct Mutate {
     #[arg(short, long, env = "SPARK_WEBHOOK_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
 
+    /// The administrator's rules, in YAML
+    #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// What becomes of a driver whose annotations have errors: warn its creator, or deny its creation
     #[arg(long, env = "SPARK_WEBHOOK_ON_PROBLEM", value_name = "WHAT", default_value = "warn")]
     on_problem: OnProblem,
@@ -57,7 +61,8 @@ enum Output {
 
 impl Mutate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { file, output, namespace, on_problem } = self;
+        let Self { file, output, namespace, config, on_problem } = self;
+        let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
         let shown = if file.as_os_str() == "-" { Path::new("standard input") } else { &file };
         let text = read(&file).with_context(|| format!("{}: cannot be read", shown.display()))?;
         let reviews = documents(&text)
@@ -66,7 +71,7 @@ impl Mutate {
         let mut exit_code = ExitCode::SUCCESS;
         for (index, (line, review)) in reviews.iter().enumerate() {
             let body = serde_json::to_vec(review)?;
-            let admission = admit(&body, on_problem).map_err(|error| {
+            let admission = admit(&body, &policy).map_err(|error| {
                 // The position is one in our own rendering of the document.
                 let error = error.to_string();
                 let reason = error.split(" at line ").next().unwrap_or_default();
@@ -304,7 +309,13 @@ mod tests {
     fn a_pod_of_the_wrong_shape_is_named_with_its_documents_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "kind: Pod\n---\nkind: Pod\nspec: {containers: 5}\n").unwrap();
-        let mutate = Mutate { file: file.path().to_owned(), output: Output::Patch, namespace: None, on_problem: OnProblem::Warn };
+        let mutate = Mutate {
+            file: file.path().to_owned(),
+            output: Output::Patch,
+            namespace: None,
+            config: None,
+            on_problem: OnProblem::Warn,
+        };
         let error = mutate.run().unwrap_err().to_string();
         assert!(error.contains(": line 3: the request's object is not a Pod: invalid type: integer `5`"), "{error}");
         assert!(error.ends_with(EXPECTED), "{error}");

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::OnProblem;
-use crate::registration::registration;
+use crate::admission::{OnProblem, Policy};
+use crate::registration::{self, registration};
 use crate::server::Options;
 use crate::telemetry;
 use crate::tls::ServingCertificate;
@@ -41,6 +42,10 @@ pub(super) struct Serve {
     /// What becomes of a driver whose annotations have errors: warn its creator, or deny its creation
     #[arg(long, env = "SPARK_WEBHOOK_ON_PROBLEM", value_name = "WHAT", default_value = "warn")]
     on_problem: OnProblem,
+
+    /// The administrator's rules, in YAML; read again when they change
+    #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Certificate chain to serve, in PEM; without it a self-signed one is made in memory
     #[arg(long, env = "SPARK_WEBHOOK_TLS_CERT", value_name = "FILE", requires = "tls_key", help_heading = "Certificate")]
@@ -74,7 +79,8 @@ impl Serve {
     }
 
     async fn serve(self) -> anyhow::Result<()> {
-        let Self { listen, admin_listen, on_problem, tls_cert, tls_key, dns_name, write_registration } = self;
+        let Self { listen, admin_listen, on_problem, config, tls_cert, tls_key, dns_name, write_registration } = self;
+        let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
         // Before anybody is told that it runs, and could tell it to end.
         let signals = Signals::new().context("signals cannot be received")?;
         let certificate = if let Some((cert, key)) = tls_cert.zip(tls_key) {
@@ -86,10 +92,11 @@ impl Serve {
             ServingCertificate::ephemeral(listen.ip(), &dns_name)?
         };
         let ca_bundle = certificate.ca_bundle().to_owned();
-        let server = Options { listen, admin_listen, tls: certificate.into_server_config()?, on_problem }.bind().await?;
+        let condition = registration::condition(&policy.rules);
+        let server = Options { listen, admin_listen, tls: certificate.into_server_config()?, policy, config }.bind().await?;
         let url = format!("https://{}/mutate", reachable(server.address(), &dns_name));
         if let Some(file) = write_registration {
-            write(&file, &url, &ca_bundle)?;
+            write(&file, &registration(&url, &ca_bundle, &condition))?;
         }
         eprintln!("Listening on {url} (probes on http://{})", server.admin_address());
         eprintln!("Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}");
@@ -113,8 +120,8 @@ fn reachable(address: SocketAddr, dns_names: &[String]) -> String {
     }
 }
 
-fn write(file: &Path, url: &str, ca_bundle: &str) -> anyhow::Result<()> {
-    let yaml = serde_saphyr::to_string(&registration(url, ca_bundle)).context("the registration could not be written as YAML")?;
+fn write(file: &Path, registration: &Value) -> anyhow::Result<()> {
+    let yaml = serde_saphyr::to_string(registration).context("the registration could not be written as YAML")?;
     std::fs::write(file, yaml).with_context(|| {
         format!("--write-registration {}: cannot write the file; give one in a directory that exists", file.display())
     })

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::Plan;
 use crate::annotations::problem::Excerpt;
-use crate::annotations::{Annotation, Problem, Request, Variable};
-use crate::pod::Container;
+use crate::annotations::{Annotation, Origin, Problem, Request, Variable};
+use crate::pod::{Container, EnvVar};
 
 /// A variable to set in Spark's container.
 #[derive(Debug, Serialize)]
@@ -32,12 +32,14 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
         let Some(Variable { name, value, gives_way }) = request.variable() else { continue };
         match (decided.get(name), state(container, name, &value)) {
             (Some((set_to, _)), _) if *set_to == value => {}
+            (Some(_), _) if request.origin == Origin::Default => {}
             (Some((_, annotation)), _) => {
                 let setter = annotation.to_string();
                 let (name, setter) = (Excerpt::new(name, 30), Excerpt::new(&setter, 40));
                 plan.problems.push(Problem::note(request.annotation, format_args!("mounted, but {name} is set by {setter}")));
             }
             // Nothing is said of the value: in a second round it may be one that a later request has set.
+            (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => {}
             (None, State::SetOtherwise(_)) if gives_way => {
                 let name = Excerpt::new(name, 30);
                 plan.problems
@@ -54,6 +56,20 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
             }
         }
     }
+}
+
+/// Whether a default that is not enforced is left out because its variable has another value: one that the pod set itself, or
+/// a request before it. Not where `env=` names the variable: then the mount is of use without it.
+pub(super) fn makes_default_give_way(container: &Container, mounted: &[&Request], request: &Request) -> bool {
+    let Some(Variable { name, value, gives_way: false }) = request.variable() else { return false };
+    let is_set_otherwise = |other: &&Request| other.variable().is_some_and(|other| other.name == name && other.value != value);
+    if mounted.iter().any(is_set_otherwise) {
+        return true;
+    }
+    let State::SetOtherwise(index) = state(container, name, &value) else { return false };
+    // What Spark sets in every pod is nobody's wish.
+    let is_sparks_own = |entry: &EnvVar| name == "SPARK_CONF_DIR" && entry.value.as_deref() == Some("/opt/spark/conf");
+    !container.env.as_deref().and_then(|env| env.get(index)).is_some_and(is_sparks_own)
 }
 
 /// How a variable stands in the container.

@@ -13,6 +13,8 @@ use crate::pod::Pod;
 /// How the annotation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedChange {
+    /// The pod has no annotations at all.
+    Create,
     /// The pod does not have it.
     Add,
     /// The pod has it with another content, whoever wrote it.
@@ -38,6 +40,7 @@ pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
     let others: usize = pod.annotations().filter(|(key, _)| *key != INJECTED).map(|(key, value)| key.len() + value.len()).sum();
     let fits = others + INJECTED.len() + record.len() <= MAX_ANNOTATIONS_BYTES;
     plan.injected = match existing {
+        None if fits && pod.metadata.annotations.is_none() => Some(InjectedChange::Create),
         None if fits => Some(InjectedChange::Add),
         Some(existing) if fits && existing != record => Some(InjectedChange::Replace),
         _ => None,

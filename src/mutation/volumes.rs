@@ -10,9 +10,9 @@ use std::fmt::Write;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::Plan;
 use super::mounts::{Occupied, Placement, Refusal};
-use crate::annotations::{Kind, Problem, Request, Requests, Source};
+use super::{Plan, env};
+use crate::annotations::{Kind, Origin, Problem, Request, Requests, Source};
 use crate::pod::{ConfigMapVolumeSource, Container, KeyToPath, Pod};
 use crate::text::Text;
 
@@ -96,6 +96,10 @@ pub(super) fn apply<'a>(
     let mut shared: HashMap<SourceForm<'a>, Cow<'a, str>> = HashMap::new();
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
+        let is_default = request.origin == Origin::Default;
+        if is_default && env::makes_default_give_way(container, &mounted, request) {
+            continue;
+        }
         let refusal = match settled.get(request.path.as_str()) {
             Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request).to_string()),
             Some(first) => first.refusal.clone(),
@@ -109,12 +113,16 @@ pub(super) fn apply<'a>(
                         None
                     }
                 };
-                settled.insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
+                if !(is_default && refusal.is_some()) {
+                    settled.insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
+                }
                 refusal
             }
         };
         match refusal {
             None => mounted.push(request),
+            // It gives way to what is there already, and its author is not the pod's.
+            Some(_) if is_default => {}
             Some(refusal) => plan.problems.push(Problem::error(request.annotation, refusal)),
         }
     }

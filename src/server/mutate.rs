@@ -4,8 +4,10 @@
 //! to a bound, because a connection that is closed on a client that still sends is reset, and the client never sees the answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -15,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
 
-use crate::admission::{self, Admission, OnProblem, Outcome};
+use crate::admission::{self, Admission, Outcome, Policy};
 use crate::annotations::problem::Excerpt;
 
 /// A review may hold two objects of 3 MiB (the API server's own limit for a request), and what is around them.
@@ -25,7 +27,7 @@ const MAX_BODY: usize = 7 * 1024 * 1024;
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) fn router(on_problem: OnProblem) -> Router {
+pub(super) fn router(policy: Arc<ArcSwap<Policy>>) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .method_not_allowed_fallback(|request: Request| async {
@@ -34,15 +36,15 @@ pub(super) fn router(on_problem: OnProblem) -> Router {
         .fallback(|request: Request| async {
             refuse(request, StatusCode::NOT_FOUND, "admission reviews are sent to /mutate\n".to_owned())
         })
-        .with_state(on_problem)
+        .with_state(policy)
 }
 
-async fn mutate(State(on_problem): State<OnProblem>, mut request: Request) -> Response {
+async fn mutate(State(policy): State<Arc<ArcSwap<Policy>>>, mut request: Request) -> Response {
     if !is_json(request.headers()) {
         return refuse(request, StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be application/json\n".to_owned());
     }
     match read_body(&mut request).await {
-        Ok(body) => answer(&body, on_problem),
+        Ok(body) => answer(&body, &policy.load()),
         Err(BodyError::TooLarge) => {
             refuse(request, StatusCode::PAYLOAD_TOO_LARGE, format!("the body must not be larger than {MAX_BODY} bytes\n"))
         }
@@ -58,11 +60,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-fn answer(body: &[u8], on_problem: OnProblem) -> Response {
+fn answer(body: &[u8], policy: &Policy) -> Response {
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         tests::provoke_a_panic(body);
-        let admission = admission::admit(body, on_problem)?;
+        let admission = admission::admit(body, policy)?;
         log(&admission);
         Ok(admission.response)
     }));
@@ -174,7 +176,7 @@ mod tests {
 
     async fn status_of(body: &'static [u8]) -> StatusCode {
         let request = Request::builder().header(CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap();
-        mutate(State(OnProblem::Warn), request).await.status()
+        mutate(State(Arc::default()), request).await.status()
     }
 
     #[tokio::test]

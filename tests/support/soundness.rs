@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use spark_webhook::admission::{Admission, OnProblem, Outcome, admit};
+use spark_webhook::admission::{Admission, Outcome, Policy, admit};
 
 /// The annotation that the webhook writes.
 pub const INJECTED: &str = "spark-operator.k8s.io/injected";
@@ -20,9 +20,9 @@ pub struct Answer {
 }
 
 /// Answers a review and applies the patch.
-pub fn answer(review: &Value, on_problem: OnProblem) -> Answer {
+pub fn answer(review: &Value, policy: &Policy) -> Answer {
     let body = serde_json::to_vec(review).unwrap();
-    let Admission { outcome, response, uid, subject } = admit(&body, on_problem).unwrap();
+    let Admission { outcome, response, uid, subject } = admit(&body, policy).unwrap();
     let response: Value = serde_json::from_slice(&response).unwrap();
     let response = &response["response"];
     assert_eq!(response["uid"], review["request"]["uid"], "the uid is echoed");
@@ -48,7 +48,7 @@ pub fn answer(review: &Value, on_problem: OnProblem) -> Answer {
 
 /// Checks an answer against the review: only what may change has changed, the result is a pod that the API server can take,
 /// and a second round finds nothing left to do and says the same.
-pub fn assert_sound(review: &Value, answer: &Answer) {
+pub fn assert_sound(review: &Value, policy: &Policy, answer: &Answer) {
     let before = &review["request"]["object"];
     if answer.patch.is_empty() {
         assert_eq!(before, &answer.pod);
@@ -59,7 +59,7 @@ pub fn assert_sound(review: &Value, answer: &Answer) {
 
     let mut second = review.clone();
     second["request"]["object"] = defaulted(answer.pod.clone());
-    let again = self::answer(&second, OnProblem::Warn);
+    let again = self::answer(&second, policy);
     assert_eq!(again.patch, [Value::Null; 0], "the second round changes nothing");
     assert_eq!(again.warnings, answer.warnings, "the second round says the same");
 }
@@ -83,11 +83,15 @@ fn assert_only_additions(before: &Value, after: &Value) {
     let mut rest = after.clone();
     if let Some(annotations) = rest["metadata"]["annotations"].as_object_mut() {
         annotations.remove(INJECTED);
+        if annotations.is_empty() && before["metadata"]["annotations"].is_null() {
+            rest["metadata"].as_object_mut().unwrap().remove("annotations");
+        }
     }
     let mut expected = before.clone();
     if let Some(annotations) = expected["metadata"]["annotations"].as_object_mut() {
         annotations.remove(INJECTED);
     }
+    drop_null(&mut expected["metadata"], "annotations");
     truncate(&mut rest["spec"], &expected["spec"], "volumes");
     let containers = expected["spec"]["containers"].as_array().map_or(0, Vec::len);
     let mut changed = 0;

@@ -1,0 +1,471 @@
+//! The administrator's rules: what every pod of a namespace gets by default, and which names its annotations may ask for.
+//!
+//! A rule's annotations pass the same parser as a pod's, when the file is read, so a file that is accepted cannot fail later.
+//! Against a pod's own annotations a default is what they would have been: it is replaced by a request for the same name, and
+//! gives way where the pod already has something else, unless it is enforced.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use crate::annotations::key::{Key, PrefixedKey};
+use crate::annotations::{self, Kind, Origin, Problem, Request, Requests, Source};
+
+mod glob;
+mod selector;
+
+pub use glob::Globs;
+pub use selector::Selector;
+
+/// All rules of a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    defaults: Vec<DefaultRule>,
+    allow: Option<Vec<AllowRule>>,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct RulesFile {
+    /// Always `spark-webhook/v1`.
+    #[cfg_attr(test, schemars(with = "String", extend("const" = API_VERSION)))]
+    api_version: Spanned<String>,
+    /// What pods get that do not ask for it; later rules win.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<DefaultRule>"))]
+    defaults: Vec<Spanned<DefaultRule>>,
+    /// Which names annotations may ask for; everything when there is no such list.
+    #[serde(default)]
+    allow: Option<Vec<AllowRule>>,
+}
+
+/// A default: annotations for the pods that it selects.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct DefaultRule {
+    /// Globs of namespaces, those with `!` excluding; all when absent.
+    #[serde(default)]
+    namespaces: Globs,
+    /// Both when absent.
+    #[serde(default)]
+    roles: Option<Vec<RoleName>>,
+    /// On the pod's labels; all pods when absent.
+    #[serde(default)]
+    selector: Selector,
+    /// As a pod would write them.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    annotations: BTreeMap<String, Spanned<String>>,
+    /// Whether pods wait for the object where it is missing; without it they run without.
+    #[serde(default)]
+    required: bool,
+    /// Whether the default never gives way.
+    #[serde(default)]
+    enforce: bool,
+}
+
+/// The names that the annotations of some namespaces may ask for.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct AllowRule {
+    /// Globs of namespaces, those with `!` excluding; all when absent.
+    #[serde(default)]
+    namespaces: Globs,
+    /// Globs of names; none when absent.
+    #[serde(default)]
+    config_maps: Option<Globs>,
+    /// Globs of names; none when absent.
+    #[serde(default)]
+    secrets: Option<Globs>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+enum RoleName {
+    Driver,
+    Executor,
+}
+
+/// A pod, as far as rules select by it.
+pub struct Subject<'s> {
+    /// The namespace of the request.
+    pub namespace: &'s str,
+    /// `driver` or `executor`.
+    pub role: &'s str,
+    /// The value of a label.
+    pub label: &'s dyn Fn(&str) -> Option<&'s str>,
+}
+
+/// Why a file is not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct RulesError {
+    /// Where it is, counted from 1.
+    pub line: u64,
+    /// What is wrong and what to write instead.
+    pub reason: String,
+}
+
+const API_VERSION: &str = "spark-webhook/v1";
+
+impl Rules {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    ///
+    /// When any of it is wrong; nothing of it is taken then.
+    pub fn parse(text: &str) -> Result<Self, RulesError> {
+        let error = |line: u64, reason: String| RulesError { line, reason };
+        let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+        let file: RulesFile = serde_saphyr::from_str_with_options(text, options).map_err(|reason| {
+            let line = reason.location().map_or(1, |location| location.line());
+            error(line, reason.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        })?;
+        if file.api_version.value != API_VERSION {
+            let reason = format!("the apiVersion is {:?}, write apiVersion: {API_VERSION}", file.api_version.value);
+            return Err(error(file.api_version.defined.line(), reason));
+        }
+        for rule in &file.defaults {
+            rule.value.check().map_err(|(line, reason)| error(line.unwrap_or(rule.defined.line()), reason))?;
+        }
+        Ok(Self { defaults: file.defaults.into_iter().map(|rule| rule.value).collect(), allow: file.allow })
+    }
+
+    /// Whether there is neither a default nor a restriction.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.defaults.is_empty() && self.allow.is_none()
+    }
+
+    /// The namespaces in which some default may apply.
+    pub fn default_namespaces(&self) -> impl Iterator<Item = &Globs> {
+        self.defaults.iter().map(|rule| &rule.namespaces)
+    }
+
+    /// Adds to a pod's requests the defaults that apply to it, and takes away what it may not ask for.
+    #[must_use]
+    pub fn apply<'a>(&'a self, subject: &Subject, mut requests: Requests<'a>) -> Requests<'a> {
+        self.restrict(subject.namespace, &mut requests);
+        let mut defaults: Vec<Request<'a>> = Vec::new();
+        for rule in self.defaults.iter().filter(|rule| rule.selects(subject)) {
+            let theirs = rule.requests();
+            defaults.retain(|default| !theirs.claims.contains(&default.claim()));
+            defaults.extend(theirs.mounts.into_iter().map(|request| rule.adjust(request)));
+        }
+        if defaults.is_empty() {
+            return requests;
+        }
+        requests.has_keys = true;
+        defaults.retain(|default| default.origin == Origin::Enforced || !requests.claims.contains(&default.claim()));
+        let (mut ordered, others): (Vec<_>, Vec<_>) =
+            defaults.into_iter().partition(|default| default.origin == Origin::Enforced);
+        for request in std::mem::take(&mut requests.mounts) {
+            let enforced =
+                ordered.iter().filter(|default| default.origin == Origin::Enforced && default.claim() == request.claim());
+            let mut enforced = enforced.peekable();
+            if enforced.peek().is_none() {
+                ordered.push(request);
+            } else if !enforced.any(|default| default.path == request.path && default.options == request.options) {
+                let message = "the administrator's default for it is enforced, remove this annotation";
+                requests.problems.push(Problem::error(request.annotation, message));
+            }
+        }
+        ordered.extend(others);
+        requests.mounts = ordered;
+        requests
+    }
+
+    /// The annotations that apply to a pod by default, as the rules write them, for `check-config`.
+    #[must_use]
+    pub fn defaults_for(&self, subject: &Subject) -> Requests<'_> {
+        self.apply(subject, Requests::default())
+    }
+
+    fn restrict(&self, namespace: &str, requests: &mut Requests) {
+        let Some(allow) = &self.allow else { return };
+        let rules: Vec<&AllowRule> = allow.iter().filter(|rule| rule.namespaces.contains(namespace)).collect();
+        let problems = &mut requests.problems;
+        requests.mounts.retain(|request| {
+            let names = |rule: &&AllowRule| match request.source() {
+                Source::ConfigMap => rule.config_maps.as_ref().is_some_and(|names| names.contains(request.name.as_str())),
+                Source::Secret => rule.secrets.as_ref().is_some_and(|names| names.contains(request.name.as_str())),
+            };
+            let is_allowed = rules.iter().any(names);
+            if !is_allowed {
+                let kind = request.source().kind();
+                problems.push(Problem::error(
+                    request.annotation,
+                    format_args!("this {kind} is not allowed in this namespace, ask its administrator"),
+                ));
+            }
+            is_allowed
+        });
+    }
+}
+
+impl DefaultRule {
+    fn selects(&self, subject: &Subject) -> bool {
+        let is_role = |role: &RoleName| subject.role == if *role == RoleName::Driver { "driver" } else { "executor" };
+        self.namespaces.contains(subject.namespace)
+            && self.roles.as_ref().is_none_or(|roles| roles.iter().any(is_role))
+            && self.selector.selects(subject.label)
+    }
+
+    fn requests(&self) -> Requests<'_> {
+        annotations::parse(self.annotations.iter().map(|(key, value)| (&**key, &*value.value)))
+    }
+
+    fn adjust<'a>(&self, mut request: Request<'a>) -> Request<'a> {
+        request.origin = if self.enforce { Origin::Enforced } else { Origin::Default };
+        if !self.required {
+            request.options.optional = true;
+            // An absent ConfigMap would otherwise hide what was submitted.
+            request.options.merge |= matches!(request.kind, Kind::SparkConfigMap | Kind::HadoopConfigMap);
+        }
+        request
+    }
+
+    /// The line, where it is known better than the rule's, and what is wrong.
+    fn check(&self) -> Result<(), (Option<u64>, String)> {
+        for (key, value) in &self.annotations {
+            let line = Some(value.defined.line());
+            match PrefixedKey::parse(key).map(|key| key.key) {
+                Some(Key::Request(..) | Key::List(_)) => {}
+                Some(Key::Container | Key::Injected) => {
+                    return Err((line, format!("{key}: a rule cannot have this annotation, remove it")));
+                }
+                Some(Key::Legacy(_) | Key::Unknown) | None => {
+                    let nearest = PrefixedKey::parse(key).map_or("sparkConfigMap", |key| key.nearest());
+                    return Err((
+                        line,
+                        format!("{key}: not an annotation of this webhook, write {}{nearest}", annotations::PREFIXES[0]),
+                    ));
+                }
+            }
+            let requests = annotations::parse([(&**key, &*value.value)].into_iter());
+            if let Some(problem) = requests.problems.first() {
+                return Err((line, problem.text().to_owned()));
+            }
+            if !self.required && requests.mounts.iter().any(|request| request.options.file.is_some()) {
+                return Err((line, format!("{key}={}: file= cannot be optional, write required: true", value.value)));
+            }
+        }
+        match self.requests().problems.first() {
+            Some(problem) => Err((None, problem.text().to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(yaml: &str) -> Rules {
+        Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap()
+    }
+
+    /// Requests as `name path (origin, optional, merge)`, then problems, for a driver in a namespace.
+    fn applied(rules: &Rules, namespace: &str, annotations: &[(&str, &str)]) -> Vec<String> {
+        let annotations: Vec<_> =
+            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
+        let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
+        let label = |key: &str| (key == "tier").then_some("batch");
+        let requests = rules.apply(&Subject { namespace, role: "driver", label: &label }, requests);
+        let mounts = requests.mounts.iter().map(|request| {
+            let form = [(request.options.optional, " optional"), (request.options.merge, " merge")];
+            let form: String = form.into_iter().filter_map(|(is_set, name)| is_set.then_some(name)).collect();
+            format!("{} {} {:?}{form}", request.name, request.path, request.origin)
+        });
+        mounts.chain(requests.problems.iter().map(|problem| problem.text().to_owned())).collect()
+    }
+
+    #[test]
+    fn a_default_applies_where_namespace_role_and_labels_say() {
+        let default =
+            |selection: &str| format!("defaults: [{{{selection}, annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]");
+        for (selection, expected) in [
+            ("namespaces: [team-*]", true),
+            ("namespaces: [other]", false),
+            ("namespaces: [\"!team-a\"]", false),
+            ("roles: [driver]", true),
+            ("roles: [executor]", false),
+            ("roles: [driver, executor]", true),
+            ("selector: {matchLabels: {tier: batch}}", true),
+            ("selector: {matchLabels: {tier: web}}", false),
+            ("selector: {matchExpressions: [{key: tier, operator: Exists}]}", true),
+            ("required: false", true),
+        ] {
+            let applied = applied(&rules(&default(selection)), "team-a", &[]);
+            assert_eq!(applied, if expected { vec!["s /s Default optional"] } else { vec![] }, "{selection}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_required_is_optional_and_conf_dirs_are_merged() {
+        for (required, annotation, expected) in [
+            (false, "spark-operator.k8s.io/sparkConfigMap: c", "c /etc/spark/conf Default optional merge"),
+            (false, "sparkoperator.k8s.io/hadoop-configmap: c", "c /etc/hadoop/conf Default optional merge"),
+            (false, "spark-operator.k8s.io/configMap.c: /c", "c /c Default optional"),
+            (true, "spark-operator.k8s.io/sparkConfigMap: c", "c /etc/spark/conf Default"),
+            (true, "spark-operator.k8s.io/sparkConfigMap: \"c:optional\"", "c /etc/spark/conf Default optional"),
+            (true, "spark-operator.k8s.io/configMap.c: \"/c/f:file=f\"", "c /c/f Default"),
+        ] {
+            let rules = rules(&format!("defaults: [{{required: {required}, annotations: {{{annotation}}}}}]"));
+            assert_eq!(applied(&rules, "n", &[]), [expected], "{annotation}");
+        }
+    }
+
+    #[test]
+    fn a_pods_own_request_replaces_every_default_for_the_name_and_an_empty_one_opts_out() {
+        let rules = rules(
+            "defaults: [{annotations: {spark-operator.k8s.io/hadoopConfigMap: h, spark-operator.k8s.io/configMaps: \"c=/c1,c=/c2\", spark-operator.k8s.io/secret.s: /s}}]",
+        );
+        let all = [
+            "h /etc/hadoop/conf Default optional merge",
+            "c /c1 Default optional",
+            "c /c2 Default optional",
+            "s /s Default optional",
+        ];
+        for (annotations, expected) in [
+            (&[][..], all.to_vec()),
+            (&[("hadoopConfigMap", "mine")], [&["mine /etc/hadoop/conf Pod"], &all[1..]].concat()),
+            (&[("hadoop-configmap", "")], all[1..].to_vec()),
+            (&[("configMap.c", "/mine")], vec!["c /mine Pod", all[0], all[3]]),
+            (&[("configMaps", "c=")], vec![all[0], all[3]]),
+            // A ConfigMap and a Secret of one name are two things.
+            (&[("secret.c", "")], all.to_vec()),
+            // One that is wrong asks all the same.
+            (
+                &[("secret.s", "rel")],
+                vec![all[0], all[1], all[2], "secret.s=rel: the path must start with \"/\", write secret.s=/rel"],
+            ),
+        ] {
+            assert_eq!(applied(&rules, "n", annotations), expected, "{annotations:?}");
+        }
+    }
+
+    #[test]
+    fn later_rules_win_and_an_empty_value_removes() {
+        let rules = rules(
+            "defaults:\n- annotations: {spark-operator.k8s.io/hadoopConfigMap: a, spark-operator.k8s.io/secret.s: /a}\n\
+             - namespaces: [x]\n  annotations: {sparkoperator.k8s.io/hadoop-configmap: b, spark-operator.k8s.io/secret.s: \"\"}\n",
+        );
+        assert_eq!(applied(&rules, "n", &[]), ["a /etc/hadoop/conf Default optional merge", "s /a Default optional"]);
+        assert_eq!(applied(&rules, "x", &[]), ["b /etc/hadoop/conf Default optional merge"]);
+    }
+
+    #[test]
+    fn an_enforced_default_comes_first_and_never_gives_way() {
+        let rules = rules("defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/configMap.c: /c}}]");
+        let refusal = "the administrator's default for it is enforced, remove this annotation";
+        for (annotations, expected) in [
+            (&[("sparkConfigMap", "s")][..], vec!["c /c Enforced".to_owned(), "s /etc/spark/conf Pod".to_owned()]),
+            (&[("configMap.c", "/mine")], vec!["c /c Enforced".to_owned(), format!("configMap.c=/mine: {refusal}")]),
+            // In the same words it is the same request.
+            (&[("configMap.c", "/c/")], vec!["c /c Enforced".to_owned()]),
+            (&[("configMap.c", "")], vec!["c /c Enforced".to_owned()]),
+        ] {
+            assert_eq!(applied(&rules, "n", annotations), expected, "{annotations:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_rule_allows_is_an_error_but_defaults_are_not_subject_to_it() {
+        let rules = rules(
+            "defaults: [{annotations: {spark-operator.k8s.io/secret.admin: /admin}}]\n\
+             allow:\n- {namespaces: [team-*], configMaps: [\"*\"], secrets: [\"spark-*\", \"!spark-admin-*\"]}\n- {namespaces: [team-b], secrets: [extra]}\n",
+        );
+        let refused = |annotation: &str, kind: &str| {
+            format!("{annotation}: this {kind} is not allowed in this namespace, ask its administrator")
+        };
+        let default = "admin /admin Default optional".to_owned();
+        for (namespace, annotation, expected) in [
+            ("team-a", ("configMap.c", "/c"), "c /c Pod".to_owned()),
+            ("team-a", ("secret.spark-db", "/s"), "spark-db /s Pod".to_owned()),
+            ("team-a", ("secret.spark-admin-db", "/s"), refused("secret.spark-admin-db=/s", "Secret")),
+            ("team-a", ("GCPServiceAccount.x", "/s"), refused("GCPServiceAccount.x=/s", "Secret")),
+            ("team-a", ("hadoopDelegationToken.x", "/s"), refused("hadoopDelegationToken.x=/s", "Secret")),
+            ("team-b", ("secret.extra", "/s"), "extra /s Pod".to_owned()),
+            ("other", ("sparkConfigMap", "c"), refused("sparkConfigMap=c", "ConfigMap")),
+            ("other", ("configMaps", "c=/c"), refused("configMaps=c=/c", "ConfigMap")),
+        ] {
+            let mut expected = vec![expected, default.clone()];
+            // Requests before problems.
+            expected.sort_by_key(|line| line.contains("not allowed"));
+            assert_eq!(applied(&rules, namespace, &[annotation]), expected, "{namespace} {annotation:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_line_and_reason() {
+        for (yaml, line, reason) in [
+            ("", 1, ""),
+            ("defaults: []\n", 1, "api"),
+            ("apiVersion: spark-webhook/v2\n", 1, "the apiVersion is \"spark-webhook/v2\", write apiVersion: spark-webhook/v1"),
+            ("apiVersion: spark-webhook/v1\nrules: []\n", 2, "unknown field `rules`"),
+            ("apiVersion: spark-webhook/v1\ndefaults:\n- annotation: {}\n", 3, "unknown field `annotation`"),
+            ("apiVersion: spark-webhook/v1\ndefaults:\n- namespaces: [\"a b\"]\n  annotations: {}\n", 3, "\"a b\" is no glob"),
+            ("apiVersion: spark-webhook/v1\ndefaults:\n- roles: [worker]\n  annotations: {}\n", 3, "unknown variant `worker`"),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/container: c\n",
+                4,
+                "spark-operator.k8s.io/container: a rule cannot have this annotation",
+            ),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/injected: c\n",
+                4,
+                "spark-operator.k8s.io/injected: a rule cannot",
+            ),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/sparkConfMap: c\n",
+                4,
+                "spark-operator.k8s.io/sparkConfMap: not an annotation of this webhook, write spark-operator.k8s.io/sparkConfigMap",
+            ),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    prometheus.io/scrape: \"true\"\n",
+                4,
+                "prometheus.io/scrape: not an annotation of this webhook",
+            ),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/secret.s: s\n",
+                4,
+                "secret.s=s: the path must start with",
+            ),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/secret.s: /s/f:file=f\n",
+                4,
+                "spark-operator.k8s.io/secret.s=/s/f:file=f: file= cannot be optional",
+            ),
+            (
+                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/secret.s: /a\n    sparkoperator.k8s.io/secret.s: /b\n",
+                3,
+                "sparkoperator.k8s.io/secret.s=/b: loses to",
+            ),
+            ("apiVersion: spark-webhook/v1\nallow: [{secret: []}]\n", 2, "unknown field `secret`"),
+        ] {
+            let error = Rules::parse(yaml).unwrap_err();
+            assert_eq!(error.line, line, "{yaml}: {error}");
+            assert!(error.reason.contains(reason), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_examples_and_their_schema_hold() {
+        assert!(!Rules::parse(&std::fs::read_to_string("examples/rules.yaml").unwrap()).unwrap().is_empty());
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(RulesFile)).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write("rules.schema.json", &schema).unwrap();
+        }
+        let committed = std::fs::read_to_string("rules.schema.json").unwrap_or_default();
+        assert!(
+            schema == committed,
+            "rules.schema.json is not the types' schema; UPDATE_SCHEMA=1 cargo test the_examples_and_their_schema writes it"
+        );
+    }
+}

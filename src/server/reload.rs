@@ -1,0 +1,74 @@
+//! Reads the administrator's rules again when their file changes.
+//!
+//! The kubelet swaps a ConfigMap's files by a symlink, for which watches on the file fire once or never; so the contents are
+//! compared, every few seconds. A file that is bad is refused as a whole, and the old rules stay in force.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Policy;
+use crate::rules::Rules;
+
+/// A change is to be noticed within 15 s.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// The file, and what became of its last change.
+pub(super) struct Reload {
+    file: Option<PathBuf>,
+    policy: Arc<ArcSwap<Policy>>,
+    problem: ArcSwapOption<String>,
+}
+
+impl Reload {
+    pub(super) fn new(file: Option<PathBuf>, policy: Arc<ArcSwap<Policy>>) -> Self {
+        Self { file, policy, problem: ArcSwapOption::empty() }
+    }
+
+    /// Why the rules in force are not those of the file, if so.
+    pub(super) fn problem(&self) -> Option<Arc<String>> {
+        self.problem.load_full()
+    }
+
+    /// Compares until the server shuts down.
+    pub(super) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let Some(file) = self.file.clone() else { return };
+        let registered = self.policy.load().rules.default_namespaces().cloned().collect::<Vec<_>>();
+        let mut seen = None;
+        while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+            let path = file.clone();
+            let read =
+                tokio::task::spawn_blocking(move || std::fs::read_to_string(path).map_err(|error| error.to_string())).await;
+            let text = read.unwrap_or_else(|error| Err(error.to_string()));
+            if seen.as_ref() == Some(&text) {
+                continue;
+            }
+            let rules =
+                text.as_deref().map_err(Clone::clone).and_then(|text| Rules::parse(text).map_err(|error| error.to_string()));
+            match rules {
+                Ok(rules) => {
+                    if seen.is_some() || rules != self.policy.load().rules {
+                        tracing::info!(file = %file.display(), "the rules were read again");
+                    }
+                    if rules.default_namespaces().any(|globs| !registered.contains(globs)) {
+                        tracing::warn!(
+                            "the rules have namespaces that the registration written at start does not send; write and apply it again"
+                        );
+                    }
+                    let on_problem = self.policy.load().on_problem;
+                    self.policy.store(Arc::new(Policy { on_problem, rules }));
+                    self.problem.store(None);
+                }
+                Err(reason) => {
+                    let reason = format!("{}: {reason}", file.display());
+                    tracing::error!(%reason, "the rules were not read again, the old ones stay in force");
+                    self.problem.store(Some(Arc::new(reason)));
+                }
+            }
+            seen = Some(text);
+        }
+    }
+}

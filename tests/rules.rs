@@ -1,0 +1,162 @@
+//! The administrator's rules on real reviews: what a default adds, and where it gives way.
+
+#[path = "support/soundness.rs"]
+mod soundness;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use soundness::{Answer, answer, assert_sound};
+use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use spark_webhook::rules::Rules;
+
+fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
+    Policy { on_problem, rules: Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap() }
+}
+
+fn review(case: &str) -> Value {
+    serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap()
+}
+
+/// What a case is answered with these annotations as defaults.
+fn with_default(case: &str, flags: &str, annotation: &str) -> Answer {
+    let policy = policy(OnProblem::Warn, &format!("defaults: [{{{flags}annotations: {{{annotation}}}}}]"));
+    let review = review(case);
+    let answer = answer(&review, &policy);
+    assert_sound(&review, &policy, &answer);
+    answer
+}
+
+fn mounts(answer: &Answer) -> Vec<String> {
+    let Some(injected) = answer.pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str() else {
+        return Vec::new();
+    };
+    let injected: Value = serde_json::from_str(injected).unwrap();
+    injected["mounts"].as_array().unwrap().iter().map(|mount| mount.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_pod_that_asks_for_nothing_gets_the_default() {
+    for case in ["noann-35-driver", "noann-35-exec", "neg-driver-noann"] {
+        let answer = with_default(case, "", "spark-operator.k8s.io/hadoopConfigMap: h");
+        assert_eq!(answer.outcome, Outcome::Mutated, "{case}");
+        assert_eq!(mounts(&answer), ["/etc/hadoop/conf=configmap/h"], "{case}");
+        let volumes = answer.pod["spec"]["volumes"].as_array().unwrap();
+        assert_eq!(
+            volumes.last().unwrap(),
+            &json!({"name": "hadoop-config-map-volume", "configMap": {"name": "h", "optional": true}})
+        );
+    }
+    // Not ours stays not ours.
+    assert!(matches!(with_default("neg-nginx", "", "spark-operator.k8s.io/hadoopConfigMap: h").outcome, Outcome::Ignored(_)));
+}
+
+#[test]
+fn a_default_conf_dir_is_merged_with_sparks_own() {
+    let answer = with_default("noann-35-driver", "", "spark-operator.k8s.io/sparkConfigMap: c");
+    let volume = answer.pod["spec"]["volumes"].as_array().unwrap().last().unwrap().clone();
+    let sources = volume["projected"]["sources"].as_array().unwrap();
+    assert_eq!(sources.len(), 2, "{volume}");
+    assert_eq!(sources[1], json!({"configMap": {"name": "c", "optional": true}}));
+    assert_eq!(mounts(&answer), ["/etc/spark/conf=configmap/c"]);
+}
+
+#[test]
+fn a_default_gives_way_without_a_word_to_what_is_there() {
+    for (what, case, annotation, expected) in [
+        ("a mount at its path", "tplB-41-driver", "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf", vec![]),
+        ("a variable with another value", "tplD-35-driver", "spark-operator.k8s.io/GCPServiceAccount.x: /x", vec!["/x=secret/x"]),
+        ("the pod's own request", "plain-41-driver", "spark-operator.k8s.io/hadoopConfigMap: x", vec![]),
+        ("the pod's own request for its path", "plain-41-driver", "spark-operator.k8s.io/secret.x: /etc/hadoop/conf", vec![]),
+        (
+            "a read-only mount above it",
+            "tplB-41-driver",
+            "spark-operator.k8s.io/configMap.x: \"/etc/hadoop/conf/x:optional\"",
+            vec!["/etc/hadoop/conf/x=configmap/x"],
+        ),
+    ] {
+        let without = answer(&review(case), &Policy::default());
+        let with = with_default(case, "", annotation);
+        assert_eq!(with.warnings, without.warnings, "{what}");
+        let own = mounts(&without);
+        let added: Vec<_> = mounts(&with).into_iter().filter(|mount| !own.contains(mount)).collect();
+        assert_eq!(added, expected, "{what}");
+    }
+}
+
+#[test]
+fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its_mount() {
+    let with_env = |name: &str, annotation: &str| {
+        let mut review = review("noann-35-driver");
+        let env = json!({"name": name, "value": "/mine"});
+        review["request"]["object"]["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(env);
+        let policy = policy(OnProblem::Warn, &format!("defaults: [{{annotations: {{{annotation}}}}}]"));
+        let answer = answer(&review, &policy);
+        assert_sound(&review, &policy, &answer);
+        assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
+        let env = answer.pod["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+        assert_eq!(env.iter().rfind(|entry| entry["name"] == name).unwrap()["value"], "/mine");
+        mounts(&answer)
+    };
+    for (variable, annotation) in [
+        ("SPARK_CONF_DIR", "spark-operator.k8s.io/sparkConfigMap: x"),
+        ("HADOOP_CONF_DIR", "spark-operator.k8s.io/hadoopConfigMap: x"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "spark-operator.k8s.io/GCPServiceAccount.x: /x"),
+        ("HADOOP_TOKEN_FILE_LOCATION", "spark-operator.k8s.io/hadoopDelegationToken.x: /x"),
+    ] {
+        assert_eq!(with_env(variable, annotation), [""; 0], "{variable}");
+    }
+    assert_eq!(with_env("V", "spark-operator.k8s.io/configMap.x: \"/x:env=V\""), ["/x=configmap/x"]);
+}
+
+#[test]
+fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error() {
+    let enforce = "enforce: true, required: true, ";
+    let answer = with_default("tplD-35-driver", enforce, "spark-operator.k8s.io/configMap.x: \"/x:env=HADOOP_CONF_DIR\"");
+    let env = answer.pod["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+    assert_eq!(env.iter().rfind(|entry| entry["name"] == "HADOOP_CONF_DIR").unwrap()["value"], "/x");
+    assert_eq!(
+        answer.warnings,
+        ["hadoopConfigMap=hadoop-conf: mounted, but HADOOP_CONF_DIR is set by configMap.x=/x:env=HADOOP_CONF_DIR"]
+    );
+
+    let stands = "configMap.x=/etc/hadoop/conf: volume hadoop-conf is mounted there; remove that mount or this annotation";
+    let in_the_way = with_default("tplB-41-driver", enforce, "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf");
+    assert_eq!(in_the_way.warnings[0], stands);
+    let deny = policy(
+        OnProblem::Deny,
+        "defaults: [{enforce: true, annotations: {spark-operator.k8s.io/configMap.x: /etc/hadoop/conf}}]",
+    );
+    assert_eq!(self::answer(&review("tplB-41-driver"), &deny).outcome, Outcome::Refused);
+    assert_eq!(self::answer(&review("tplB-41-exec"), &deny).outcome, Outcome::Mutated);
+
+    let taken = with_default("ctr1-35-driver", enforce, "spark-operator.k8s.io/secret.x: /etc/app");
+    assert_eq!(taken.warnings, ["configMap.app-conf=/etc/app: secret.x=/etc/app is asked for there, write another path"]);
+}
+
+/// Every golden review with many rules at once: sound, and who is not selected is answered as without rules.
+#[test]
+fn every_golden_review_is_sound_under_rules() {
+    let rules = "defaults:\n\
+        - annotations: {spark-operator.k8s.io/sparkConfigMap: \"d:defaults\", spark-operator.k8s.io/hadoopConfigMap: d, spark-operator.k8s.io/configMap.d: \"/etc/d:env=D\"}\n\
+        - {enforce: true, annotations: {spark-operator.k8s.io/secret.e: \"/etc/e:env=HADOOP_CONF_DIR\"}}\n\
+        - {required: true, annotations: {spark-operator.k8s.io/configMap.f: \"/etc/f.conf:file=f\"}}\n\
+        allow: [{configMaps: [\"*\", \"!spark-*\"]}]\n";
+    let policy = policy(OnProblem::Warn, rules);
+    let elsewhere =
+        self::policy(OnProblem::Warn, "defaults: [{namespaces: [elsewhere], annotations: {spark-operator.k8s.io/secret.e: /e}}]");
+    let mut changed = 0;
+    for entry in fs::read_dir("tests/golden").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let review: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let answer = answer(&review, &policy);
+        assert_sound(&review, &policy, &answer);
+        changed += usize::from(answer.outcome == Outcome::Mutated);
+        let (without, not_selected) = (self::answer(&review, &Policy::default()), self::answer(&review, &elsewhere));
+        assert_eq!((without.patch, without.warnings), (not_selected.patch, not_selected.warnings), "{}", path.display());
+    }
+    assert!(changed >= 50, "{changed}");
+}
