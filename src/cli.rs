@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check_config;
+mod conf;
 mod mutate;
 mod serve;
 
@@ -31,6 +32,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Serve),
     Mutate(mutate::Mutate),
+    Conf(conf::Conf),
     CheckConfig(check_config::CheckConfig),
 }
 
@@ -44,6 +46,7 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Mutate(mutate) => mutate.run(),
+            Command::Conf(conf) => conf.run(),
             Command::CheckConfig(check_config) => check_config.run(),
         }
     }

@@ -27,6 +27,7 @@ pub mod cli;
 pub mod mutation;
 pub mod patch;
 pub mod pod;
+pub mod properties;
 pub mod registration;
 pub mod rules;
 pub mod server;

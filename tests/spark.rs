@@ -180,6 +180,72 @@ async fn a_warning_is_in_the_log_of_spark_submit_4_1() {
     warning_is_in_the_log_of_spark_submit("4.1.2", "warning-41").await;
 }
 
+/// `spark-submit $(spark-webhook conf … --format args)` and `--properties-file`, as people use them.
+#[tokio::test]
+async fn what_conf_writes_is_what_the_pod_asks_for() {
+    let (cluster, pods, _webhook, directory) = set_up("conf").await;
+    let long = "a-name-that-is-much-too-long-for-the-key-of-an-annotation-in-kubernetes";
+    let conf = |format: &str| {
+        let mut command = webhook::command();
+        command.args([
+            "conf",
+            "--spark-config-map",
+            "spark-conf:merge:defaults",
+            "--config-map",
+            &format!("{long}=/etc/long:optional"),
+        ]);
+        command.args(["--secret", "keytab=/mnt/keytab:mode=0440", "--gcp-service-account", "gcp=/mnt/gcp", "--format", format]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let file = directory.path().join("spark.properties");
+    std::fs::write(&file, conf("properties")).unwrap();
+    for (name, arguments) in [
+        ("by-args", conf("args").split_whitespace().map(str::to_owned).collect::<Vec<_>>()),
+        ("by-file", vec!["--properties-file".to_owned(), file.to_str().unwrap().to_owned()]),
+    ] {
+        let mut properties = vec![
+            "--master".to_owned(),
+            format!("k8s://{}", cluster.url()),
+            "--deploy-mode=cluster".to_owned(),
+            format!("--name={name}"),
+            "--class=org.apache.spark.examples.SparkPi".to_owned(),
+            "--conf".to_owned(),
+            "spark.kubernetes.container.image=apache/spark:4.1.2".to_owned(),
+            "--conf".to_owned(),
+            "spark.kubernetes.authenticate.driver.serviceAccountName=spark".to_owned(),
+            "--conf".to_owned(),
+            format!("spark.kubernetes.driver.pod.name={name}"),
+        ];
+        properties.extend(arguments);
+        properties.push("local:///opt/spark/examples/jars/spark-examples.jar".to_owned());
+        let output = Spark::new("4.1.2").submit_arguments(&cluster, "conf", &properties);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let pod = serde_json::to_value(pods.get(name).await.unwrap()).unwrap();
+        let injected: Value =
+            serde_json::from_str(pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap()).unwrap();
+        let long = format!("/etc/long=configmap/{long}");
+        assert_eq!(
+            injected["mounts"],
+            json!(["/etc/spark/conf=configmap/spark-conf", long, "/mnt/keytab=secret/keytab", "/mnt/gcp=secret/gcp"])
+        );
+        assert!(injected["problems"].is_null(), "{injected}");
+        // Spark's own files and the user's in one directory, and spark-defaults.conf is read.
+        let volumes = pod["spec"]["volumes"].as_array().unwrap();
+        let merged = volumes.iter().find(|volume| volume["name"] == "spark-config-map-volume").unwrap();
+        let sources = merged["projected"]["sources"].as_array().unwrap();
+        assert!(sources[0]["configMap"]["name"].as_str().unwrap().ends_with("-conf-map"), "{merged}");
+        assert_eq!(sources[0]["configMap"]["items"][0]["key"], "spark.properties");
+        assert_eq!(sources[1], json!({"configMap": {"name": "spark-conf"}}));
+        let arguments = &pod["spec"]["containers"][0]["args"];
+        assert_eq!(
+            (&arguments[0], &arguments[1], &arguments[2]),
+            (&json!("driver"), &json!("--load-spark-defaults"), &json!("--properties-file"))
+        );
+    }
+}
+
 /// The example in the README, as it stands there but for the address of the API server.
 #[tokio::test]
 async fn the_readmes_example_works() {

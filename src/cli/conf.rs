@@ -1,0 +1,194 @@
+//! `spark-webhook conf`.
+#![expect(clippy::doc_markdown, reason = "the comments on arguments are the text of --help")]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+
+use crate::annotations::Kind;
+use crate::properties::{Ask, annotations, property};
+
+/// Writes the Spark properties that ask for mounts, checked as a pod's annotations are
+///
+///   spark-submit $(spark-webhook conf --hadoop-config-map hadoop-conf --secret keytab=/mnt/keytab:mode=0440 --format args) ...
+///   spark-webhook conf --spark-config-map spark-conf:merge >> spark-defaults.conf
+///
+/// Options follow a name or path after a colon: optional, mode=0440, file=KEY, env=VAR, key=FILE, path=DIR, merge, defaults.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Conf {
+    /// ConfigMap for Spark's conf dir
+    #[arg(long, env = "SPARK_WEBHOOK_SPARK_CONFIG_MAP", value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
+    spark_config_map: Option<String>,
+
+    /// ConfigMap for Hadoop's conf dir
+    #[arg(long, env = "SPARK_WEBHOOK_HADOOP_CONFIG_MAP", value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
+    hadoop_config_map: Option<String>,
+
+    /// ConfigMap to mount at a path; may be repeated
+    #[arg(long, env = "SPARK_WEBHOOK_CONFIG_MAP", value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
+    config_map: Vec<String>,
+
+    /// Secret to mount at a path; may be repeated
+    #[arg(long, env = "SPARK_WEBHOOK_SECRET", value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
+    secret: Vec<String>,
+
+    /// Secret with a Google service account's key.json, for GOOGLE_APPLICATION_CREDENTIALS; may be repeated
+    #[arg(long, env = "SPARK_WEBHOOK_GCP_SERVICE_ACCOUNT", value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
+    gcp_service_account: Vec<String>,
+
+    /// Secret with a hadoop.token, for HADOOP_TOKEN_FILE_LOCATION; may be repeated
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_HADOOP_DELEGATION_TOKEN",
+        value_name = "NAME=PATH[:OPTIONS]",
+        help_heading = "What to ask for"
+    )]
+    hadoop_delegation_token: Vec<String>,
+
+    /// Pods that are to ask; in client mode there are only executors
+    #[arg(long, env = "SPARK_WEBHOOK_ROLES", value_name = "ROLES", default_value = "both")]
+    roles: Roles,
+
+    /// How to write the properties: as a properties file, as arguments of spark-submit, as JSON, or as PYSPARK_SUBMIT_ARGS
+    #[arg(long, env = "SPARK_WEBHOOK_FORMAT", value_name = "FORMAT", default_value = "properties")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Roles {
+    Both,
+    Driver,
+    Executor,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Properties,
+    Args,
+    Json,
+    Env,
+}
+
+impl Conf {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let (roles, format) = (self.roles, self.format);
+        let asks = self.asks()?;
+        if asks.is_empty() {
+            bail!(
+                "nothing is asked for; give at least one of --spark-config-map, --hadoop-config-map, --config-map, --secret (see --help)"
+            );
+        }
+        let annotations = annotations(&asks)?;
+        let roles: &[&str] = match roles {
+            Roles::Both => &["driver", "executor"],
+            Roles::Driver => &["driver"],
+            Roles::Executor => &["executor"],
+        };
+        let properties: Vec<(String, &str)> =
+            roles.iter().flat_map(|role| annotations.iter().map(|(key, value)| (property(role, key), value.as_str()))).collect();
+        anstream::stdout().write_all(write(format, &properties)?.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn asks(self) -> anyhow::Result<Vec<Ask>> {
+        let Self {
+            spark_config_map,
+            hadoop_config_map,
+            config_map,
+            secret,
+            gcp_service_account,
+            hadoop_delegation_token,
+            roles: _,
+            format: _,
+        } = self;
+        let conf_dir = |kind: Kind, value: Option<String>| value.map(|value| Ask { kind, name: String::new(), value });
+        let mut asks: Vec<Ask> = conf_dir(Kind::SparkConfigMap, spark_config_map).into_iter().collect();
+        asks.extend(conf_dir(Kind::HadoopConfigMap, hadoop_config_map));
+        for (kind, flag, values) in [
+            (Kind::ConfigMap, "--config-map", config_map),
+            (Kind::Secret, "--secret", secret),
+            (Kind::GcpServiceAccount, "--gcp-service-account", gcp_service_account),
+            (Kind::HadoopDelegationToken, "--hadoop-delegation-token", hadoop_delegation_token),
+        ] {
+            for text in values {
+                let Some((name, value)) = text.split_once('=') else { bail!("{flag} {text}: there is no path, write NAME=PATH") };
+                asks.push(Ask { kind, name: name.to_owned(), value: value.to_owned() });
+            }
+        }
+        Ok(asks)
+    }
+}
+
+fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    match format {
+        Format::Properties => {
+            for (key, value) in properties {
+                // To Java's properties a backslash begins an escape.
+                writeln!(text, "{key}={}", value.replace('\\', "\\\\"))?;
+            }
+        }
+        Format::Args => {
+            // What a shell does to the words of `$(…)`: it splits them at blanks and expands globs, and knows no quotes.
+            let is_word = |c: char| !c.is_whitespace() && !matches!(c, '*' | '?' | '[' | '\\');
+            if let Some((key, value)) = properties.iter().find(|(_, value)| !value.chars().all(is_word)) {
+                bail!("{key}={value}: a shell would take it apart; use --format properties and spark-submit --properties-file");
+            }
+            let words: Vec<String> = properties.iter().map(|(key, value)| format!("--conf {key}={value}")).collect();
+            writeln!(text, "{}", words.join(" "))?;
+        }
+        Format::Json => {
+            let map: Map<String, Value> = properties.iter().map(|(key, value)| (key.clone(), Value::from(*value))).collect();
+            writeln!(text, "{}", serde_json::to_string_pretty(&map)?)?;
+        }
+        Format::Env => {
+            // PySpark takes it apart as a shell would, quotes included.
+            let words: Vec<String> =
+                properties.iter().map(|(key, value)| format!("--conf {}", quoted(&format!("{key}={value}")))).collect();
+            writeln!(text, "PYSPARK_SUBMIT_ARGS={} pyspark-shell", words.join(" "))?;
+        }
+    }
+    Ok(text)
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:=,@%+".contains(c));
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r#"'"'"'"#)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_format_says_the_same() {
+        let properties = [("a.b/c".to_owned(), "/x"), ("d".to_owned(), "/y:mode=0440")];
+        assert_eq!(write(Format::Properties, &properties).unwrap(), "a.b/c=/x\nd=/y:mode=0440\n");
+        assert_eq!(write(Format::Args, &properties).unwrap(), "--conf a.b/c=/x --conf d=/y:mode=0440\n");
+        assert_eq!(write(Format::Json, &properties).unwrap(), "{\n  \"a.b/c\": \"/x\",\n  \"d\": \"/y:mode=0440\"\n}\n");
+        assert_eq!(
+            write(Format::Env, &properties).unwrap(),
+            "PYSPARK_SUBMIT_ARGS=--conf a.b/c=/x --conf d=/y:mode=0440 pyspark-shell\n"
+        );
+    }
+
+    #[test]
+    fn what_a_shell_would_split_is_refused_as_arguments_and_quoted_elsewhere() {
+        for value in ["/a b", "/a*", "/a?", "/[a]", "/a\\b"] {
+            let properties = [("k".to_owned(), value)];
+            let error = write(Format::Args, &properties).unwrap_err().to_string();
+            assert!(error.contains("use --format properties"), "{error}");
+            assert_eq!(
+                write(Format::Env, &properties).unwrap(),
+                format!("PYSPARK_SUBMIT_ARGS=--conf 'k={value}' pyspark-shell\n")
+            );
+        }
+        assert_eq!(quoted("it's"), r#"'it'"'"'s'"#);
+        assert_eq!(write(Format::Properties, &[("k".to_owned(), "/a\\b")]).unwrap(), "k=/a\\\\b\n");
+    }
+}
