@@ -1,0 +1,110 @@
+//! The documentation's examples: what stands there is what a pod may ask for.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use spark_webhook::admission::{Outcome, Policy, admit};
+
+/// The annotations that the `--conf` lines of a section put on the pods of a role.
+fn annotations(section: &str, role: &str) -> serde_json::Map<String, Value> {
+    let start = format!("--conf spark.kubernetes.{role}.annotation.");
+    let lines = section.lines().filter_map(|line| line.trim().strip_prefix(&start));
+    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), json!(value))).collect()
+}
+
+/// Each task of the page, with its title.
+fn tasks(page: &str) -> Vec<(&str, &str)> {
+    let tasks = page.split("\n## ").find(|part| part.starts_with("Tasks\n")).unwrap();
+    tasks.split("\n### ").skip(1).map(|task| task.split_once('\n').unwrap()).collect()
+}
+
+#[test]
+fn every_task_is_carried_out_without_a_problem() {
+    let page = fs::read_to_string("docs/annotations.md").unwrap();
+    let tasks = tasks(&page);
+    assert!(tasks.len() >= 8);
+    for (title, task) in tasks {
+        assert!(task.contains("kubectl create "), "{title} says how to make its ConfigMap or Secret");
+        let mut asked = 0;
+        for (role, case) in [("driver", "noann-35-driver"), ("executor", "noann-35-exec")] {
+            let annotations = annotations(task, role);
+            if annotations.is_empty() {
+                continue;
+            }
+            asked += annotations.len();
+            let mut review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+            let metadata = &mut review["request"]["object"]["metadata"];
+            // `defaults` needs Spark 4.
+            metadata["labels"]["spark-version"] = json!("4.1.2");
+            let count = annotations.len();
+            metadata["annotations"] = annotations.into();
+            let body = review.to_string().into_bytes();
+            let admission = admit(&body, &Policy::default()).unwrap();
+            let subject = admission.subject.unwrap();
+            assert_eq!((admission.outcome, &*subject.problems), (Outcome::Mutated, &[][..]), "{title}");
+            let record: Value = serde_json::from_str(&subject.record.unwrap()).unwrap();
+            assert_eq!(record["mounts"].as_array().unwrap().len(), count, "{title}");
+            // What is mounted is what the kubectl lines make.
+            for mount in record["mounts"].as_array().unwrap() {
+                let (kind, name) = mount.as_str().unwrap().split_once('=').unwrap().1.split_once('/').unwrap();
+                let name = name.split('/').next().unwrap();
+                let made = if kind == "configmap" {
+                    format!("kubectl create configmap {name} ")
+                } else {
+                    format!("kubectl create secret generic {name} ")
+                };
+                assert!(task.contains(&made), "{title} does not make {name}");
+            }
+        }
+        assert!(asked > 0, "{title}");
+    }
+}
+
+/// A key's row in the page, and the mount that the webhook makes of it.
+#[test]
+fn the_table_says_what_happens() {
+    let page = fs::read_to_string("docs/annotations.md").unwrap();
+    for (key, value, volume, path, variable) in [
+        ("sparkConfigMap", "n", "spark-config-map-volume", "/etc/spark/conf", "SPARK_CONF_DIR=/etc/spark/conf"),
+        ("hadoopConfigMap", "n", "hadoop-config-map-volume", "/etc/hadoop/conf", "HADOOP_CONF_DIR=/etc/hadoop/conf"),
+        ("configMap.n", "/p", "n-volume", "/p", ""),
+        ("secret.n", "/p", "n-volume", "/p", ""),
+        ("GCPServiceAccount.n", "/p", "gcp-service-account-secret-volume", "/p", "GOOGLE_APPLICATION_CREDENTIALS=/p/key.json"),
+        ("hadoopDelegationToken.n", "/p", "n-volume", "/p", "HADOOP_TOKEN_FILE_LOCATION=/p/hadoop.token"),
+    ] {
+        let documented = key.replace(".n", ".NAME");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{documented}` |"))).unwrap();
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        assert_eq!(cells[4].replace("NAME", "n"), volume, "{key}");
+        assert_eq!(cells[5].replace("PATH", "/p"), path, "{key}");
+        let documented_variable = cells[6].replace("PATH", "/p");
+        assert_eq!(if documented_variable == "with `env=" { "" } else { &documented_variable }, variable, "{key}");
+
+        let mut spellings = vec![key.to_owned()];
+        spellings.extend((!cells[2].is_empty()).then(|| cells[2].replace("NAME", "n")));
+        for spelling in spellings {
+            let pod = json!({
+                "kind": "Pod",
+                "metadata": {"labels": {"spark-role": "executor"}, "annotations": {format!("spark-operator.k8s.io/{spelling}"): value}},
+                "spec": {"containers": [{"name": "executor"}]},
+            });
+            let review = json!({
+                "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+                "request": {"uid": "u", "operation": "CREATE", "resource": {"group": "", "version": "v1", "resource": "pods"}, "object": pod},
+            });
+            let body = review.to_string().into_bytes();
+            let response: Value = serde_json::from_slice(&admit(&body, &Policy::default()).unwrap().response).unwrap();
+            let patch = base64::Engine::decode(
+                &base64::engine::general_purpose::STANDARD,
+                response["response"]["patch"].as_str().unwrap(),
+            )
+            .unwrap();
+            let patch: Value = serde_json::from_slice(&patch).unwrap();
+            assert_eq!(patch[0]["value"][0]["name"], volume, "{spelling}");
+            assert_eq!(patch[1]["value"][0]["mountPath"], path, "{spelling}");
+            if let Some((name, value)) = variable.split_once('=') {
+                assert_eq!(patch[2]["value"], json!([{"name": name, "value": value}]), "{spelling}");
+            }
+        }
+    }
+}
