@@ -1,6 +1,6 @@
 //! The response half of an `admission.k8s.io/v1` AdmissionReview.
 
-use base64::display::Base64Display;
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::Serializer;
@@ -44,7 +44,7 @@ impl Response<'_> {
         let Self { uid, verdict, problems, record } = self;
         let (patch, status) = match verdict {
             Verdict::Allowed => (None, None),
-            Verdict::Patched(patch) => (Some(Base64(patch)), None),
+            Verdict::Patched(patch) => (Some(STANDARD.encode(patch)), None),
             Verdict::Refused => (None, Some(Status { code: 422, reason: "Invalid", message: refusal(problems) })),
         };
         let review = ReviewResponse {
@@ -93,7 +93,7 @@ struct AdmissionResponse<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<Base64<'a>>,
+    patch: Option<String>,
     #[serde(skip_serializing_if = "Warnings::is_empty")]
     warnings: Warnings<'a>,
     /// The API server puts the webhook's name before each key.
@@ -111,14 +111,6 @@ struct Status {
 #[derive(Serialize)]
 struct AuditAnnotations<'a> {
     injected: &'a str,
-}
-
-struct Base64<'a>(&'a [u8]);
-
-impl Serialize for Base64<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
-    }
 }
 
 struct Warnings<'a>(&'a [Problem]);

@@ -1,0 +1,21 @@
+//! Any text as a file of rules: refused with a line, or rules that apply to a pod without a panic.
+#![no_main]
+
+mod bounded;
+
+use libfuzzer_sys::fuzz_target;
+use spark_webhook::annotations::Requests;
+use spark_webhook::rules::{Rules, Subject};
+
+fuzz_target!(|text: &str| bounded::bounded(|| check(text)));
+
+fn check(text: &str) {
+    match Rules::parse(text) {
+        Ok(rules) => {
+            let subject = Subject { namespace: "team-a", role: "driver", label: &|key| (key == "tier").then_some("batch") };
+            let requests = rules.apply(&subject, Requests::default());
+            assert!(requests.problems.is_empty(), "a file that is accepted cannot fail later: {:?}", requests.problems);
+        }
+        Err(error) => assert!(!error.reason.is_empty() && !error.reason.contains('\n')),
+    }
+}
