@@ -5,10 +5,9 @@
 //! order and the spelling in which they were written decide nothing, except where they contradict each other.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
-use std::collections::hash_map::{self, HashMap};
 
 pub mod key;
+mod lists;
 pub mod options;
 pub mod problem;
 pub mod value;
@@ -19,6 +18,7 @@ pub use problem::{Annotation, Problem, Severity};
 pub use value::{MountPath, ObjectName, PathError};
 
 use key::{Key, PrefixedKey};
+use lists::Lists;
 use problem::Excerpt;
 
 /// More requests than this in one pod are an attack or a mistake, and none of them is carried out.
@@ -293,73 +293,6 @@ fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
             Problem::error(annotation, format_args!("the path must start with \"/\", write {}={path}", annotation.key))
         }
         _ => Problem::error(annotation, reason),
-    }
-}
-
-/// The entries of `configMaps` and `secrets`, which meet each other and the key forms.
-#[derive(Default)]
-struct Lists<'a> {
-    /// By kind, name and value: an entry that is there again in the same words.
-    words: HashSet<(Kind, &'a str, &'a str)>,
-    /// By kind, name and path: the request that counts.
-    winners: Option<HashMap<(Kind, &'a str, String), Annotation<'a>>>,
-}
-
-impl<'a> Lists<'a> {
-    fn is_used(&self) -> bool {
-        self.winners.is_some()
-    }
-
-    /// Reads a list, and returns how many requests it adds. Key forms are read before, so what they ask for counts.
-    fn read(&mut self, kind: Kind, list: &Entry<'a>, requests: &mut Requests<'a>) -> usize {
-        if list.value.is_empty() {
-            return 0;
-        }
-        let winners = self.winners.get_or_insert_with(|| {
-            let forms = requests.mounts.iter().filter(|request| matches!(request.kind, Kind::ConfigMap | Kind::Secret));
-            forms.map(|request| ((request.kind, request.name.as_str(), request.path.to_string()), request.annotation)).collect()
-        });
-        let mut asked = 0;
-        for text in list.value.split(',') {
-            if asked > MAX_REQUESTS {
-                break;
-            }
-            let text = text.trim_matches(BLANKS);
-            let annotation = list.key.annotation(text);
-            let Some((name, value)) = text.split_once('=') else {
-                asked += 1;
-                let reason = if text.is_empty() { "an entry is empty, remove its comma" } else { "an entry must be NAME=PATH" };
-                requests.problems.push(Problem::error(annotation, reason));
-                continue;
-            };
-            let (name, value) = (name.trim_end_matches(BLANKS), value.trim_start_matches(BLANKS));
-            requests.claims.push((kind, name));
-            if value.is_empty() || !self.words.insert((kind, name, value)) {
-                continue;
-            }
-            let request = match read_request(kind, Some(name), value, annotation) {
-                Ok(request) => Request { is_listed: true, ..request },
-                Err(problem) => {
-                    asked += 1;
-                    requests.problems.push(problem);
-                    continue;
-                }
-            };
-            match winners.entry((kind, name, request.path.to_string())) {
-                hash_map::Entry::Occupied(winner) => {
-                    // A key form says the same without the name.
-                    if winner.get().value != value {
-                        requests.problems.extend(loses(annotation, *winner.get()));
-                    }
-                }
-                hash_map::Entry::Vacant(place) => {
-                    asked += 1;
-                    place.insert(annotation);
-                    requests.mounts.push(request);
-                }
-            }
-        }
-        asked
     }
 }
 

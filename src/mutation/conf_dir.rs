@@ -4,24 +4,16 @@
 //! `spark.kubernetes.hadoop.configMapName` one where `HADOOP_CONF_DIR` points. A mount elsewhere, with the variable changed, would
 //! hide those files. A projected volume of both shows them all, and where both have a file, the user's (seen with 3.5 and 4.1).
 
-use super::mounts::Occupied;
+use super::mounts::{Merge, Occupied};
 use crate::annotations::Request;
 use crate::annotations::value::normalize;
 use crate::pod::ConfigMapVolumeSource;
 
-/// How a request with `merge` is carried out.
-pub(super) enum Merge<'a> {
-    /// Its path shows a projected volume that ends with the user's ConfigMap: ours, from the first round.
-    AlreadyThere,
-    /// There is nothing to merge with.
-    Plain,
-    /// The user's ConfigMap is projected over this one.
-    Onto(&'a ConfigMapVolumeSource<'a>),
-    /// The directory to merge with is the one to mount at.
-    OntoItself,
-}
-
+/// How a request is carried out: without `merge` plain.
 pub(super) fn merge<'a>(occupied: &Occupied<'a>, request: &Request) -> Merge<'a> {
+    if !request.options.merge {
+        return Merge::Plain;
+    }
     let is_users = |source: &ConfigMapVolumeSource| source.name.as_deref() == Some(request.name.as_str());
     let path = request.path.as_str();
     let shown = occupied.volume_at(path).and_then(|volume| volume.projected.as_ref());

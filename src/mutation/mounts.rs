@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use super::conf_dir::{self, Merge};
 use crate::annotations::problem::Excerpt;
 use crate::annotations::value::{is_below, normalize};
 use crate::annotations::{DEFAULT_MODE, Request, Source};
@@ -35,6 +34,18 @@ struct Occupant<'a> {
     is_made_by_kubelet: bool,
     is_file: bool,
     is_read_only: bool,
+}
+
+/// What a request is mounted on top of, with `merge`.
+pub(super) enum Merge<'a> {
+    /// Its path shows a projected volume that ends with the user's ConfigMap: ours, from the first round.
+    AlreadyThere,
+    /// There is nothing to merge with.
+    Plain,
+    /// The user's ConfigMap is projected over this one.
+    Onto(&'a ConfigMapVolumeSource<'a>),
+    /// The directory to merge with is the one to mount at.
+    OntoItself,
 }
 
 /// What is to be done for a request.
@@ -102,10 +113,9 @@ impl<'a> Occupied<'a> {
     }
 
     /// What is to be done for a request whose path no other request has, or why it cannot be carried out.
-    pub(super) fn place(&self, request: &Request<'a>) -> Result<Placement<'a>, Refusal<'_>> {
+    pub(super) fn place(&self, request: &Request<'a>, merge: Merge<'a>) -> Result<Placement<'a>, Refusal<'_>> {
         let path = request.path.as_str();
         let at_path = self.at(path);
-        let merge = if request.options.merge { conf_dir::merge(self, request) } else { Merge::Plain };
         let base = match (merge, at_path) {
             (Merge::AlreadyThere, _) => return Ok(Placement::AlreadyThere),
             (Merge::OntoItself, _) => return Err(Refusal::MergeOntoItself),

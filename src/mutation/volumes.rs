@@ -11,7 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::mounts::{Occupied, Placement, Refusal};
-use super::{Plan, env};
+use super::{Plan, conf_dir, env};
 use crate::annotations::{Kind, Origin, Problem, Request, Requests, Source};
 use crate::pod::{ConfigMapVolumeSource, Container, KeyToPath, Pod};
 use crate::text::Text;
@@ -104,7 +104,7 @@ pub(super) fn apply<'a>(
             Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request).to_string()),
             Some(first) => first.refusal.clone(),
             None => {
-                let refusal = match occupied.place(request) {
+                let refusal = match occupied.place(request, conf_dir::merge(&occupied, request)) {
                     Err(refusal) => Some(refusal.to_string()),
                     Ok(Placement::AlreadyThere) => None,
                     Ok(Placement::New(base)) => {
