@@ -6,7 +6,7 @@
 pub mod response;
 pub mod review;
 
-use crate::annotations::{self, Problem};
+use crate::annotations::{self, Problem, Severity};
 use crate::mutation;
 use crate::patch;
 use crate::pod::{Pod, Role};
@@ -48,6 +48,16 @@ pub struct Admission<'a> {
     pub subject: Option<Subject<'a>>,
     /// The answer, to be sent with status 200.
     pub response: Vec<u8>,
+}
+
+impl Admission<'_> {
+    /// Whether it is about a driver with errors, which `--on-problem deny` refuses. Executors never are: Spark would ask for them
+    /// again for ever.
+    #[must_use]
+    pub fn has_refusable_errors(&self) -> bool {
+        let is_error = |problem: &Problem| problem.severity() == Severity::Error;
+        self.subject.as_ref().is_some_and(|subject| subject.role == Role::Driver && subject.problems.iter().any(is_error))
+    }
 }
 
 /// What was decided about a request.

@@ -335,6 +335,43 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
 }
 
 #[test]
+fn mutate_ends_with_what_scripts_need_to_know() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |pod: &str, arguments: &[&str]| {
+        let file = directory.path().join("pod.yaml");
+        fs::write(&file, pod).unwrap();
+        let output = command().arg("mutate").arg(&file).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let pod = |role: &str, value: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{name: p, labels: {{spark-role: {role}}}, annotations: {{spark-operator.k8s.io/secret.s: {value}}}}}\n\
+             spec: {{containers: [{{name: spark}}]}}\n"
+        )
+    };
+    let (code, diff, _) = run(&pod("driver", "/s"), &[]);
+    assert_eq!(code, Some(0));
+    assert!(diff.contains("+  - name: s-volume") || diff.contains("+- name: s-volume"), "{diff}");
+    assert!(!diff.contains('\u{1b}'), "no colours where nobody sees them");
+    // What deny would refuse is known without it; executors it never refuses.
+    assert_eq!(run(&pod("driver", "rel"), &[]).0, Some(1));
+    let (code, patched, said) = run(&pod("driver", "rel"), &["--on-problem", "deny", "-o", "pod"]);
+    assert_eq!((code, &*patched), (Some(1), ""));
+    assert!(said.contains("pod p: refused") && said.contains("Warning: secret.s=rel: the path must start with"), "{said}");
+    assert_eq!(run(&pod("executor", "rel"), &["--on-problem", "deny"]).0, Some(0));
+    let (_, patch, _) = run(&pod("executor", "/s"), &["-o", "patch"]);
+    assert_eq!(serde_json::from_str::<Value>(&patch).unwrap()[1]["value"][0]["mountPath"], "/s");
+    let (_, yaml, _) = run(&pod("executor", "/s"), &["-o", "pod"]);
+    assert_eq!(run(&yaml, &["-o", "patch"]).1, "[]\n", "what it prints, it leaves alone");
+    let (_, response, _) = run(&pod("executor", "/s"), &["-o", "response"]);
+    assert_eq!(serde_json::from_str::<Value>(&response).unwrap()["kind"], "AdmissionReview");
+    let (_, _, why) = run(&pod("worker", "/s"), &[]);
+    assert_eq!(why, "pod p: left alone, its label spark-role is neither driver nor executor\n");
+    let (code, _, error) = run("a: [\n", &[]);
+    assert!(code == Some(2) && error.contains("pod.yaml: line ") && error.contains("expected Pods"), "{error}");
+}
+
+#[test]
 fn check_config_says_what_applies_and_what_is_wrong() {
     let run = |arguments: &[&str]| {
         let output = command().arg("check-config").args(arguments).output().unwrap();

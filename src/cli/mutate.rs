@@ -26,7 +26,7 @@ use crate::admission::{Admission, OnProblem, Outcome, Policy, admit};
 ///   spark-webhook mutate examples/driver-pod.yaml
 ///   kubectl get pod my-driver -o yaml | spark-webhook mutate -o patch
 ///
-/// Ends with 0, with 1 where --on-problem deny would refuse a pod, with 2 for input that cannot be read.
+/// Ends with 0, with 1 where --on-problem deny would refuse a pod (whether it is given or not), with 2 for input that cannot be read.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Mutate {
@@ -78,7 +78,7 @@ impl Mutate {
                 anyhow!("{}: line {line}: {reason}; {EXPECTED}", shown.display())
             })?;
             report(&admission, review);
-            if admission.outcome == Outcome::Refused {
+            if admission.has_refusable_errors() {
                 exit_code = ExitCode::from(1);
             }
             match print(output, index, review, &admission) {
