@@ -263,7 +263,7 @@ fn rules() -> impl Strategy<Value = Rules> {
 fn config() -> ProptestConfig {
     // `PROPTEST_CASES` still decides where it is set.
     let default = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 3_000 };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 10_000 };
     ProptestConfig { cases, failure_persistence: None, ..default }
 }
 
