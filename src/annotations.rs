@@ -5,6 +5,7 @@
 //! order and the spelling in which they were written decide nothing, except where they contradict each other.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 pub mod key;
 mod lists;
@@ -93,6 +94,12 @@ pub struct Variable<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// The order in which requests are carried out: by kind, then by name, then by path.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        (self.kind, self.name, &self.path).cmp(&(other.kind, other.name, &other.path))
+    }
+
     /// The kind of object that the request names.
     #[must_use]
     pub fn source(&self) -> Source {
@@ -202,7 +209,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
             .push(Problem::error(every, format_args!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted")));
     }
     if lists.is_used() {
-        requests.mounts.sort_by(|a, b| (a.kind, a.name, &a.path).cmp(&(b.kind, b.name, &b.path)));
+        requests.mounts.sort_by(Request::order);
     }
     requests
 }

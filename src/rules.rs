@@ -161,6 +161,7 @@ impl Rules {
             return requests;
         }
         requests.has_keys = true;
+        defaults.sort_by(Request::order);
         defaults.retain(|default| default.origin == Origin::Enforced || !requests.claims.contains(&default.claim()));
         let (mut ordered, others): (Vec<_>, Vec<_>) =
             defaults.into_iter().partition(|default| default.origin == Origin::Enforced);

@@ -134,6 +134,25 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
     assert_eq!(taken.warnings, ["configMap.app-conf=/etc/app: secret.x=/etc/app is asked for there, write another path"]);
 }
 
+/// Found by the property test: an enforced default sets the variable by which `merge` finds what to merge with.
+#[test]
+fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round() {
+    let enforced = "{enforce: true, annotations: {spark-operator.k8s.io/configMap.conf: \"/etc/app:env=HADOOP_CONF_DIR\"}}";
+    for (rules, own) in [
+        (format!("[{enforced}, {{enforce: true, annotations: {{spark-operator.k8s.io/hadoopConfigMap: app}}}}]"), None),
+        (format!("[{enforced}]"), Some("app:merge")),
+    ] {
+        let policy = policy(OnProblem::Warn, &format!("defaults: {rules}"));
+        let mut review = review("noann-35-driver");
+        if let Some(own) = own {
+            review["request"]["object"]["metadata"]["annotations"] = json!({"spark-operator.k8s.io/hadoopConfigMap": own});
+        }
+        let answer = answer(&review, &policy);
+        assert_sound(&review, &policy, &answer);
+        assert_eq!(mounts(&answer).len(), 2, "{rules}");
+    }
+}
+
 /// Every golden review with many rules at once: sound, and who is not selected is answered as without rules.
 #[test]
 fn every_golden_review_is_sound_under_rules() {

@@ -10,7 +10,9 @@ use crate::annotations::value::normalize;
 use crate::pod::ConfigMapVolumeSource;
 
 /// How a request is carried out: without `merge` plain.
-pub(super) fn merge<'a>(occupied: &Occupied<'a>, request: &Request) -> Merge<'a> {
+///
+/// `mounted` are the requests that are carried out before this one.
+pub(super) fn merge<'a>(occupied: &Occupied<'a>, mounted: &[&Request], request: &Request) -> Merge<'a> {
     if !request.options.merge {
         return Merge::Plain;
     }
@@ -22,7 +24,14 @@ pub(super) fn merge<'a>(occupied: &Occupied<'a>, request: &Request) -> Merge<'a>
         return Merge::AlreadyThere;
     }
     let variable = request.variable();
-    let Some(directory) = variable.and_then(|variable| directory(occupied, variable.name)) else { return Merge::Plain };
+    let Some(variable) = variable else { return Merge::Plain };
+    let Some(directory) = directory(occupied, variable.name) else { return Merge::Plain };
+    // A directory of our own, which an enforced default has put into the variable: in the first round it was not there.
+    let is_set_by =
+        |other: &&Request| other.variable().is_some_and(|other| other.name == variable.name && other.value == directory);
+    if mounted.iter().any(is_set_by) {
+        return Merge::Plain;
+    }
     match occupied.volume_at(directory).and_then(|volume| volume.config_map.as_ref()) {
         None => Merge::Plain,
         Some(base) if is_users(base) => Merge::Plain,

@@ -104,7 +104,7 @@ pub(super) fn apply<'a>(
             Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request).to_string()),
             Some(first) => first.refusal.clone(),
             None => {
-                let refusal = match occupied.place(request, conf_dir::merge(&occupied, request)) {
+                let refusal = match occupied.place(request, conf_dir::merge(&occupied, &mounted, request)) {
                     Err(refusal) => Some(refusal.to_string()),
                     Ok(Placement::AlreadyThere) => None,
                     Ok(Placement::New(base)) => {
