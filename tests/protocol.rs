@@ -381,9 +381,9 @@ fn check_config_says_what_applies_and_what_is_wrong() {
     let (_, applied, _) = run(&["examples/rules.yaml", "--namespace", "team-a", "--label", "tier=batch"]);
     assert_eq!(
         applied,
-        "hadoopConfigMap=hadoop-conf  →  ConfigMap hadoop-conf at /etc/hadoop/conf, optional, merged with Spark's own\n\
-         configMap.corp-ca=/etc/ssl/corp:env=SSL_CERT_DIR  →  ConfigMap corp-ca at /etc/ssl/corp, optional\n\
-         sparkConfigMap=spark-batch:defaults  →  ConfigMap spark-batch at /etc/spark/conf, optional, merged with Spark's own\n"
+        "sparkConfigMap=spark-batch:defaults  →  ConfigMap spark-batch at /etc/spark/conf, optional, merged with Spark's own\n\
+         hadoopConfigMap=hadoop-conf  →  ConfigMap hadoop-conf at /etc/hadoop/conf, optional, merged with Spark's own\n\
+         configMap.corp-ca=/etc/ssl/corp:env=SSL_CERT_DIR  →  ConfigMap corp-ca at /etc/ssl/corp, optional\n"
     );
     assert_eq!(run(&["examples/rules.yaml", "--namespace", "x", "--role", "executor"]).1, "no default applies\n");
     let (code, _, error) = run(&["examples/driver-pod.yaml"]);
