@@ -110,39 +110,9 @@ impl Cluster {
         client
     }
 
-    /// Registers a webhook as `kubectl apply -f` would, unknown fields being errors; for one namespace, so that tests do not meet.
+    /// Registers a webhook for one namespace, so that tests do not meet.
     pub async fn register(&self, registration: &Path, namespace: &str) {
-        let yaml = fs::read_to_string(registration).unwrap();
-        let mut registration: Value = serde_saphyr::from_str(&yaml).unwrap();
-        registration["metadata"]["name"] = json!(format!("spark-webhook-{namespace}"));
-        for webhook in registration["webhooks"].as_array_mut().unwrap() {
-            webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
-        }
-        let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?fieldValidation=Strict";
-        let request = Request::post(path).header("Content-Type", "application/json").body(registration.to_string().into_bytes());
-        let _: MutatingWebhookConfiguration = self.client().await.request(request.unwrap()).await.unwrap();
-        self.wait_until_called(namespace).await;
-    }
-
-    /// The API server learns of a registration by a watch, a moment after it has stored it.
-    async fn wait_until_called(&self, namespace: &str) {
-        let client = self.client().await;
-        let pod = serde_json::from_value(json!({
-            "metadata": {"name": "probe", "labels": {"spark-role": "executor"}, "annotations": {"spark-operator.k8s.io/probe": ""}},
-            "spec": {"containers": [{"name": "c", "image": "i"}]},
-        }))
-        .unwrap();
-        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, namespace);
-        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let stored = pods.create(&dry_run, &pod).await.unwrap();
-            if stored.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected") {
-                return;
-            }
-            assert!(Instant::now() < deadline, "the webhook is not called");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        register(&self.client().await, registration, &format!("spark-webhook-{namespace}"), namespace).await;
     }
 
     fn write_kubeconfig(&self) {
@@ -182,6 +152,41 @@ impl Cluster {
         }
         let request = Request::get("/readyz").body(Vec::new()).unwrap();
         self.client().await.request_text(request).await.is_ok_and(|body| body == "ok")
+    }
+}
+
+/// Registers a webhook under a name as `kubectl apply -f` would, unknown fields being errors, for one namespace; and waits
+/// until it is called there.
+pub async fn register(client: &Client, registration: &Path, name: &str, namespace: &str) {
+    let yaml = fs::read_to_string(registration).unwrap();
+    let mut registration: Value = serde_saphyr::from_str(&yaml).unwrap();
+    registration["metadata"]["name"] = json!(name);
+    for webhook in registration["webhooks"].as_array_mut().unwrap() {
+        webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
+    }
+    let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?fieldValidation=Strict";
+    let request = Request::post(path).header("Content-Type", "application/json").body(registration.to_string().into_bytes());
+    let _: MutatingWebhookConfiguration = client.request(request.unwrap()).await.unwrap();
+    wait_until_called(client, namespace).await;
+}
+
+/// The API server learns of a registration by a watch, a moment after it has stored it.
+async fn wait_until_called(client: &Client, namespace: &str) {
+    let pod = serde_json::from_value(json!({
+        "metadata": {"name": "probe", "labels": {"spark-role": "executor"}, "annotations": {"spark-operator.k8s.io/probe": ""}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }))
+    .unwrap();
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let stored = pods.create(&dry_run, &pod).await.unwrap();
+        if stored.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the webhook is not called");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

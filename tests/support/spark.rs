@@ -1,4 +1,5 @@
 //! Real spark-submits, from PySpark's own distribution (`tests/tools/install spark`).
+#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ impl Spark {
 
     /// Submits with these arguments, into a namespace, without waiting for a driver that no node runs.
     pub fn submit_arguments(&self, cluster: &Cluster, namespace: &str, arguments: &[String]) -> Output {
-        let mut command = self.command(cluster);
+        let mut command = self.command(&cluster.kubeconfig());
         command
             .args(conf("spark.kubernetes.namespace", namespace))
             .args(conf("spark.kubernetes.submission.waitAppCompletion", "false"))
@@ -48,7 +49,7 @@ impl Spark {
     pub fn start_client(&self, cluster: &Cluster, namespace: &str, directory: &Path, properties: &[(String, String)]) -> Process {
         let program = directory.join("job.py");
         fs::write(&program, "from pyspark import SparkContext\nSparkContext().parallelize(range(2), 2).count()\n").unwrap();
-        let mut command = self.command(cluster);
+        let mut command = self.command(&cluster.kubeconfig());
         command
             .args(["--master", &format!("k8s://{}", cluster.url()), "--deploy-mode", "client", "--name", "pi"])
             .args(conf("spark.driver.host", "127.0.0.1"))
@@ -63,11 +64,12 @@ impl Spark {
         Process::start(command.arg(program), directory.join("client.log").to_str().unwrap())
     }
 
-    fn command(&self, cluster: &Cluster) -> Command {
+    /// `spark-submit`, for an API server.
+    pub fn command(&self, kubeconfig: &Path) -> Command {
         let mut command = Command::new(self.home.join("bin/spark-submit"));
         command
             .env("SPARK_HOME", &self.home)
-            .env("KUBECONFIG", cluster.kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             .env("SPARK_LOCAL_IP", "127.0.0.1")
             // Spark's client logs the API server's warnings at DEBUG only: as users are told to see them.
             .env(
@@ -81,6 +83,7 @@ impl Spark {
     }
 }
 
-fn conf(key: &str, value: &str) -> [String; 2] {
+/// A property as an option of `spark-submit`.
+pub fn conf(key: &str, value: &str) -> [String; 2] {
     ["--conf".to_owned(), format!("{key}={value}")]
 }
