@@ -5,17 +5,16 @@ use std::fs;
 use serde_json::{Value, json};
 use spark_webhook::admission::{Outcome, Policy, admit};
 
-/// The annotations that the `--conf` lines of a section put on the pods of a role.
-fn annotations(section: &str, role: &str) -> serde_json::Map<String, Value> {
-    let start = format!("--conf spark.kubernetes.{role}.annotation.");
-    let lines = section.lines().filter_map(|line| line.trim().strip_prefix(&start));
-    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), json!(value))).collect()
-}
+#[path = "support/documentation.rs"]
+mod documentation;
 
-/// Each task of the page, with its title.
-fn tasks(page: &str) -> Vec<(&str, &str)> {
-    let tasks = page.split("\n## ").find(|part| part.starts_with("Tasks\n")).unwrap();
-    tasks.split("\n### ").skip(1).map(|task| task.split_once('\n').unwrap()).collect()
+use documentation::{properties, tasks};
+
+/// The annotations that a task puts on the pods of a role.
+fn annotations(task: &str, role: &str) -> serde_json::Map<String, Value> {
+    let start = format!("spark.kubernetes.{role}.annotation.");
+    let properties = properties(task);
+    properties.filter_map(|(key, value)| Some((key.strip_prefix(&start)?.to_owned(), json!(value)))).collect()
 }
 
 #[test]

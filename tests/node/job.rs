@@ -8,13 +8,17 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, LogParams, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
+use spark_webhook::annotations::{self, Requests};
 
-use crate::cluster::register;
+use crate::cluster::{installed, register};
 use crate::spark::{Spark, conf};
 use crate::webhook::Webhook;
 
 /// Of the node that tests/node/node brings up. Never the caller's own cluster.
 const KUBECONFIG: &str = "/var/lib/spark-webhook-node/kubeconfig";
+
+/// The certificate authority of its API server.
+pub const NODE_CA: &str = "/var/lib/spark-webhook-node/pki/ca.crt";
 
 /// How long a pod of a test may take.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -32,13 +36,16 @@ pub fn secret(name: &str, data: &Value) -> Value {
 /// A job to run: what it asks for, and what must be there for it.
 pub struct Job {
     /// Also its namespace, and the beginning of its pods' names.
-    name: &'static str,
+    name: String,
     version: &'static str,
     image: String,
     objects: Vec<Value>,
+    kubectl: Vec<String>,
+    properties: Vec<(String, String)>,
     driver: Vec<(String, String)>,
     executor: Vec<(String, String)>,
     paths: Vec<String>,
+    url: Option<&'static str>,
     problem: Option<&'static str>,
     rules: Option<&'static str>,
     directory: tempfile::TempDir,
@@ -53,15 +60,18 @@ pub struct Report {
 }
 
 impl Job {
-    pub fn new(name: &'static str, version: &'static str) -> Self {
+    pub fn new(name: &str, version: &'static str) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             version,
             image: format!("localhost/spark:{version}"),
             objects: Vec::new(),
+            kubectl: Vec::new(),
+            properties: Vec::new(),
             driver: Vec::new(),
             executor: Vec::new(),
             paths: Vec::new(),
+            url: None,
             problem: None,
             rules: None,
             directory: tempfile::tempdir().unwrap(),
@@ -75,6 +85,29 @@ impl Job {
 
     pub fn object(mut self, object: Value) -> Self {
         self.objects.push(object);
+        self
+    }
+
+    /// A file in the directory in which [`kubectl`](Self::kubectl) runs.
+    pub fn file(self, name: &str, content: &[u8]) -> Self {
+        std::fs::write(self.directory.path().join(name), content).unwrap();
+        self
+    }
+
+    /// A command line of kubectl's that makes what must be there.
+    pub fn kubectl(mut self, line: &str) -> Self {
+        self.kubectl.push(line.to_owned());
+        self
+    }
+
+    /// A property to submit with; an annotation among them counts as asked for.
+    pub fn property(mut self, key: &str, value: &str) -> Self {
+        let annotation = |role: &str| key.strip_prefix(&format!("spark.kubernetes.{role}.annotation.")).map(str::to_owned);
+        match (annotation("driver"), annotation("executor")) {
+            (Some(key), _) => self.driver.push((key, value.to_owned())),
+            (_, Some(key)) => self.executor.push((key, value.to_owned())),
+            (None, None) => self.properties.push((key.to_owned(), value.to_owned())),
+        }
         self
     }
 
@@ -92,6 +125,12 @@ impl Job {
     /// What the job is to report of.
     pub fn look_at(mut self, paths: &[&str]) -> Self {
         self.paths.extend(paths.iter().map(|&path| path.to_owned()));
+        self
+    }
+
+    /// What driver and executor are to fetch, by Python and by the JVM.
+    pub fn fetch(mut self, url: &'static str) -> Self {
+        self.url = Some(url);
         self
     }
 
@@ -120,15 +159,21 @@ impl Job {
         self.directory.path().join("conf")
     }
 
+    /// What a role asks for.
+    pub fn requests(&self, role: &str) -> Requests<'_> {
+        let annotations = if role == "driver" { &self.driver } else { &self.executor };
+        annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)))
+    }
+
     /// Runs it, to Succeeded.
     pub async fn run(self) -> Report {
         let (client, _webhook) = self.set_up().await;
         let output = self.submit();
-        let pods: Api<Pod> = Api::namespaced(client, self.name);
+        let pods: Api<Pod> = Api::namespaced(client, &self.name);
         let driver = self.one_pod(&pods, "driver").await;
         let driver_log = log(&pods, &driver, None).await;
         let submit_log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(phase(&driver), "Succeeded", "{}: {submit_log}\n{driver_log}", self.name);
+        assert_eq!(phase(&driver), "Succeeded", "{}: {submit_log}\n{driver_log}", &self.name);
         let executor = self.one_pod(&pods, "executor").await;
         let executor_log = log(&pods, &executor, None).await;
         self.assert_record(&driver, &self.driver, self.problem);
@@ -144,11 +189,11 @@ impl Job {
         let annotations: serde_json::Map<_, _> = self.driver.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         let metadata = json!({"name": self.name, "labels": {"spark-role": "driver"}, "annotations": annotations});
         let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-        let pods: Api<Pod> = Api::namespaced(client, self.name);
+        let pods: Api<Pod> = Api::namespaced(client, &self.name);
         pods.create(&PostParams::default(), &pod).await.unwrap();
         let deadline = Instant::now() + TIMEOUT;
         let pod = loop {
-            let pod = pods.get(self.name).await.unwrap();
+            let pod = pods.get(&self.name).await.unwrap();
             if ["Succeeded", "Failed"].contains(&phase(&pod)) {
                 break pod;
             }
@@ -177,7 +222,10 @@ impl Job {
             "subjects": [{"kind": "ServiceAccount", "name": "spark", "namespace": self.name}],
         });
         for object in [&namespace, &account, &binding].into_iter().chain(&self.objects) {
-            create(&client, self.name, object).await;
+            create(&client, &self.name, object).await;
+        }
+        for line in &self.kubectl {
+            self.run_kubectl(line);
         }
         self.wait_for_default_account(&client).await;
 
@@ -189,13 +237,22 @@ impl Job {
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let webhook = Webhook::start(&arguments);
-        register(&client, Path::new(&path("registration.yaml")), &format!("spark-webhook-{}", self.name), self.name).await;
+        register(&client, Path::new(&path("registration.yaml")), &format!("spark-webhook-{}", self.name), &self.name).await;
         (client, webhook)
+    }
+
+    fn run_kubectl(&self, line: &str) {
+        let mut words = line.split_whitespace();
+        assert_eq!(words.next(), Some("kubectl"));
+        let mut command = std::process::Command::new(installed("node", &[]).join("kubectl"));
+        command.args(words).args(["--namespace", &self.name]).env("KUBECONFIG", KUBECONFIG);
+        let output = command.current_dir(self.directory.path()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// No pod is created before the controller manager has made the namespace's own service account.
     async fn wait_for_default_account(&self, client: &Client) {
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), self.name);
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &self.name);
         let deadline = Instant::now() + TIMEOUT;
         while accounts.get_opt("default").await.unwrap().is_none() {
             assert!(Instant::now() < deadline, "there is no service account");
@@ -207,7 +264,7 @@ impl Job {
         let kubeconfig = Kubeconfig::read_from(KUBECONFIG).unwrap();
         let api_server = kubeconfig.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
         let mut properties = vec![
-            ("spark.kubernetes.namespace".to_owned(), self.name.to_owned()),
+            ("spark.kubernetes.namespace".to_owned(), self.name.clone()),
             ("spark.kubernetes.authenticate.driver.serviceAccountName".to_owned(), "spark".to_owned()),
             ("spark.kubernetes.container.image".to_owned(), self.image.clone()),
             ("spark.kubernetes.container.image.pullPolicy".to_owned(), "Never".to_owned()),
@@ -228,16 +285,18 @@ impl Job {
             properties.push((format!("spark.kubernetes.{role}.request.cores"), "100m".to_owned()));
         }
         for (role, annotations) in [("driver", &self.driver), ("executor", &self.executor)] {
-            let annotation = |(key, value): &(String, String)| (format!("spark.kubernetes.{role}.annotation.{key}"), value.clone());
+            let annotation =
+                |(key, value): &(String, String)| (format!("spark.kubernetes.{role}.annotation.{key}"), value.clone());
             properties.extend(annotations.iter().map(annotation));
         }
+        properties.extend(self.properties.iter().cloned());
         let mut command = Spark::new(self.version).command(Path::new(KUBECONFIG));
         if self.conf_dir().exists() {
             command.env("SPARK_CONF_DIR", self.conf_dir());
         }
-        command.args(["--master", &format!("k8s://{api_server}"), "--deploy-mode=cluster", "--name", self.name]);
+        command.args(["--master", &format!("k8s://{api_server}"), "--deploy-mode=cluster", "--name", &self.name]);
         command.args(properties.iter().flat_map(|(key, value)| conf(key, value)));
-        command.args(["local:///opt/job/job.py", &self.paths.join(",")]);
+        command.args(["local:///opt/job/job.py", &self.paths.join(",")]).args(self.url);
         command.output().unwrap()
     }
 
@@ -246,10 +305,10 @@ impl Job {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let mut list = pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap().items;
-            assert!(list.len() <= 1, "{}: several pods of the role {role}", self.name);
+            assert!(list.len() <= 1, "{}: several pods of the role {role}", &self.name);
             match list.pop() {
                 Some(pod) if ["Succeeded", "Failed"].contains(&phase(&pod)) => return pod,
-                pod => assert!(Instant::now() < deadline, "{}: {role}: {pod:#?}", self.name),
+                pod => assert!(Instant::now() < deadline, "{}: {role}: {pod:#?}", &self.name),
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -260,7 +319,7 @@ impl Job {
         let annotations = pod.metadata.annotations.as_ref();
         let injected = annotations.and_then(|annotations| annotations.get("spark-operator.k8s.io/injected"));
         if asked.is_empty() && self.rules.is_none() {
-            assert_eq!(injected, None, "{}", self.name);
+            assert_eq!(injected, None, "{}", &self.name);
             return;
         }
         let record: Value = serde_json::from_str(injected.expect("it says what was done")).unwrap();
@@ -268,7 +327,7 @@ impl Job {
         match (&*problems, problem) {
             ([], None) => {}
             ([found], Some(expected)) if found.contains(expected) => {}
-            _ => panic!("{}: {record}", self.name),
+            _ => panic!("{}: {record}", &self.name),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each test is a job that runs to Succeeded, driver and executor, with other ConfigMaps for the one than for the other: a
 //! driver ships files of its conf dir to its executors, which must not pass for our work.
 
+mod documentation;
 mod job;
 
 #[path = "../support/cluster.rs"]
@@ -117,7 +118,10 @@ async fn hadoop_config_map_at_another_path_on_spark_4() {
 
 async fn merge_shows_both_sets_of_files(name: &'static str, version: &'static str) {
     let job = Job::new(name, version)
-        .submitted_conf_dir(&[("fairscheduler.xml", "<allocations/>"), ("log4j2.properties", log4j2("submitted-LOG").as_str().unwrap())])
+        .submitted_conf_dir(&[
+            ("fairscheduler.xml", "<allocations/>"),
+            ("log4j2.properties", log4j2("submitted-LOG").as_str().unwrap()),
+        ])
         .object(config_map("of-driver", &json!({"log4j2.properties": log4j2("driver-LOG"), "driver.conf": "d"})))
         .object(config_map("of-executor", &json!({"log4j2.properties": log4j2("executor-LOG"), "executor.conf": "e"})))
         .driver("sparkConfigMap", "of-driver:merge")
@@ -176,7 +180,8 @@ const BINARY: [u8; 6] = [0xfe, 0xed, 0x00, 0xff, 0x80, 0x0a];
 async fn config_map_with_binary_data() {
     let binary = |name: &str| {
         let mut object = config_map(name, &json!({"who": name}));
-        object["binaryData"] = json!({"truststore.jks": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, BINARY)});
+        object["binaryData"] =
+            json!({"truststore.jks": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, BINARY)});
         object
     };
     let job = Job::new("binary", SPARK_4)
@@ -259,7 +264,9 @@ async fn hadoop_delegation_token() {
 
 #[tokio::test]
 async fn config_maps_by_a_list() {
-    let value = |name: &str| format!("{name}=/etc/a, {name}=/opt/app/one.conf:file=one.conf:env=ONE, {name}=/opt/app/two.conf:file=two.conf");
+    let value = |name: &str| {
+        format!("{name}=/etc/a, {name}=/opt/app/one.conf:file=one.conf:env=ONE, {name}=/opt/app/two.conf:file=two.conf")
+    };
     let content = |role: &str| json!({"one.conf": format!("{role} 1"), "two.conf": format!("{role} 2")});
     let job = Job::new("config-maps", SPARK_4)
         .object(config_map("of-driver", &content("driver")))
@@ -328,15 +335,20 @@ async fn an_administrators_default_reaches_a_job_that_asked_for_nothing() {
 /// The key `container` is for pods that Spark did not make.
 #[tokio::test]
 async fn a_pod_made_by_hand_names_its_container() {
-    let container = |name: &str| json!({
-        "name": name, "image": "localhost/spark:3.5.9", "imagePullPolicy": "Never",
-        "command": ["bash", "-c", "cat /etc/app/app.conf || echo nothing"],
-    });
+    let container = |name: &str| {
+        json!({
+            "name": name, "image": "localhost/spark:3.5.9", "imagePullPolicy": "Never",
+            "command": ["bash", "-c", "cat /etc/app/app.conf || echo nothing"],
+        })
+    };
     let log = Job::new("container", SPARK_3)
         .object(config_map("app", &json!({"app.conf": "for main\n"})))
         .driver("container", "main")
         .driver("configMap.app", "/etc/app")
-        .run_pod(&json!({"containers": [container("sidecar"), container("main")], "restartPolicy": "Never"}), &["sidecar", "main"])
+        .run_pod(
+            &json!({"containers": [container("sidecar"), container("main")], "restartPolicy": "Never"}),
+            &["sidecar", "main"],
+        )
         .await;
     assert!(log[0].ends_with("nothing\n"), "{log:?}");
     assert_eq!(log[1], "for main\n");
