@@ -1,4 +1,5 @@
 //! What must hold of every answer, whatever the pod: checked on the pod that comes out, never on the operations alone.
+#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::collections::HashSet;
 
@@ -14,6 +15,8 @@ pub const INJECTED: &str = "spark-operator.k8s.io/injected";
 pub struct Answer {
     pub outcome: Outcome,
     pub warnings: Vec<String>,
+    /// All of them, where the warnings are at most 20.
+    pub problems: Vec<String>,
     pub patch: Vec<Value>,
     /// The pod with the patch applied, strictly, as the API server does.
     pub pod: Value,
@@ -42,8 +45,10 @@ pub fn answer(review: &Value, policy: &Policy) -> Answer {
         assert!(!warning.chars().any(char::is_control), "{warning:?}");
     }
     assert!(warnings.len() <= 20);
-    assert_eq!(warnings.len(), subject.map_or(0, |subject| subject.problems.len()).min(20));
-    Answer { outcome, warnings, patch, pod }
+    let problems: Vec<String> =
+        subject.iter().flat_map(|subject| &subject.problems).map(|problem| problem.text().to_owned()).collect();
+    assert_eq!(warnings.len(), problems.len().min(20));
+    Answer { outcome, warnings, problems, patch, pod }
 }
 
 /// Checks an answer against the review: only what may change has changed, the result is a pod that the API server can take,
