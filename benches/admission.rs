@@ -15,6 +15,7 @@ use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview
 use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
 use spark_webhook::pod::Role;
+use spark_webhook::rules::Rules;
 use spark_webhook::{annotations, mutation, patch};
 
 fn review(case: &str) -> Vec<u8> {
@@ -84,6 +85,32 @@ fn allocations<T>(run: impl FnOnce() -> T) -> u64 {
     .count_total
 }
 
+/// The same review with more containers, each with variables and mounts: 1,000 of them make 1 MB.
+fn with_many_containers(body: &[u8], count: usize) -> Vec<u8> {
+    let mut review: Value = serde_json::from_slice(body).unwrap();
+    let env: Vec<Value> =
+        (0..14).map(|i| json!({"name": format!("VARIABLE_{i}"), "value": "something of some length"})).collect();
+    let mounts: Vec<Value> =
+        (0..2).map(|i| json!({"name": "spark-local-dir-1", "mountPath": format!("/some/where/{i}")})).collect();
+    let containers = review["request"]["object"]["spec"]["containers"].as_array_mut().unwrap();
+    containers.extend(
+        (0..count).map(|i| json!({"name": format!("sidecar-{i}"), "image": "sidecar", "env": env, "volumeMounts": mounts})),
+    );
+    serde_json::to_vec(&review).unwrap()
+}
+
+/// Rules that apply to other namespaces.
+fn rules(count: usize) -> Rules {
+    let rule = |i: usize| {
+        json!({
+            "namespaces": [format!("team-{i}-*"), "!team-*-legacy"],
+            "annotations": {"spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf"},
+        })
+    };
+    let rules: Vec<Value> = (0..count).map(rule).collect();
+    Rules::parse(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
+}
+
 fn admission(criterion: &mut Criterion) {
     let plain = review("plain-41-driver");
     let ours = |body: &[u8]| admit(body, &Policy::default()).unwrap().response;
@@ -100,11 +127,35 @@ fn admission(criterion: &mut Criterion) {
     group.finish();
 
     let mut group = criterion.benchmark_group("other reviews, ours");
-    for case in ["ctr1-35-driver", "noann-35-driver", "plain-41-exec", "tplB-41-exec", "ctr9-41-driver", "big-41-driver"] {
+    for case in [
+        "kubeflow-35-driver",
+        "ctr1-35-driver",
+        "noann-35-driver",
+        "plain-41-exec",
+        "tplB-41-exec",
+        "ctr9-41-driver",
+        "big-41-driver",
+    ] {
         let body = review(case);
         println!("{case} ({} bytes), allocations: {}", body.len(), allocations(|| ours(&body)));
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(case, |bencher| bencher.iter(|| ours(black_box(&body))));
+    }
+    group.finish();
+
+    let mut group = criterion.benchmark_group("size");
+    for containers in [5, 1_000] {
+        let body = with_many_containers(&plain, containers);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(format!("{} kB", body.len() / 1000), |bencher| bencher.iter(|| ours(black_box(&body))));
+    }
+    group.finish();
+
+    let mut group = criterion.benchmark_group("rules");
+    for count in [0, 100] {
+        let policy = Policy { rules: rules(count), ..Policy::default() };
+        let answer = |body: &[u8]| admit(body, &policy).unwrap().response;
+        group.bench_function(format!("{count} rules for other namespaces"), |bencher| bencher.iter(|| answer(black_box(&plain))));
     }
     group.finish();
 

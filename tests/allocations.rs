@@ -7,7 +7,7 @@ use spark_webhook::admission::{Policy, admit};
 
 #[test]
 fn an_admission_allocates_no_more_than_so_often() {
-    for (case, most) in [("plain-41-driver", 60), ("ctr1-35-driver", 80), ("noann-35-driver", 20)] {
+    for (case, most) in [("plain-41-driver", 60), ("kubeflow-35-driver", 60), ("ctr1-35-driver", 80), ("noann-35-driver", 20)] {
         let body = fs::read(format!("tests/golden/{case}.json")).unwrap();
         let counted = allocation_counter::measure(|| {
             black_box(admit(&body, &Policy::default()).unwrap().response);
