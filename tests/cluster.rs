@@ -2,6 +2,8 @@
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/generate.rs"]
+mod generate;
 #[path = "support/later.rs"]
 mod later;
 #[path = "support/webhook.rs"]
@@ -16,6 +18,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use later::LaterWebhook;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use webhook::Webhook;
 
@@ -80,10 +84,69 @@ async fn a_pod_that_asks_gets_its_mounts_and_one_that_does_not_is_never_sent() {
     drop(cluster);
 }
 
-/// A webhook that runs after ours and adds what a mesh adds makes the API server call ours again.
+/// Each annotation with each option, alone, and then many together.
+fn requests() -> Vec<Value> {
+    let conf_dirs = ["sparkConfigMap", "hadoopConfigMap"].into_iter().flat_map(|key| {
+        let options =
+            ["", ":optional", ":mode=0440", ":path=/opt/mine/conf", ":merge", ":merge:path=/opt/mine/conf:mode=0400:optional"];
+        options.map(|options| (key, format!("conf{options}")))
+    });
+    let objects = ["configMap.app", "secret.app"].into_iter().flat_map(|key| {
+        let options = ["", ":optional", ":mode=0440", ":file=app.conf", ":file=app.conf:mode=400", ":env=APP", ":env=APP:key=f"];
+        options.map(|options| (key, format!("/etc/app{options}")))
+    });
+    let credentials = ["GCPServiceAccount.app", "hadoopDelegationToken.app"].into_iter().flat_map(|key| {
+        let options = ["", ":optional", ":mode=0440", ":key=f"];
+        options.map(|options| (key, format!("/mnt/app{options}")))
+    });
+    let others = [
+        ("sparkConfigMap", "conf:defaults"),
+        ("sparkConfigMap", "conf:merge:defaults"),
+        ("configMaps", "a=/etc/a,a=/etc/b,a=/etc/c.conf:file=c.conf,a=/etc/d:mode=0400:env=D"),
+        ("secrets", "a=/etc/a,b=/etc/b:optional,b=/etc/c"),
+        // Errors and notes, which must be the same ones.
+        ("configMap.app", "relative"),
+        ("configMap.app", "/opt/spark/conf"),
+        ("configMap.app", "/opt/spark/conf/x:file=x"),
+        ("sparkConfigMap", "conf:merge:path=/opt/spark/conf"),
+        ("secret.app", "/etc/app:env=SPARK_CONF_DIR"),
+        ("typo", "x"),
+    ];
+    let alone = conf_dirs.chain(objects).chain(credentials).chain(others.map(|(key, value)| (key, value.to_owned())));
+    let mut requests: Vec<Value> = alone.map(|(key, value)| json!({format!("spark-operator.k8s.io/{key}"): value})).collect();
+    requests.push(json!({
+        "spark-operator.k8s.io/sparkConfigMap": "spark-conf:merge:defaults:optional",
+        "spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf:path=/opt/mine/conf:merge",
+        "spark-operator.k8s.io/configMap.app": "/etc/app:optional:mode=0440:env=APP",
+        "spark-operator.k8s.io/configMap.krb5": "/etc/krb5.conf:file=krb5.conf:mode=0444:env=KRB5_CONFIG",
+        "spark-operator.k8s.io/configMaps": "more=/etc/more,more=/etc/again,more=/etc/mode:mode=0400",
+        "spark-operator.k8s.io/secret.db": "/mnt/db:env=DB:key=pass",
+        "spark-operator.k8s.io/GCPServiceAccount.gcp": "/mnt/gcp:key=sa.json",
+        "spark-operator.k8s.io/hadoopDelegationToken.token": "/mnt/token:optional",
+        "spark-operator.k8s.io/configMap.wrong": "relative",
+    }));
+    requests
+}
+
+/// A webhook that runs after ours and adds what a mesh adds makes the API server call ours again. For every option the pod
+/// that is stored is then the one of a single pass, with what the later webhook has added.
 #[tokio::test]
 async fn the_real_second_round_changes_nothing() {
     let setup = set_up("reinvocation", &[]).await;
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let mut drivers = Vec::new();
+    for annotations in requests() {
+        let mut driver = pod("driver", "driver", &annotations);
+        // Recognised whatever stands beside it.
+        driver.spec.as_mut().unwrap().containers[0].name = "spark-kubernetes-driver".to_owned();
+        give_sparks_own_conf_dir(&mut driver);
+        // Its volume has a name by chance.
+        driver.spec.as_mut().unwrap().automount_service_account_token = Some(false);
+        let once = without_chance(&setup.pods.create(&dry_run, &driver).await.unwrap());
+        assert!(once["metadata"]["annotations"]["spark-operator.k8s.io/injected"].is_string());
+        drivers.push((driver, once));
+    }
+
     let later = LaterWebhook::start().await;
     // Webhooks are called in the order of their configurations' names.
     let configuration: MutatingWebhookConfiguration = serde_json::from_value(json!({
@@ -100,62 +163,33 @@ async fn the_real_second_round_changes_nothing() {
     }))
     .unwrap();
     Api::all(setup.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
-
-    let annotations = json!({
-        "spark-operator.k8s.io/sparkConfigMap": "spark-conf:merge:defaults:optional",
-        "spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf:path=/opt/hadoop/conf:merge",
-        "spark-operator.k8s.io/configMap.app": "/etc/app:optional:mode=0440:env=APP",
-        "spark-operator.k8s.io/configMap.krb5": "/etc/krb5.conf:file=krb5.conf:mode=0444:env=KRB5_CONFIG",
-        "spark-operator.k8s.io/configMaps": "more=/etc/more,more=/etc/again,more=/etc/mode:mode=0400",
-        "spark-operator.k8s.io/secret.db": "/mnt/db:env=DB:key=pass",
-        "spark-operator.k8s.io/GCPServiceAccount.gcp": "/mnt/gcp:key=sa.json",
-        "spark-operator.k8s.io/hadoopDelegationToken.token": "/mnt/token:optional",
-        "spark-operator.k8s.io/configMap.wrong": "relative",
-    });
-    let mut driver = pod("driver", "driver", &annotations);
-    // Recognised whatever stands beside it.
-    driver.spec.as_mut().unwrap().containers[0].name = "spark-kubernetes-driver".to_owned();
-    give_sparks_own_conf_dir(&mut driver);
-    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let stored = loop {
-        let stored = as_json(&setup.pods.create(&dry_run, &driver).await.unwrap());
-        if stored["spec"]["containers"].as_array().unwrap().len() == 2 {
-            break stored;
-        }
+    while setup.pods.create(&dry_run, &drivers[0].0).await.unwrap().spec.unwrap().containers.len() == 1 {
         assert!(std::time::Instant::now() < deadline, "the later webhook is not called");
-    };
-    let containers = stored["spec"]["containers"].as_array().unwrap();
-    assert_eq!((&containers[0]["name"], &containers[1]["name"]), (&json!("late-sidecar"), &json!("spark-kubernetes-driver")));
-    let paths: Vec<_> =
-        containers[1]["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
-    let ours: Vec<_> = paths.into_iter().filter(|path| !path.starts_with("/var/run")).collect();
-    assert_eq!(
-        ours,
-        [
-            "/opt/spark/conf",
-            "/etc/spark/conf",
-            "/opt/hadoop/conf",
-            "/etc/app",
-            "/etc/krb5.conf",
-            "/etc/again",
-            "/etc/mode",
-            "/etc/more",
-            "/mnt/db",
-            "/mnt/gcp",
-            "/mnt/token"
-        ]
-    );
-    assert_eq!(containers[1]["args"], json!(["driver", "--load-spark-defaults", "--properties-file", "x"]));
-    let names: Vec<_> =
-        stored["spec"]["volumes"].as_array().unwrap().iter().map(|volume| volume["name"].as_str().unwrap()).collect();
-    for name in ["late", "spark-config-map-volume", "app-volume"] {
-        assert_eq!(names.iter().filter(|other| **other == name).count(), 1, "{names:?}");
     }
-    // Two calls for the last create: the first one changed the pod, and the second one found nothing to do.
-    setup.webhook.log_line("outcome=\"mutated\"");
+
+    for (driver, once) in &drivers {
+        let mut twice = without_chance(&setup.pods.create(&dry_run, driver).await.unwrap());
+        let spec = &mut twice["spec"];
+        assert_eq!(spec["containers"].as_array_mut().unwrap().remove(0)["name"], "late-sidecar");
+        assert_eq!(spec["volumes"].as_array_mut().unwrap().remove(0)["name"], "late");
+        let late = spec["containers"][0]["env"].as_array_mut().unwrap().pop().unwrap();
+        assert_eq!(late, json!({"name": "LATE", "value": "1"}));
+        assert_eq!(twice, *once);
+    }
+    // Two calls for the last of them: the first one changed the pod, and the second one found nothing to do.
     setup.webhook.log_line("outcome=\"unchanged\"");
     drop(setup.cluster);
+}
+
+/// Without what the API server makes anew for each pod.
+fn without_chance(pod: &Pod) -> Value {
+    let mut pod = as_json(pod);
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    for field in ["uid", "creationTimestamp", "managedFields"] {
+        metadata.remove(field);
+    }
+    pod
 }
 
 #[tokio::test]
@@ -175,13 +209,20 @@ async fn with_deny_a_driver_with_errors_is_refused_with_422_and_an_executor_is_n
     drop(setup.cluster);
 }
 
-/// What Spark itself gives a driver: a ConfigMap at its conf dir, and arguments.
+/// What Spark itself gives a driver: a ConfigMap at each conf dir, and arguments.
 fn give_sparks_own_conf_dir(pod: &mut Pod) {
     let mut json = as_json(pod);
     json["metadata"]["labels"]["spark-version"] = json!("4.1.2");
-    json["spec"]["volumes"] = json!([{"name": "spark-conf-volume-driver", "configMap": {"name": "drv", "items": [{"key": "spark.properties", "path": "spark.properties"}]}}]);
+    json["spec"]["volumes"] = json!([
+        {"name": "spark-conf-volume-driver", "configMap": {"name": "drv", "items": [{"key": "spark.properties", "path": "spark.properties"}]}},
+        {"name": "hadoop-properties", "configMap": {"name": "drv-hadoop"}},
+    ]);
     let container = &mut json["spec"]["containers"][0];
-    container["volumeMounts"] = json!([{"name": "spark-conf-volume-driver", "mountPath": "/opt/spark/conf"}]);
+    container["volumeMounts"] = json!([
+        {"name": "spark-conf-volume-driver", "mountPath": "/opt/spark/conf"},
+        {"name": "hadoop-properties", "mountPath": "/opt/hadoop/conf"},
+    ]);
+    container["env"].as_array_mut().unwrap().push(json!({"name": "HADOOP_CONF_DIR", "value": "/opt/hadoop/conf"}));
     container["args"] = json!(["driver", "--properties-file", "x"]);
     *pod = serde_json::from_value(json).unwrap();
 }
@@ -251,4 +292,82 @@ async fn every_golden_pod_is_accepted_with_its_patch_where_it_is_without() {
     }
     assert!(accepted >= 50 && changed >= 40, "{accepted} accepted, {changed} changed");
     drop(setup.cluster);
+}
+
+/// The judge of what a valid pod is: of 2,000 generated pods that it takes as they are, it takes each with what we add.
+#[tokio::test]
+async fn no_generated_pod_is_refused_for_what_the_webhook_adds() {
+    let setup = set_up("generated", &[]).await;
+    let plain: Api<Pod> = Api::namespaced(setup.cluster.namespace("generated-plain").await, "generated-plain");
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    // Its seed is fixed: the same pods each time.
+    let mut runner = TestRunner::deterministic();
+    let reviews = generate::review();
+    let (mut accepted, mut changed) = (0, 0);
+    while accepted < 2000 {
+        let review = reviews.new_tree(&mut runner).unwrap().current();
+        let Some(pod) = acceptable(review["request"]["object"].clone()) else { continue };
+        if plain.create(&dry_run, &pod).await.is_err() {
+            continue;
+        }
+        accepted += 1;
+        match setup.pods.create(&dry_run, &pod).await {
+            Ok(stored) => {
+                let annotations = stored.metadata.annotations.unwrap_or_default();
+                changed += usize::from(annotations.contains_key("spark-operator.k8s.io/injected"));
+            }
+            Err(error) => panic!("{error}: {}", as_json(&pod)),
+        }
+    }
+    assert!(changed > 1000, "{changed} of {accepted} were changed");
+    drop(setup.cluster);
+}
+
+/// A generated pod with what the generator leaves out because nothing of ours looks at it; none where that does not help.
+fn acceptable(mut pod: Value) -> Option<Pod> {
+    let is_qualified = |name: &str| {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric();
+        let is_of_a_name = |byte: u8| is_word(byte) || b"-_.".contains(&byte);
+        name.len() <= 63
+            && name.bytes().all(is_of_a_name)
+            && name.bytes().next().is_some_and(is_word)
+            && name.bytes().last().is_some_and(is_word)
+    };
+    pod["metadata"].as_object_mut()?.remove("unknownField");
+    pod["metadata"]["annotations"]
+        .as_object_mut()?
+        .retain(|key, _| key.split_once('/').is_some_and(|(_, name)| is_qualified(name)));
+    let volumes = pod["spec"]["volumes"].as_array_mut();
+    for volume in volumes.into_iter().flatten() {
+        for (kind, source) in [("image", json!({"reference": "i"})), ("nfs", json!({"server": "s", "path": "/p"}))] {
+            if volume.get(kind).is_some() {
+                volume[kind] = source;
+            }
+        }
+    }
+    let containers = pod["spec"]["containers"].as_array_mut()?;
+    for (index, container) in containers.iter_mut().enumerate() {
+        container["image"] = json!("i");
+        // Names must differ; the first keeps what tells that it is Spark's.
+        if index > 0 {
+            container["name"] = json!(format!("c{index}"));
+        }
+        for env in container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
+            if env.get("valueFrom").is_some() {
+                env["valueFrom"] = json!({"fieldRef": {"fieldPath": "metadata.name"}});
+            }
+        }
+        let mut paths = Vec::new();
+        if let Some(mounts) = container.get_mut("volumeMounts").and_then(Value::as_array_mut) {
+            // No path twice, and none that is empty.
+            mounts.retain(|mount| {
+                mount["mountPath"] != "" && !paths.contains(&mount["mountPath"]) && {
+                    paths.push(mount["mountPath"].clone());
+                    true
+                }
+            });
+        }
+    }
+    pod["spec"]["initContainers"][0]["image"] = json!("i");
+    serde_json::from_value(pod).ok()
 }
