@@ -6,8 +6,8 @@
 pub mod response;
 pub mod review;
 
-use crate::annotations::{self, Problem, Severity};
-use crate::mutation;
+use crate::annotations::{self, Kind, Problem, Severity};
+use crate::mutation::{self, Plan};
 use crate::patch;
 use crate::pod::{Pod, Role};
 use crate::rules::{self, Rules};
@@ -116,6 +116,10 @@ pub struct Subject<'a> {
     pub record: Option<String>,
     /// Errors, then notes.
     pub problems: Vec<Problem>,
+    /// Of each request that is mounted, by us or already.
+    pub mounted: Vec<Kind>,
+    /// How many of the administrator's defaults gave way to what the pod has or asks for.
+    pub defaults_given_way: usize,
 }
 
 /// Answers a review.
@@ -161,7 +165,7 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     };
     let response = Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() };
     let response = response.write().map_err(ReviewError::Response)?;
-    let (record, problems) = (plan.record, plan.problems);
+    let Plan { record, problems, mounted, defaults_given_way, .. } = plan;
     drop(requests);
     let Pod { metadata, .. } = pod;
     let subject = Subject {
@@ -170,6 +174,8 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
         role,
         record,
         problems,
+        mounted,
+        defaults_given_way,
     };
     Ok(Admission { uid, outcome, subject: Some(subject), response })
 }

@@ -15,7 +15,7 @@ pub mod value;
 
 pub use key::{INJECTED, Kind, PREFIXES};
 pub use options::Options;
-pub use problem::{Annotation, Problem, Severity};
+pub use problem::{Annotation, Problem, ProblemKind, Severity};
 pub use value::{MountPath, ObjectName, PathError};
 
 use key::{Key, PrefixedKey};
@@ -188,12 +188,17 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
             Key::Legacy(legacy) => {
                 for entry in same {
                     let annotation = entry.key.annotation("");
-                    requests.problems.push(Problem::note(annotation, format_args!("no longer acted on; {}", legacy.instead)));
+                    requests.problems.push(Problem::new(
+                        ProblemKind::FormerKey,
+                        annotation,
+                        format_args!("no longer acted on; {}", legacy.instead),
+                    ));
                 }
             }
             Key::Unknown => {
                 let nearest = entry.key.nearest();
-                requests.problems.push(Problem::note(
+                requests.problems.push(Problem::new(
+                    ProblemKind::UnknownKey,
                     entry.key.annotation(""),
                     format_args!("unknown key, ignored; the nearest is {nearest}"),
                 ));
@@ -204,9 +209,11 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
         requests.mounts.clear();
         requests.problems.clear();
         let every = Annotation { key: PREFIXES[0], value: "" };
-        requests
-            .problems
-            .push(Problem::error(every, format_args!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted")));
+        requests.problems.push(Problem::new(
+            ProblemKind::TooMany,
+            every,
+            format_args!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted"),
+        ));
     }
     if lists.is_used() {
         requests.mounts.sort_by(Request::order);
@@ -255,7 +262,7 @@ fn loses(loser: Annotation, winner: Annotation) -> Option<Problem> {
     let empty = if winner.value.is_empty() { "the empty " } else { "" };
     let winner = winner.to_string();
     let winner = Excerpt::new(&winner, 45);
-    Some(Problem::note(loser, format_args!("loses to {empty}{winner}; remove one")))
+    Some(Problem::new(ProblemKind::Precedence, loser, format_args!("loses to {empty}{winner}; remove one")))
 }
 
 /// Reads `NAME[:option…]` or `PATH[:option…]`; the name stands in the key, in the list's entry, or is the value.
@@ -265,7 +272,7 @@ fn read_request<'a>(
     value: &'a str,
     annotation: Annotation<'a>,
 ) -> Result<Request<'a>, Problem> {
-    let error = |message: &dyn std::fmt::Display| Problem::error(annotation, message);
+    let error = |message: &dyn std::fmt::Display| Problem::new(ProblemKind::Value, annotation, message);
     let (value, options) = match value.split_once(':') {
         Some((value, options)) => (value.trim_end_matches(BLANKS), Some(options)),
         None => (value, None),
@@ -297,9 +304,13 @@ fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
     match reason {
         // Said with the whole annotation where there is room for it: the path was nearly right.
         PathError::Relative(Some(path)) if annotation.key.len() + path.len() < 50 && !annotation.value.contains([':', '=']) => {
-            Problem::error(annotation, format_args!("the path must start with \"/\", write {}={path}", annotation.key))
+            Problem::new(
+                ProblemKind::Value,
+                annotation,
+                format_args!("the path must start with \"/\", write {}={path}", annotation.key),
+            )
         }
-        _ => Problem::error(annotation, reason),
+        _ => Problem::new(ProblemKind::Value, annotation, reason),
     }
 }
 

@@ -4,7 +4,9 @@
 //! so that planning for the changed pod changes nothing. The API server relies on that when it asks a second time, and a pod
 //! that a template or another webhook has already served is left as it is. One rule, one file.
 
-use crate::annotations::{Annotation, Problem, Requests, Severity};
+use std::fmt::Display;
+
+use crate::annotations::{Annotation, Kind, Problem, ProblemKind, Requests, Severity};
 use crate::pod::{NoContainer, Pod, Role};
 
 mod arguments;
@@ -39,6 +41,10 @@ pub struct Plan<'a> {
     pub record: Option<String>,
     /// Errors first.
     pub problems: Vec<Problem>,
+    /// Of each request that is mounted, by us or already.
+    pub mounted: Vec<Kind>,
+    /// How many of the administrator's defaults were left out, or left a variable alone, for what the pod has or asks for.
+    pub defaults_given_way: usize,
 }
 
 /// New elements of an array that the pod may or may not have.
@@ -95,18 +101,18 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
     // Stable: within errors and within notes the order stays that of the requests.
     plan.problems.sort_by_key(Problem::severity);
     status::apply(pod, &mounted, &mut plan);
+    plan.mounted = mounted.iter().map(|request| request.kind).collect();
     plan
 }
 
 fn no_container(pod: &Pod, requests: &Requests, reason: NoContainer) -> Problem {
     let annotation = requests.container.unwrap_or(Annotation { key: "container", value: "" });
     let choice = pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
+    let error = |message: &dyn Display| Problem::new(ProblemKind::Container, annotation, message);
     match reason {
-        _ if pod.containers().is_empty() => Problem::error(annotation, "the pod has no container, nothing is mounted"),
-        NoContainer::Missing => Problem::error(annotation, format_args!("the pod has no such container, write one of: {choice}")),
-        NoContainer::Ambiguous => {
-            Problem::error(annotation, format_args!("which container is Spark's? Write container=NAME with one of: {choice}"))
-        }
+        _ if pod.containers().is_empty() => error(&"the pod has no container, nothing is mounted"),
+        NoContainer::Missing => error(&format_args!("the pod has no such container, write one of: {choice}")),
+        NoContainer::Ambiguous => error(&format_args!("which container is Spark's? Write container=NAME with one of: {choice}")),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::mutation::{Appended, EnvChange, InjectedChange, LOAD_SPARK_DEFAULTS, 
 ///
 /// None that can happen: writing text and numbers to memory does not fail.
 pub fn write(plan: &Plan) -> serde_json::Result<Vec<u8>> {
-    let Plan { container, volumes, mounts, env, loads_spark_defaults, injected, record, problems: _ } = plan;
+    let Plan { container, volumes, mounts, env, loads_spark_defaults, injected, record, .. } = plan;
     // A patch of five requests has about 1,400 bytes.
     let mut bytes = Vec::with_capacity(2048);
     let mut serializer = serde_json::Serializer::new(&mut bytes);

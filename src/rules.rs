@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::annotations::{self, Kind, Origin, Problem, Request, Requests, Source};
+use crate::annotations::{self, Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
 
 mod glob;
 mod selector;
@@ -173,7 +173,7 @@ impl Rules {
                 ordered.push(request);
             } else if !enforced.any(|default| default.path == request.path && default.options == request.options) {
                 let message = "the administrator's default for it is enforced, remove this annotation";
-                requests.problems.push(Problem::error(request.annotation, message));
+                requests.problems.push(Problem::new(ProblemKind::Enforced, request.annotation, message));
             }
         }
         ordered.extend(others);
@@ -199,7 +199,8 @@ impl Rules {
             let is_allowed = rules.iter().any(names);
             if !is_allowed {
                 let kind = request.source().kind();
-                problems.push(Problem::error(
+                problems.push(Problem::new(
+                    ProblemKind::NotAllowed,
                     request.annotation,
                     format_args!("this {kind} is not allowed in this namespace, ask its administrator"),
                 ));

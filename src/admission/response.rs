@@ -139,7 +139,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::annotations::Annotation;
+    use crate::annotations::{Annotation, ProblemKind};
 
     fn written(verdict: Verdict, problems: &[Problem], record: Option<&str>) -> Value {
         serde_json::from_slice(&Response { uid: "a-b", verdict, problems, record }.write().unwrap()).unwrap()
@@ -160,7 +160,11 @@ mod tests {
     #[test]
     fn a_refusal_lists_the_errors() {
         let annotation = Annotation { key: "k", value: "" };
-        let problems = [Problem::error(annotation, "e1"), Problem::error(annotation, "e2"), Problem::note(annotation, "n")];
+        let problems = [
+            Problem::new(ProblemKind::Value, annotation, "e1"),
+            Problem::new(ProblemKind::Value, annotation, "e2"),
+            Problem::new(ProblemKind::Variable, annotation, "n"),
+        ];
         assert_eq!(
             written(Verdict::Refused, &problems, None)["response"],
             json!({
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn at_most_20_warnings_the_last_one_counts_the_rest() {
-        let problem = |i: usize| Problem::error(Annotation { key: "k", value: "" }, i);
+        let problem = |i: usize| Problem::new(ProblemKind::Value, Annotation { key: "k", value: "" }, i);
         for (count, last) in [(20, "k: 19"), (21, "and 2 more problems"), (300, "and 281 more problems")] {
             let problems: Vec<_> = (0..count).map(problem).collect();
             let response = written(Verdict::Allowed, &problems, None);

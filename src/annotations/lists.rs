@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::{self, HashMap};
 
 use super::key::Kind;
-use super::problem::{Annotation, Problem};
+use super::problem::{Annotation, Problem, ProblemKind};
 use super::{BLANKS, Entry, MAX_REQUESTS, Request, Requests, loses, read_request};
 
 /// What the lists of a pod ask for.
@@ -41,7 +41,7 @@ impl<'a> Lists<'a> {
             let Some((name, value)) = text.split_once('=') else {
                 asked += 1;
                 let reason = if text.is_empty() { "an entry is empty, remove its comma" } else { "an entry must be NAME=PATH" };
-                requests.problems.push(Problem::error(annotation, reason));
+                requests.problems.push(Problem::new(ProblemKind::Value, annotation, reason));
                 continue;
             };
             let (name, value) = (name.trim_end_matches(BLANKS), value.trim_start_matches(BLANKS));

@@ -19,37 +19,104 @@ pub enum Severity {
     Note,
 }
 
+/// What is wrong, as far as it is counted by. The first few are errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// A value, an option or a list entry cannot be read.
+    Value,
+    /// There are more requests than one pod may have.
+    TooMany,
+    /// Spark's container cannot be told.
+    Container,
+    /// What is asked for cannot be mounted there, for what is there already or asked for too.
+    Place,
+    /// The administrator's rules allow another name only.
+    NotAllowed,
+    /// The administrator's default is enforced.
+    Enforced,
+    /// A note: another annotation says otherwise, and wins.
+    Precedence,
+    /// A note: a variable keeps another value.
+    Variable,
+    /// A note: `spark-defaults.conf` is mounted, but not read.
+    Defaults,
+    /// A note: no key of ours, but nearly.
+    UnknownKey,
+    /// A note: a key of former versions.
+    FormerKey,
+}
+
+impl ProblemKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Value,
+        Self::TooMany,
+        Self::Container,
+        Self::Place,
+        Self::NotAllowed,
+        Self::Enforced,
+        Self::Precedence,
+        Self::Variable,
+        Self::Defaults,
+        Self::UnknownKey,
+        Self::FormerKey,
+    ];
+
+    /// Whether such a request is carried out all the same.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Value | Self::TooMany | Self::Container | Self::Place | Self::NotAllowed | Self::Enforced => Severity::Error,
+            Self::Precedence | Self::Variable | Self::Defaults | Self::UnknownKey | Self::FormerKey => Severity::Note,
+        }
+    }
+
+    /// One lower-case word, as metrics have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::TooMany => "too_many",
+            Self::Container => "container",
+            Self::Place => "place",
+            Self::NotAllowed => "not_allowed",
+            Self::Enforced => "enforced",
+            Self::Precedence => "precedence",
+            Self::Variable => "variable",
+            Self::Defaults => "defaults",
+            Self::UnknownKey => "unknown_key",
+            Self::FormerKey => "former_key",
+        }
+    }
+}
+
 /// One sentence about one annotation, at most [`MAX_CHARS`] characters, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    severity: Severity,
+    kind: ProblemKind,
     text: String,
 }
 
 impl Problem {
-    /// A request that was not carried out.
+    /// A problem with an annotation, and what to do about it.
     #[must_use]
-    pub fn error(annotation: Annotation, message: impl Display) -> Self {
-        Self::new(Severity::Error, annotation, message)
-    }
-
-    /// Something to know about a request that was carried out, or that asked for nothing.
-    #[must_use]
-    pub fn note(annotation: Annotation, message: impl Display) -> Self {
-        Self::new(Severity::Note, annotation, message)
-    }
-
-    fn new(severity: Severity, annotation: Annotation, message: impl Display) -> Self {
+    pub fn new(kind: ProblemKind, annotation: Annotation, message: impl Display) -> Self {
         let message = Excerpt::new(&message.to_string(), MAX_CHARS - MIN_ANNOTATION_CHARS - 2).to_string();
         let room = MAX_CHARS - 2 - message.chars().count();
         let annotation = Excerpt::new(&annotation.to_string(), room).to_string();
-        Self { severity, text: format!("{annotation}: {message}") }
+        Self { kind, text: format!("{annotation}: {message}") }
+    }
+
+    /// What is wrong, for counting.
+    #[must_use]
+    pub fn kind(&self) -> ProblemKind {
+        self.kind
     }
 
     /// Error or note.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        self.severity
+        self.kind.severity()
     }
 
     /// What a person reads.
@@ -149,12 +216,12 @@ mod tests {
     #[test]
     fn a_problem_keeps_the_message_and_cuts_the_annotation() {
         let long = "x".repeat(300);
-        let problem = Problem::error(Annotation { key: "configMap.app", value: &long }, "the path is too long");
+        let problem = Problem::new(ProblemKind::Value, Annotation { key: "configMap.app", value: &long }, "the path is too long");
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
         assert!(problem.text().starts_with("configMap.app=xxx"), "{}", problem.text());
         assert!(problem.text().ends_with("x…: the path is too long"), "{}", problem.text());
 
-        let problem = Problem::note(Annotation { key: &long, value: "" }, &long);
+        let problem = Problem::new(ProblemKind::Precedence, Annotation { key: &long, value: "" }, &long);
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
         assert_eq!(problem.text().split(": ").next().unwrap().chars().count(), MIN_ANNOTATION_CHARS);
     }

@@ -5,7 +5,7 @@
 //! option" (seen).
 
 use super::Plan;
-use crate::annotations::{Problem, Request};
+use crate::annotations::{Problem, ProblemKind, Request};
 use crate::pod::{Container, Pod, Role};
 
 /// The option that is inserted after the first argument, `driver`.
@@ -20,9 +20,11 @@ pub(super) fn apply(pod: &Pod, role: Role, container: &Container, mounted: &[&Re
     }
     match obstacle(pod, arguments.first().map(|argument| &**argument)) {
         None => plan.loads_spark_defaults = true,
-        Some(reason) => plan
-            .problems
-            .push(Problem::note(request.annotation, format_args!("mounted, but spark-defaults.conf is not read: {reason}"))),
+        Some(reason) => plan.problems.push(Problem::new(
+            ProblemKind::Defaults,
+            request.annotation,
+            format_args!("mounted, but spark-defaults.conf is not read: {reason}"),
+        )),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Plan;
 use crate::annotations::problem::Excerpt;
-use crate::annotations::{Annotation, Origin, Problem, Request, Variable};
+use crate::annotations::{Annotation, Origin, Problem, ProblemKind, Request, Variable};
 use crate::pod::{Container, EnvVar};
 
 /// A variable to set in Spark's container.
@@ -32,18 +32,25 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
         let Some(Variable { name, value, gives_way }) = request.variable() else { continue };
         match (decided.get(name), state(container, name, &value)) {
             (Some((set_to, _)), _) if *set_to == value => {}
-            (Some(_), _) if request.origin == Origin::Default => {}
+            (Some(_), _) if request.origin == Origin::Default => plan.defaults_given_way += 1,
             (Some((_, annotation)), _) => {
                 let setter = annotation.to_string();
                 let (name, setter) = (Excerpt::new(name, 30), Excerpt::new(&setter, 40));
-                plan.problems.push(Problem::note(request.annotation, format_args!("mounted, but {name} is set by {setter}")));
+                plan.problems.push(Problem::new(
+                    ProblemKind::Variable,
+                    request.annotation,
+                    format_args!("mounted, but {name} is set by {setter}"),
+                ));
             }
             // Nothing is said of the value: in a second round it may be one that a later request has set.
-            (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => {}
+            (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => plan.defaults_given_way += 1,
             (None, State::SetOtherwise(_)) if gives_way => {
                 let name = Excerpt::new(name, 30);
-                plan.problems
-                    .push(Problem::note(request.annotation, format_args!("mounted, but {name} has another value and keeps it")));
+                plan.problems.push(Problem::new(
+                    ProblemKind::Variable,
+                    request.annotation,
+                    format_args!("mounted, but {name} has another value and keeps it"),
+                ));
             }
             (None, state) => {
                 let change = match state {

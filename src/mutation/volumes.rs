@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::mounts::{Occupied, Placement, Refusal};
 use super::{Plan, conf_dir, env};
-use crate::annotations::{Kind, Origin, Problem, Request, Requests, Source};
+use crate::annotations::{Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
 use crate::pod::{ConfigMapVolumeSource, Container, KeyToPath, Pod};
 use crate::text::Text;
 
@@ -98,6 +98,7 @@ pub(super) fn apply<'a>(
     for request in &requests.mounts {
         let is_default = request.origin == Origin::Default;
         if is_default && env::makes_default_give_way(container, &mounted, request) {
+            plan.defaults_given_way += 1;
             continue;
         }
         let refusal = match settled.get(request.path.as_str()) {
@@ -122,8 +123,8 @@ pub(super) fn apply<'a>(
         match refusal {
             None => mounted.push(request),
             // It gives way to what is there already, and its author is not the pod's.
-            Some(_) if is_default => {}
-            Some(refusal) => plan.problems.push(Problem::error(request.annotation, refusal)),
+            Some(_) if is_default => plan.defaults_given_way += 1,
+            Some(refusal) => plan.problems.push(Problem::new(ProblemKind::Place, request.annotation, refusal)),
         }
     }
     mounted
