@@ -42,10 +42,14 @@ pub struct Policy {
 pub struct Admission<'a> {
     /// Of the request.
     pub uid: Text<'a>,
+    /// The request's; empty where there is none.
+    pub namespace: Text<'a>,
+    /// The name of the pod, or the prefix of the name that it will get; empty for anything else.
+    pub name: Text<'a>,
     /// What was decided.
     pub outcome: Outcome,
     /// About the pod, where it is one that Spark's roles and our annotations make ours.
-    pub subject: Option<Subject<'a>>,
+    pub subject: Option<Subject>,
     /// The answer, to be sent with status 200.
     pub response: Vec<u8>,
 }
@@ -105,11 +109,7 @@ pub enum Reason {
 
 /// A pod that was looked at, for the log.
 #[derive(Debug)]
-pub struct Subject<'a> {
-    /// The request's.
-    pub namespace: Text<'a>,
-    /// Its name, or the prefix of the name that it will get.
-    pub name: Text<'a>,
+pub struct Subject {
     /// Driver or executor.
     pub role: Role,
     /// What was done and what was not, as JSON.
@@ -141,10 +141,10 @@ pub struct Subject<'a> {
 /// ```
 pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, ReviewError> {
     let Review { uid, namespace, pod } = review::parse(body)?;
-    let Some(pod) = pod else { return ignore(uid, Reason::NotAPodCreation) };
-    let Some(role) = pod.role() else { return ignore(uid, Reason::NotSpark) };
+    let Some(pod) = pod else { return ignore(uid, namespace, None, Reason::NotAPodCreation) };
+    let Some(role) = pod.role() else { return ignore(uid, namespace, Some(pod), Reason::NotSpark) };
     if pod.is_mirror() {
-        return ignore(uid, Reason::Mirror);
+        return ignore(uid, namespace, Some(pod), Reason::Mirror);
     }
     let mut requests = annotations::parse(pod.annotations());
     if !policy.rules.is_empty() {
@@ -153,7 +153,8 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
         requests = policy.rules.apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
     }
     if !requests.has_keys {
-        return ignore(uid, Reason::NoAnnotation);
+        drop(requests);
+        return ignore(uid, namespace, Some(pod), Reason::NoAnnotation);
     }
     let plan = mutation::plan(&pod, role, &requests);
     let patch = if plan.is_empty() { None } else { Some(patch::write(&plan).map_err(ReviewError::Response)?) };
@@ -167,21 +168,26 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     let response = response.write().map_err(ReviewError::Response)?;
     let Plan { record, problems, mounted, defaults_given_way, .. } = plan;
     drop(requests);
-    let Pod { metadata, .. } = pod;
-    let subject = Subject {
-        namespace: namespace.or(metadata.namespace).unwrap_or_default(),
-        name: metadata.name.or(metadata.generate_name).unwrap_or_default(),
-        role,
-        record,
-        problems,
-        mounted,
-        defaults_given_way,
-    };
-    Ok(Admission { uid, outcome, subject: Some(subject), response })
+    let (namespace, name) = identify(namespace, Some(pod));
+    let subject = Subject { role, record, problems, mounted, defaults_given_way };
+    Ok(Admission { uid, namespace, name, outcome, subject: Some(subject), response })
 }
 
-fn ignore(uid: Text<'_>, reason: Reason) -> Result<Admission<'_>, ReviewError> {
+fn ignore<'a>(
+    uid: Text<'a>,
+    namespace: Option<Text<'a>>,
+    pod: Option<Pod<'a>>,
+    reason: Reason,
+) -> Result<Admission<'a>, ReviewError> {
     let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &[], record: None };
     let response = response.write().map_err(ReviewError::Response)?;
-    Ok(Admission { uid, outcome: Outcome::Ignored(reason), subject: None, response })
+    let (namespace, name) = identify(namespace, pod);
+    Ok(Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), subject: None, response })
+}
+
+/// Namespace and name; a pod's own namespace may be missing, and the request's is the one that counts.
+fn identify<'a>(namespace: Option<Text<'a>>, pod: Option<Pod<'a>>) -> (Text<'a>, Text<'a>) {
+    let metadata = pod.map(|pod| pod.metadata).unwrap_or_default();
+    let name = metadata.name.or(metadata.generate_name).unwrap_or_default();
+    (namespace.or(metadata.namespace).unwrap_or_default(), name)
 }

@@ -1,9 +1,11 @@
 //! The HTTPS server that the API server calls, and the plain HTTP one for probes.
 //!
-//! [`Options`] are bound to addresses, which can fail, and then served, which cannot: connection by connection, until the
-//! token is cancelled. Then nothing new is accepted, what runs is finished, and [`Bound::serve`] returns.
+//! [`Options`] are bound to addresses, which can fail, and then served, which cannot: connection by connection, until
+//! [`Stop`] says so. Then nothing new is accepted, what runs is finished, and [`Bound::serve`] returns.
 
 mod admin;
+mod decisions;
+mod limits;
 mod listener;
 mod mutate;
 mod reload;
@@ -21,21 +23,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Policy;
+use crate::metrics::Metrics;
+use crate::tls::Certificates;
+use decisions::Decisions;
+use limits::{Bodies, Connections};
 use reload::Reload;
 
+pub use limits::Limits;
+
 /// What a server is made of.
-#[derive(Debug)]
 pub struct Options {
     /// Where admissions are answered, by HTTPS. Port 0 takes any free one.
     pub listen: SocketAddr,
     /// Where probes are answered, by HTTP. Port 0 takes any free one.
     pub admin_listen: SocketAddr,
-    /// Certificate and TLS settings.
+    /// What is served, and whether it is as it should be.
+    pub certificates: Arc<Certificates>,
+    /// TLS settings, with these certificates.
     pub tls: ServerConfig,
     /// How reviews are answered.
     pub policy: Policy,
     /// The file that the policy's rules were read from, to be read again when it changes.
     pub config: Option<PathBuf>,
+    /// Bounds for all clients together.
+    pub limits: Limits,
+    /// Where is counted what happens.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A server that has its ports and does not answer yet.
@@ -45,8 +58,20 @@ pub struct Bound {
     address: SocketAddr,
     admin_address: SocketAddr,
     acceptor: TlsAcceptor,
-    policy: Policy,
-    config: Option<PathBuf>,
+    shared: Shared,
+}
+
+/// What all connections have in common.
+struct Shared {
+    policy: Arc<ArcSwap<Policy>>,
+    reload: Arc<Reload>,
+    certificates: Arc<Certificates>,
+    connections: Arc<Connections>,
+    bodies: Bodies,
+    decisions: Decisions,
+    metrics: Arc<Metrics>,
+    /// Cancelled when clients should go elsewhere: the probe says so, and each response closes its connection.
+    draining: CancellationToken,
 }
 
 /// Why a server did not get a port.
@@ -69,10 +94,21 @@ impl Options {
     ///
     /// When one of them cannot be had.
     pub async fn bind(self) -> Result<Bound, BindError> {
-        let Self { listen, admin_listen, tls, policy, config } = self;
+        let Self { listen, admin_listen, certificates, tls, policy, config, limits, metrics } = self;
         let (admissions, address) = bind("--listen", listen).await?;
         let (admin, admin_address) = bind("--admin-listen", admin_listen).await?;
-        Ok(Bound { admissions, admin, address, admin_address, acceptor: TlsAcceptor::from(Arc::new(tls)), policy, config })
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let shared = Shared {
+            reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
+            policy,
+            certificates,
+            connections: Arc::new(Connections::new(limits.connections)),
+            bodies: Bodies::new(limits.body_bytes),
+            decisions: Decisions::default(),
+            metrics,
+            draining: CancellationToken::new(),
+        };
+        Ok(Bound { admissions, admin, address, admin_address, acceptor: TlsAcceptor::from(Arc::new(tls)), shared })
     }
 }
 
@@ -103,20 +139,50 @@ impl Bound {
         self.admin_address
     }
 
-    /// Serves until the token is cancelled and everything that runs is finished, 20 s at most.
-    pub async fn serve(self, shutdown: CancellationToken) {
-        let Self { admissions, admin, acceptor, policy, config, address: _, admin_address: _ } = self;
-        let policy = Arc::new(ArcSwap::from_pointee(policy));
-        let reload = Arc::new(Reload::new(config, policy.clone()));
-        tokio::spawn(reload.clone().run(shutdown.clone()));
-        let connections = TaskTracker::new();
+    /// Serves until it is told to stop and everything that runs is finished, 20 s at most.
+    pub async fn serve(self, stop: Stop) {
+        let Self { admissions, admin, acceptor, shared, address: _, admin_address: _ } = self;
+        let shared = Arc::new(Shared { draining: stop.draining.clone(), ..shared });
+        let Stop { draining: _, stopping } = stop;
+        tokio::spawn(shared.reload.clone().run(stopping.clone()));
+        tokio::spawn(shared.certificates.clone().run(shared.metrics.clone(), stopping.clone()));
+        let tasks = TaskTracker::new();
         tokio::join!(
-            listener::serve_tls(admissions, acceptor, mutate::router(policy), &connections, &shutdown),
-            listener::serve_plain(admin, admin::router(shutdown.clone(), reload), &connections, &shutdown),
+            listener::serve_tls(admissions, acceptor, &shared, &tasks, &stopping),
+            listener::serve_plain(admin, &shared, &tasks, &stopping),
         );
-        connections.close();
-        if tokio::time::timeout(FINISH_TIMEOUT, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "connections did not finish in time and are cut");
+        tasks.close();
+        if tokio::time::timeout(FINISH_TIMEOUT, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "connections did not finish in time and are cut");
+        }
+    }
+}
+
+/// How a server is told to stop, in two steps: an API server goes on sending to a process that ends, on the connections that
+/// it has, until each of them is closed by a response that says so.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Not ready; serving goes on, and each response closes its connection.
+    pub draining: CancellationToken,
+    /// Nothing new is accepted, and what runs is finished.
+    pub stopping: CancellationToken,
+}
+
+#[cfg(test)]
+impl Shared {
+    /// With nothing around it.
+    fn for_tests() -> Self {
+        let policy = Arc::new(ArcSwap::default());
+        let metrics = Arc::new(Metrics::new(Box::new(|| 0)));
+        Self {
+            reload: Arc::new(Reload::new(None, policy.clone(), metrics.clone())),
+            policy,
+            certificates: Arc::new(Certificates::for_tests()),
+            connections: Arc::new(Connections::new(16)),
+            bodies: Bodies::new(1 << 20),
+            decisions: Decisions::default(),
+            metrics,
+            draining: CancellationToken::new(),
         }
     }
 }

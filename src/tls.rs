@@ -1,25 +1,99 @@
 //! The certificate that the server shows, and the TLS settings that fit its only client.
 //!
 //! The API server checks the certificate against the `caBundle` of the registration, wants a subject alternative name, offers
-//! only HTTP/1.1 and never resumes a session. So a certificate here always travels with the bundle that verifies it.
+//! only HTTP/1.1 and never resumes a session. Certificates end, and what shows them must not: so each handshake asks
+//! [`Certificates`] for the one of the moment, and a task renews it, or reads it again, while connections go on.
 
-mod ephemeral;
+mod authority;
 mod files;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::SanType;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::server::NoServerSessionStorage;
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::{self, ServerConfig, version};
+use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
+use tokio_util::sync::CancellationToken;
 
-/// A certificate chain with its key, and what verifies it.
+use crate::metrics::{Metrics, Reload};
+use authority::Authority;
+
+/// Files are compared so often, by content: the kubelet swaps them by a symlink, for which watches fire once or never.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A CA and leaves in memory, for localhost, the address that is listened on, and these names.
+    Ephemeral(Leaves),
+    /// A CA from files, whose leaves are made in memory.
+    Ca(Pair, Leaves),
+    /// A chain and its key from files.
+    Files(Pair),
+}
+
+/// A certificate and its key, in PEM files.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The certificate, or a chain that begins with it.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// What certificates that are made here are like.
+#[derive(Clone, Debug)]
+pub struct Leaves {
+    /// The address that is listened on.
+    pub listen: IpAddr,
+    /// More names.
+    pub dns_names: Vec<String>,
+    /// How long each is valid; a third before its end comes the next one.
+    pub lifetime: Duration,
+}
+
+/// A certificate chain with its key, what verifies it, and its end.
 #[derive(Debug)]
-pub struct ServingCertificate {
+struct ServingCertificate {
     key: CertifiedKey,
     ca_bundle: String,
+    not_after: SystemTime,
+}
+
+/// What is served at the moment, and what becomes of it.
+pub struct Certificates {
+    served: ArcSwap<Served>,
+    condition: ArcSwap<Condition>,
+    source: Source,
+    names: Vec<SanType>,
+    /// Of the ephemeral source: the CA that the registration was written with.
+    ephemeral: Option<Authority>,
+}
+
+struct Served {
+    key: Arc<CertifiedKey>,
+    ca_bundle: String,
+    not_after: SystemTime,
+    /// When a certificate that is made here is followed by the next.
+    renew_at: SystemTime,
+}
+
+/// Whether the certificate is as it should be.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    /// Why calls would fail.
+    pub not_ready: Option<String>,
+    /// Why an older certificate is served than there could be.
+    pub problem: Option<String>,
 }
 
 /// Why there is no certificate to serve.
@@ -46,6 +120,9 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
+    /// A CA that cannot sign.
+    #[error("{0}")]
+    Authority(String),
     /// A name that no certificate can hold.
     #[error("--dns-name {0:?} is not a DNS name; write one like spark-webhook.spark.svc")]
     DnsName(String),
@@ -57,43 +134,67 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-impl ServingCertificate {
-    /// Makes a CA and a leaf for localhost, the address that is listened on and the given names, in memory: they end with the
-    /// process.
+impl Certificates {
+    /// The first certificate of a source.
     ///
     /// # Errors
     ///
-    /// When a name is none.
-    pub fn ephemeral(listen: IpAddr, dns_names: &[String]) -> Result<Self, TlsError> {
-        ephemeral::generate(listen, dns_names)
+    /// When there is none: a name that is none, a file that cannot be read, two that do not belong together.
+    pub fn new(source: Source) -> Result<Self, TlsError> {
+        let names = match &source {
+            Source::Ephemeral(leaves) | Source::Ca(_, leaves) => authority::names(leaves.listen, &leaves.dns_names)?,
+            Source::Files(_) => Vec::new(),
+        };
+        let ephemeral = matches!(source, Source::Ephemeral(_)).then(Authority::ephemeral).transpose()?;
+        let first = match &source {
+            Source::Ephemeral(leaves) => {
+                ephemeral.as_ref().map(|authority| authority.issue(&names, leaves.lifetime)).transpose()?
+            }
+            Source::Ca(pair, leaves) => Some(Contents::read(pair).as_authority(pair)?.issue(&names, leaves.lifetime)?),
+            Source::Files(pair) => Some(Contents::read(pair).as_certificate(pair)?),
+        };
+        let first = first.ok_or_else(|| TlsError::Authority("there is no CA".to_owned()))?;
+        let served = ArcSwap::from_pointee(Served::new(first));
+        Ok(Self { served, condition: ArcSwap::default(), source, names, ephemeral })
     }
 
-    /// Reads a chain and its key from PEM files.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read, or the two do not belong together.
-    pub fn from_files(cert: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        files::load(cert, key)
-    }
-
-    /// What a registration's `caBundle` must be, as PEM.
+    /// What a registration's `caBundle` must be at the moment, as PEM.
     #[must_use]
-    pub fn ca_bundle(&self) -> &str {
-        &self.ca_bundle
+    pub fn ca_bundle(&self) -> String {
+        self.served.load().ca_bundle.clone()
     }
 
-    /// TLS 1.3 and 1.2, HTTP/1.1, without tickets.
+    /// Whether all is well with the certificate.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let mut condition = Condition::clone(&self.condition.load());
+        if self.served.load().not_after <= SystemTime::now() {
+            let ended = humantime::format_rfc3339_seconds(self.served.load().not_after);
+            condition.not_ready.get_or_insert(format!("the certificate has expired at {ended}"));
+        }
+        condition
+    }
+
+    /// TLS 1.3 and 1.2, HTTP/1.1, without tickets; with `client_ca` only for clients that have a certificate of it.
     ///
     /// # Errors
     ///
-    /// None that can happen with the certificates made here.
-    pub fn into_server_config(self) -> Result<ServerConfig, TlsError> {
-        let resolver = SingleCertAndKey::from(self.key);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+    /// When the file of `client_ca` holds no CA.
+    pub fn server_config(self: &Arc<Self>, client_ca: Option<&Path>) -> Result<ServerConfig, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(read_roots(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().map_err(|error| {
+                    TlsError::File { option: "--client-ca", path: path.to_owned(), reason: error.to_string() }
+                })?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_cert_resolver(self.clone());
         // The API server offers nothing else to a webhook.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // It never resumes a session either, so a ticket would be work for nothing.
@@ -101,4 +202,177 @@ impl ServingCertificate {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     }
+
+    /// Keeps the certificate valid until the server stops.
+    pub async fn run(self: Arc<Self>, metrics: Arc<Metrics>, stopping: CancellationToken) {
+        let mut seen = self.read().await;
+        loop {
+            let not_after = self.served.load().not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
+            if stopping.run_until_cancelled(tokio::time::sleep(self.interval())).await.is_none() {
+                return;
+            }
+            let now_seen = self.read().await;
+            let is_changed = now_seen != seen;
+            seen = now_seen;
+            // By the clock on the wall: timers stand still while a machine sleeps.
+            if !is_changed && SystemTime::now() < self.served.load().renew_at {
+                continue;
+            }
+            match self.next(seen.as_ref()) {
+                Ok(None) => {}
+                Ok(Some(next)) => {
+                    self.served.store(Arc::new(Served::new(next)));
+                    self.condition.store(Arc::default());
+                    metrics.count_certificate_reload(Reload::Done);
+                    tracing::info!(
+                        reason = if is_changed { "its files have changed" } else { "it is time" },
+                        "a new certificate is served"
+                    );
+                }
+                Err(error) => {
+                    let problem = error.to_string();
+                    // Once for each change; where it is tried again and again, once is enough.
+                    if is_changed || self.condition.load().problem.as_ref() != Some(&problem) {
+                        metrics.count_certificate_reload(Reload::Failed);
+                        tracing::error!(%error, "the certificate is not replaced, the old one is served on");
+                    }
+                    self.condition.store(Arc::new(Condition { not_ready: None, problem: Some(problem) }));
+                }
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        match &self.source {
+            Source::Ephemeral(leaves) | Source::Ca(_, leaves) => INTERVAL.min(leaves.lifetime / 10),
+            Source::Files(_) => INTERVAL,
+        }
+    }
+
+    /// What is in the source's files, whether that can be used or not.
+    async fn read(&self) -> Option<Contents> {
+        let (Source::Ca(pair, _) | Source::Files(pair)) = &self.source else { return None };
+        let pair = pair.clone();
+        tokio::task::spawn_blocking(move || Contents::read(&pair)).await.ok()
+    }
+
+    /// The certificate to serve next, if there is another one than now.
+    fn next(&self, contents: Option<&Contents>) -> Result<Option<ServingCertificate>, TlsError> {
+        match (&self.source, contents) {
+            // A new CA as well: nobody can have been told of the old one, but by the registration that was written.
+            (Source::Files(pair), Some(contents)) => contents.as_certificate(pair).map(Some),
+            (Source::Ca(pair, leaves), Some(contents)) => {
+                contents.as_authority(pair)?.issue(&self.names, leaves.lifetime).map(Some)
+            }
+            (Source::Ephemeral(leaves), _) => {
+                self.ephemeral.as_ref().map(|authority| authority.issue(&self.names, leaves.lifetime)).transpose()
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// One that is never renewed.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self::new(Source::Ephemeral(Leaves {
+            listen: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            dns_names: Vec::new(),
+            lifetime: Duration::from_secs(3600),
+        }))
+        .unwrap()
+    }
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.served.load().key.clone())
+    }
+}
+
+impl Served {
+    fn new(certificate: ServingCertificate) -> Self {
+        let ServingCertificate { key, ca_bundle, not_after } = certificate;
+        let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        // At two thirds of its life, and not at the same moment in every replica.
+        let renew_at = SystemTime::now() + left.mul_f64(2.0 / 3.0 - jitter() / 10.0);
+        Self { key: Arc::new(key), ca_bundle, not_after, renew_at }
+    }
+}
+
+/// From 0 to 1, another one each time. The standard library seeds its hash maps by chance, which is enough for this.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let chance = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(chance >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// What two files hold, or why they cannot be read.
+#[derive(PartialEq, Eq)]
+struct Contents {
+    cert: Result<Vec<u8>, String>,
+    key: Result<Vec<u8>, String>,
+}
+
+impl Contents {
+    fn read(pair: &Pair) -> Self {
+        let read = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
+        Self { cert: read(&pair.cert), key: read(&pair.key) }
+    }
+
+    fn of(&self, pair: &Pair, options: [&'static str; 2]) -> Result<(&[u8], &[u8]), TlsError> {
+        let [cert, key] =
+            [(&self.cert, &pair.cert, options[0]), (&self.key, &pair.key, options[1])].map(|(content, path, option)| {
+                content.as_deref().map_err(|reason| TlsError::File { option, path: path.clone(), reason: reason.clone() })
+            });
+        Ok((cert?, key?))
+    }
+
+    fn as_certificate(&self, pair: &Pair) -> Result<ServingCertificate, TlsError> {
+        let (cert, key) = self.of(pair, ["--tls-cert", "--tls-key"])?;
+        files::check(pair, cert, key)
+    }
+
+    fn as_authority(&self, pair: &Pair) -> Result<Authority, TlsError> {
+        let (cert, key) = self.of(pair, ["--ca-cert", "--ca-key"])?;
+        Authority::from_pem(&String::from_utf8_lossy(cert), &String::from_utf8_lossy(key)).map_err(TlsError::Authority)
+    }
+}
+
+fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let error = |reason: String| TlsError::File { option: "--client-ca", path: path.to_owned(), reason };
+    let pem = std::fs::read(path).map_err(|reason| error(reason.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|reason| error(format!("expected a PEM certificate: {reason:?}")))?;
+        roots.add(certificate).map_err(|reason| error(format!("{reason}; expected the certificate of a CA")))?;
+    }
+    if roots.is_empty() { Err(error("expected a PEM certificate, found none".to_owned())) } else { Ok(roots) }
+}
+
+/// The end of a certificate.
+fn not_after(certificate: &CertificateDer) -> Result<SystemTime, String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    Ok(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+fn to_pem(certificate: &CertificateDer) -> String {
+    let base64 = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, remainder) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = remainder;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
 }

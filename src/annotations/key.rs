@@ -45,6 +45,31 @@ pub enum Kind {
     HadoopDelegationToken,
 }
 
+impl Kind {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] = [
+        Self::SparkConfigMap,
+        Self::HadoopConfigMap,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::GcpServiceAccount,
+        Self::HadoopDelegationToken,
+    ];
+
+    /// Its key as documentation writes it, without a name.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::SparkConfigMap => "sparkConfigMap",
+            Self::HadoopConfigMap => "hadoopConfigMap",
+            Self::ConfigMap => "configMap",
+            Self::Secret => "secret",
+            Self::GcpServiceAccount => "GCPServiceAccount",
+            Self::HadoopDelegationToken => "hadoopDelegationToken",
+        }
+    }
+}
+
 /// Keys whose values were base64 protobuf, and what does their work today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Legacy {

@@ -2,20 +2,24 @@
 #![expect(clippy::doc_markdown, reason = "the comments on arguments are the text of --help")]
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::admission::{OnProblem, Policy};
+use crate::metrics::Metrics;
 use crate::registration::{self, registration};
-use crate::server::Options;
-use crate::telemetry;
-use crate::tls::ServingCertificate;
+use crate::server::{Limits, Options, Stop};
+use crate::telemetry::{self, Log, LogFormat};
+use crate::tls::{Certificates, Leaves, Pair, Source};
 
 /// Answers the API server's admission reviews by HTTPS
 ///
@@ -47,7 +51,7 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Certificate chain to serve, in PEM; without it a self-signed one is made in memory
+    /// Certificate chain to serve, in PEM, read again when it changes; without it one is made in memory
     #[arg(long, env = "SPARK_WEBHOOK_TLS_CERT", value_name = "FILE", requires = "tls_key", help_heading = "Certificate")]
     tls_cert: Option<PathBuf>,
 
@@ -55,7 +59,37 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = "Certificate")]
     tls_key: Option<PathBuf>,
 
-    /// Another name for the self-signed certificate beside localhost, 127.0.0.1, ::1 and the address of --listen; may be repeated
+    /// A CA that signs a short-lived certificate in memory of each replica, in PEM; read again when it changes
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_CA_CERT",
+        value_name = "FILE",
+        requires = "ca_key",
+        conflicts_with = "tls_cert",
+        help_heading = "Certificate"
+    )]
+    ca_cert: Option<PathBuf>,
+
+    /// Key of the CA, in PEM: PKCS#8
+    #[arg(long, env = "SPARK_WEBHOOK_CA_KEY", value_name = "FILE", requires = "ca_cert", help_heading = "Certificate")]
+    ca_key: Option<PathBuf>,
+
+    /// How long a certificate that is made in memory is valid; the next one comes at two thirds of it
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_LEAF_LIFETIME",
+        value_name = "DURATION",
+        default_value = "24h",
+        value_parser = humantime::parse_duration,
+        help_heading = "Certificate"
+    )]
+    leaf_lifetime: Duration,
+
+    /// Serve only clients that have a certificate of this CA, in PEM
+    #[arg(long, env = "SPARK_WEBHOOK_CLIENT_CA", value_name = "FILE", help_heading = "Certificate")]
+    client_ca: Option<PathBuf>,
+
+    /// Another name for a certificate that is made in memory, beside localhost, 127.0.0.1, ::1 and the address of --listen; may be repeated
     #[arg(
         long,
         env = "SPARK_WEBHOOK_DNS_NAME",
@@ -66,6 +100,29 @@ pub(super) struct Serve {
     )]
     dns_name: Vec<String>,
 
+    /// Most open connections; beyond it, the one that has gone longest without a request is closed
+    #[arg(long, env = "SPARK_WEBHOOK_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = Limits::default().connections, help_heading = "Limits")]
+    max_connections: usize,
+
+    /// Most bytes of requests that are held at once; beyond it, the largest that is not whole is answered with 503
+    #[arg(long, env = "SPARK_WEBHOOK_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = Limits::default().body_bytes, help_heading = "Limits")]
+    max_body_bytes: usize,
+
+    /// How long to serve on after SIGTERM, not ready, so that the API server goes elsewhere; Ctrl-C does not wait
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_DRAIN_DELAY",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = humantime::parse_duration,
+        help_heading = "Limits"
+    )]
+    drain_delay: Duration,
+
+    /// How log lines are written, to standard error; RUST_LOG sets their level
+    #[arg(long, env = "SPARK_WEBHOOK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
     /// Write the MutatingWebhookConfiguration that makes an API server call this process, for kubectl apply -f
     #[arg(long, env = "SPARK_WEBHOOK_WRITE_REGISTRATION", value_name = "FILE")]
     write_registration: Option<PathBuf>,
@@ -73,39 +130,75 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        telemetry::init();
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())?;
+        let log = telemetry::init(self.log_format);
+        // As many threads as the cgroup's CPU limit allows; with one CPU, a second thread would only be in the way.
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let mut builder = match threads {
+            1 => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
+        };
+        builder.enable_all().build()?.block_on(self.serve(&log))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn serve(self) -> anyhow::Result<()> {
-        let Self { listen, admin_listen, on_problem, config, tls_cert, tls_key, dns_name, write_registration } = self;
+    async fn serve(self, log: &Log) -> anyhow::Result<()> {
+        let source = self.certificate_source();
+        let Self {
+            listen,
+            admin_listen,
+            on_problem,
+            config,
+            client_ca,
+            dns_name,
+            max_connections,
+            max_body_bytes,
+            drain_delay,
+            write_registration,
+            ..
+        } = self;
         let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
         // Before anybody is told that it runs, and could tell it to end.
         let signals = Signals::new().context("signals cannot be received")?;
-        let certificate = if let Some((cert, key)) = tls_cert.zip(tls_key) {
-            ServingCertificate::from_files(cert, key)?
-        } else {
+        if matches!(source, Source::Ephemeral(_)) {
             eprintln!(
                 "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own."
             );
-            ServingCertificate::ephemeral(listen.ip(), &dns_name)?
-        };
-        let ca_bundle = certificate.ca_bundle().to_owned();
+        }
+        let certificates = Arc::new(Certificates::new(source)?);
         let condition = registration::condition(&policy.rules);
-        let server = Options { listen, admin_listen, tls: certificate.into_server_config()?, policy, config }.bind().await?;
+        let server = Options {
+            listen,
+            admin_listen,
+            tls: certificates.server_config(client_ca.as_deref())?,
+            certificates: certificates.clone(),
+            policy,
+            config,
+            limits: Limits { connections: max_connections, body_bytes: max_body_bytes },
+            metrics: Arc::new(Metrics::new(log.dropped_lines())),
+        };
+        let server = server.bind().await?;
         let url = format!("https://{}/mutate", reachable(server.address(), &dns_name));
         if let Some(file) = write_registration {
-            write(&file, &registration(&url, &ca_bundle, &condition))?;
+            write(&file, &registration(&url, &certificates.ca_bundle(), &condition))?;
         }
         eprintln!("Listening on {url} (probes on http://{})", server.admin_address());
         eprintln!("Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}");
 
-        let shutdown = CancellationToken::new();
-        tokio::spawn(signals.stop(shutdown.clone()));
-        server.serve(shutdown).await;
+        let stop = Stop::default();
+        tokio::spawn(signals.stop(stop.clone(), drain_delay));
+        server.serve(stop).await;
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn certificate_source(&self) -> Source {
+        let pair = |cert: &Option<PathBuf>, key: &Option<PathBuf>| Some(Pair { cert: cert.clone()?, key: key.clone()? });
+        let leaves = Leaves { listen: self.listen.ip(), dns_names: self.dns_name.clone(), lifetime: self.leaf_lifetime };
+        match (pair(&self.tls_cert, &self.tls_key), pair(&self.ca_cert, &self.ca_key)) {
+            (Some(files), _) => Source::Files(files),
+            (None, Some(ca)) => Source::Ca(ca, leaves),
+            (None, None) => Source::Ephemeral(leaves),
+        }
     }
 }
 
@@ -139,16 +232,26 @@ impl Signals {
     }
 
     /// The first one ends the server when it has finished what runs, the second at once.
-    async fn stop(mut self, shutdown: CancellationToken) {
-        self.next().await;
+    async fn stop(mut self, stop: Stop, drain_delay: Duration) {
+        let is_terminate = self.next().await;
+        stop.draining.cancel();
+        // Who presses Ctrl-C has no API server that would have to go elsewhere first.
+        if is_terminate && !drain_delay.is_zero() {
+            tracing::info!(delay = %humantime::format_duration(drain_delay), "stopping: not ready, serving on for a while");
+            tokio::select! {
+                () = tokio::time::sleep(drain_delay) => {}
+                _ = self.next() => std::process::exit(130),
+            }
+        }
         tracing::info!("stopping: finishing what runs");
-        shutdown.cancel();
+        stop.stopping.cancel();
         self.next().await;
         std::process::exit(130);
     }
 
-    async fn next(&mut self) {
-        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    /// Waits for one; whether it is SIGTERM.
+    async fn next(&mut self) -> bool {
+        tokio::select! { _ = self.terminate.recv() => true, _ = self.interrupt.recv() => false }
     }
 }
 

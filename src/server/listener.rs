@@ -1,17 +1,26 @@
-//! Accepts connections and serves HTTP/1.1 on each until it ends or the server shuts down.
+//! Accepts connections and serves HTTP/1.1 on each until it ends, gives way to another, or the server stops.
 
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Extension;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::limits::OpenConnection;
+use super::{Shared, admin, mutate};
+use crate::metrics::Handshake;
 
 /// hyper counts idle time against the header timeout, and the API server keeps idle connections for 90 s: it must be the one
 /// to close, because it does not repeat an admission that met a closed connection.
@@ -26,73 +35,124 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub(super) async fn serve_tls(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    router: Router,
-    connections: &TaskTracker,
-    shutdown: &CancellationToken,
+    shared: &Arc<Shared>,
+    tasks: &TaskTracker,
+    stopping: &CancellationToken,
 ) {
-    while let Some(stream) = accept(&listener, shutdown).await {
-        let (acceptor, router, shutdown) = (acceptor.clone(), router.clone(), shutdown.clone());
-        connections.spawn(async move {
-            let handshake = tokio::select! {
-                handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
-                () = shutdown.cancelled() => return,
-            };
-            match handshake {
-                Ok(Ok(stream)) => serve_connection(stream, router, shutdown).await,
-                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => tracing::debug!("TLS handshake took too long"),
+    while let Some((stream, _)) = accept(&listener, shared, stopping).await {
+        let (connection, gave_way) = shared.connections.enter();
+        shared.metrics.connections_accepted.inc();
+        shared.metrics.connections_evicted.inc_by(gave_way.into());
+        let (acceptor, shared, stopping) = (acceptor.clone(), shared.clone(), stopping.clone());
+        tasks.spawn(async move {
+            shared.metrics.connections.inc();
+            tokio::select! {
+                () = serve_connection(stream, &acceptor, &connection, &shared, &stopping) => {}
+                () = connection.evicted() => tracing::debug!("a connection gave way to another"),
             }
+            shared.metrics.connections.dec();
         });
     }
 }
 
-pub(super) async fn serve_plain(listener: TcpListener, router: Router, connections: &TaskTracker, shutdown: &CancellationToken) {
-    while let Some(stream) = accept(&listener, shutdown).await {
-        connections.spawn(serve_connection(stream, router.clone(), shutdown.clone()));
-    }
-}
-
-/// The next connection; `None` when the server shuts down.
-async fn accept(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
-    loop {
-        let accepted: io::Result<_> = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return None,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // An answer is one small write: waiting for more to send with it would only delay it.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "cannot set TCP_NODELAY");
-                }
-                return Some(stream);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-            }
+async fn serve_connection(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    connection: &OpenConnection,
+    shared: &Shared,
+    stopping: &CancellationToken,
+) {
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
+        () = stopping.cancelled() => return,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            shared.metrics.count_handshake(Handshake::Done);
+            serve_admissions(stream, connection, shared, stopping).await;
+        }
+        Ok(Err(error)) => {
+            shared.metrics.count_handshake(Handshake::Failed);
+            tracing::debug!(%error, "TLS handshake failed");
+        }
+        Err(_) => {
+            shared.metrics.count_handshake(Handshake::Late);
+            tracing::debug!("TLS handshake took too long");
         }
     }
 }
 
-async fn serve_connection<S>(stream: S, router: Router, shutdown: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let connection = http1::Builder::new()
+async fn serve_admissions(
+    stream: TlsStream<TcpStream>,
+    connection: &OpenConnection,
+    shared: &Shared,
+    stopping: &CancellationToken,
+) {
+    let service = service_fn(|request| async { Ok::<_, hyper::Error>(mutate::handle(request, connection, shared).await) });
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
     let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
+        result = served.as_mut() => result,
+        () = stopping.cancelled() => {
             // Finishes the request that runs, if one does, and closes.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            served.as_mut().graceful_shutdown();
+            served.await
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended early");
+    }
+}
+
+pub(super) async fn serve_plain(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker, stopping: &CancellationToken) {
+    let router = admin::router(shared.clone());
+    while let Some((stream, peer)) = accept(&listener, shared, stopping).await {
+        tasks.spawn(serve_admin(stream, peer, router.clone(), stopping.clone()));
+    }
+}
+
+async fn serve_admin(stream: TcpStream, peer: SocketAddr, router: Router, stopping: CancellationToken) {
+    let router = router.layer(Extension(admin::Peer(peer.ip())));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = stopping.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection to the admin port ended early");
+    }
+}
+
+/// The next connection; `None` when the server stops.
+async fn accept(listener: &TcpListener, shared: &Shared, stopping: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted: io::Result<_> = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.cancelled() => return None,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // An answer is one small write: waiting for more to send with it would only delay it.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "cannot set TCP_NODELAY");
+                }
+                return Some((stream, peer));
+            }
+            Err(error) => {
+                shared.metrics.accept_errors.inc();
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
     }
 }

@@ -4,54 +4,191 @@
 //! to a bound, because a connection that is closed on a client that still sends is reset, and the client never sees the answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, http::HeaderValue};
 
-use crate::admission::{self, Admission, Outcome, Policy};
+use super::Shared;
+use super::limits::{OpenConnection, deadline};
+use crate::admission::{self, Admission, Outcome, Policy, ReviewError};
 use crate::annotations::problem::Excerpt;
+use crate::metrics::Answer;
 
 /// A review may hold two objects of 3 MiB (the API server's own limit for a request), and what is around them.
 const MAX_BODY: usize = 7 * 1024 * 1024;
+
+/// A body that comes in pieces is held in steps of this, and not in what its head says: a head is cheap.
+const BODY_STEP: usize = 256 * 1024;
 
 /// How much of a refused body is read and dropped, and for how long, so that the client gets to see the refusal.
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) fn router(policy: Arc<ArcSwap<Policy>>) -> Router {
-    Router::new()
-        .route("/mutate", post(mutate))
-        .method_not_allowed_fallback(|request: Request| async {
-            refuse(request, StatusCode::METHOD_NOT_ALLOWED, "admission reviews are sent by POST\n".to_owned())
-        })
-        .fallback(|request: Request| async {
-            refuse(request, StatusCode::NOT_FOUND, "admission reviews are sent to /mutate\n".to_owned())
-        })
-        .with_state(policy)
+/// Answers one request. Not by a router: there is one path and one method, and the API server is in a hurry.
+pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Shared) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display + Send,
+{
+    let started = Instant::now();
+    shared.metrics.in_flight.inc();
+    let (answer, mut response) = match read(&mut request, shared).await {
+        Ok(body) => {
+            shared.metrics.request_bytes.inc_by(body.len() as u64);
+            let _serving = connection.serving();
+            admit(&body, &shared.policy.load(), shared)
+        }
+        Err(refusal) => (refusal.answer(), refusal.into_response(request)),
+    };
+    if shared.draining.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    shared.metrics.in_flight.dec();
+    shared.metrics.count_request(answer);
+    shared.metrics.duration.observe(started.elapsed().as_secs_f64());
+    response
 }
 
-async fn mutate(State(policy): State<Arc<ArcSwap<Policy>>>, mut request: Request) -> Response {
+/// Why there is no body to look at.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("admission reviews are sent to /mutate")]
+    Path,
+    #[error("admission reviews are sent by POST")]
+    Method,
+    #[error("the Content-Type must be application/json")]
+    ContentType,
+    #[error("the body must not be larger than {MAX_BODY} bytes")]
+    TooLarge,
+    #[error("the body did not come in time")]
+    Late,
+    #[error("too many bodies at once, ask again")]
+    Shed,
+    #[error("the body could not be read: {0}")]
+    Broken(String),
+}
+
+impl Refusal {
+    fn answer(&self) -> Answer {
+        match self {
+            Self::Path | Self::Method | Self::ContentType => Answer::Misdirected,
+            Self::TooLarge => Answer::TooLarge,
+            Self::Late => Answer::Late,
+            Self::Shed => Answer::Shed,
+            Self::Broken(_) => Answer::Broken,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late | Self::Shed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Says so at once and closes, but only after what the client still sends.
+    fn into_response<B>(self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        // A client that waits to be told to continue sends nothing after a refusal; asking for its body would tell it to.
+        if !matches!(self, Self::Broken(_)) && !request.headers().contains_key(EXPECT) {
+            tokio::spawn(discard(request.into_body()));
+        }
+        let mut response = text(self.status(), format!("{self}\n"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            // With this, and only with this, the API server asks again.
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Reads the body of a request that may be an admission.
+async fn read<B>(request: &mut Request<B>, shared: &Shared) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    if request.uri().path() != "/mutate" {
+        return Err(Refusal::Path);
+    }
+    if request.method() != Method::POST {
+        return Err(Refusal::Method);
+    }
     if !is_json(request.headers()) {
-        return refuse(request, StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be application/json\n".to_owned());
+        return Err(Refusal::ContentType);
     }
-    match read_body(&mut request).await {
-        Ok(body) => answer(&body, &policy.load()),
-        Err(BodyError::TooLarge) => {
-            refuse(request, StatusCode::PAYLOAD_TOO_LARGE, format!("the body must not be larger than {MAX_BODY} bytes\n"))
-        }
-        Err(BodyError::Broken(error)) => {
-            (StatusCode::BAD_REQUEST, format!("the body could not be read: {error}\n")).into_response()
-        }
+    if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
+        return Err(Refusal::TooLarge);
     }
+    // From here on the client is told to continue, and what it sends must be read even if it is too much.
+    request.headers_mut().remove(EXPECT);
+    let deadline = deadline(request.uri().query());
+    let mut held = shared.bodies.begin();
+    let body = request.body_mut();
+    // Nearly every body comes in a single piece, which is not copied.
+    let Some(first) = next_piece(body, deadline).await? else { return Ok(Bytes::new()) };
+    if !held.add(first.len()) {
+        return Err(Refusal::Shed);
+    }
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    held.wait_for_more();
+    let mut whole = Vec::with_capacity(BODY_STEP.max(first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
+    let started = Instant::now();
+    loop {
+        let piece = tokio::select! {
+            piece = next_piece(body, deadline.saturating_sub(started.elapsed())) => piece?,
+            () = held.shed() => return Err(Refusal::Shed),
+        };
+        let Some(piece) = piece else { return Ok(whole.into()) };
+        if whole.len() + piece.len() > MAX_BODY {
+            return Err(Refusal::TooLarge);
+        }
+        if !held.add(piece.len()) {
+            return Err(Refusal::Shed);
+        }
+        if whole.capacity() - whole.len() < piece.len() {
+            whole.reserve_exact(BODY_STEP.max(piece.len()));
+        }
+        whole.extend_from_slice(&piece);
+    }
+}
+
+/// The next bytes of a body; none at its end.
+async fn next_piece<B>(body: &mut B, within: Duration) -> Result<Option<Bytes>, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let next = async {
+        loop {
+            match body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(Refusal::Broken(Excerpt::new(&error.to_string(), 200).to_string())),
+                Some(Ok(frame)) => {
+                    // Trailers mean nothing here.
+                    if let Ok(piece) = frame.into_data() {
+                        return Ok(Some(piece));
+                    }
+                }
+            }
+        }
+    };
+    tokio::time::timeout(within, next).await.unwrap_or(Err(Refusal::Late))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -60,40 +197,72 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-fn answer(body: &[u8], policy: &Policy) -> Response {
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn admit(body: &[u8], policy: &Policy, shared: &Shared) -> (Answer, Response<Full<Bytes>>) {
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         tests::provoke_a_panic(body);
         let admission = admission::admit(body, policy)?;
-        log(&admission);
-        Ok(admission.response)
+        tell(&admission, shared);
+        Ok((admission.outcome, admission.response))
     }));
     match admitted {
-        Ok(Ok(response)) => {
-            (StatusCode::OK, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], response).into_response()
+        Ok(Ok((outcome, response))) => {
+            let answer = match outcome {
+                Outcome::Ignored(_) => Answer::Ignored,
+                Outcome::Unchanged => Answer::Unchanged,
+                Outcome::Mutated => Answer::Mutated,
+                Outcome::Refused => Answer::Refused,
+            };
+            let mut response = Response::new(Full::new(Bytes::from(response)));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            (answer, response)
         }
-        Ok(Err::<_, admission::ReviewError>(error)) => {
+        Ok(Err::<_, ReviewError>(error)) => {
             // It may quote the body, which is anybody's.
             let error = error.to_string();
             let reason = Excerpt::new(&error, 200);
             tracing::warn!(%reason, "a body could not be answered");
-            (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response()
+            (Answer::Malformed, text(StatusCode::BAD_REQUEST, format!("{reason}\n")))
         }
         // Where it happened, the panic hook has already said.
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error, see the log of spark-webhook\n").into_response(),
+        Err(_) => {
+            let reason = "internal error, see the log of spark-webhook\n".to_owned();
+            (Answer::Panicked, text(StatusCode::INTERNAL_SERVER_ERROR, reason))
+        }
     }
 }
 
-/// One line for each pod that was changed or refused, or about which there is something to say.
-fn log(admission: &Admission) {
-    let Admission { uid, outcome, subject, response: _ } = admission;
-    let Some(subject) = subject.as_ref().filter(|subject| *outcome != Outcome::Unchanged || !subject.problems.is_empty()) else {
+fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Counts an admission, remembers it, and logs a line for each pod that was changed or refused, or about which there is
+/// something to say.
+fn tell(admission: &Admission, shared: &Shared) {
+    shared.decisions.remember(admission);
+    let Admission { uid, namespace, name, outcome, subject, response: _ } = admission;
+    let Some(subject) = subject else { return };
+    for kind in &subject.mounted {
+        shared.metrics.count_mutation(*kind);
+    }
+    for problem in &subject.problems {
+        shared.metrics.count_problem(problem.kind());
+    }
+    shared.metrics.defaults_given_way.inc_by(subject.defaults_given_way as u64);
+    if *outcome == Outcome::Unchanged && subject.problems.is_empty() {
         return;
-    };
+    }
     tracing::info!(
         uid = &**uid,
-        namespace = &*subject.namespace,
-        pod = &*subject.name,
+        namespace = &**namespace,
+        pod = &**name,
         role = subject.role.as_str(),
         outcome = outcome.as_str(),
         injected = subject.record.as_deref().unwrap_or_default(),
@@ -101,55 +270,7 @@ fn log(admission: &Admission) {
     );
 }
 
-enum BodyError {
-    TooLarge,
-    Broken(axum::Error),
-}
-
-/// Reads a whole body. One that arrives in a single piece, as nearly all do, is not copied.
-async fn read_body(request: &mut Request) -> Result<Bytes, BodyError> {
-    if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
-        return Err(BodyError::TooLarge);
-    }
-    // From here on the client is told to continue, and what it sends must be read even if it is too much.
-    request.headers_mut().remove(EXPECT);
-    let body = request.body_mut();
-    let mut first = Bytes::new();
-    let mut rest = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
-        if first.len() + rest.len() + piece.len() > MAX_BODY {
-            return Err(BodyError::TooLarge);
-        }
-        if first.is_empty() {
-            first = piece;
-        } else {
-            rest.extend_from_slice(&piece);
-        }
-    }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut whole = Vec::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.append(&mut rest);
-    Ok(whole.into())
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Answers at once and closes, but only after what the client still sends.
-fn refuse(request: Request, status: StatusCode, reason: String) -> Response {
-    // A client that waits to be told to continue sends nothing after a refusal; asking for its body would tell it to.
-    if !request.headers().contains_key(EXPECT) {
-        tokio::spawn(discard(request.into_body()));
-    }
-    (status, [(CONNECTION, HeaderValue::from_static("close"))], reason).into_response()
-}
-
-async fn discard(mut body: Body) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let discard = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -165,6 +286,8 @@ async fn discard(mut body: Body) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// In a test build, this body makes the handler panic.
@@ -175,8 +298,10 @@ mod tests {
     }
 
     async fn status_of(body: &'static [u8]) -> StatusCode {
-        let request = Request::builder().header(CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap();
-        mutate(State(Arc::default()), request).await.status()
+        let shared = Arc::new(Shared::for_tests());
+        let request = Request::post("/mutate").header(CONTENT_TYPE, "application/json").body(Full::from(body)).unwrap();
+        let (connection, _) = shared.connections.enter();
+        handle(request, &connection, &shared).await.status()
     }
 
     #[tokio::test]

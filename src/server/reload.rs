@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
+use crate::metrics::{self, Metrics};
 use crate::rules::Rules;
 
 /// A change is to be noticed within 15 s.
@@ -21,11 +22,12 @@ pub(super) struct Reload {
     file: Option<PathBuf>,
     policy: Arc<ArcSwap<Policy>>,
     problem: ArcSwapOption<String>,
+    metrics: Arc<Metrics>,
 }
 
 impl Reload {
-    pub(super) fn new(file: Option<PathBuf>, policy: Arc<ArcSwap<Policy>>) -> Self {
-        Self { file, policy, problem: ArcSwapOption::empty() }
+    pub(super) fn new(file: Option<PathBuf>, policy: Arc<ArcSwap<Policy>>, metrics: Arc<Metrics>) -> Self {
+        Self { file, policy, problem: ArcSwapOption::empty(), metrics }
     }
 
     /// Why the rules in force are not those of the file, if so.
@@ -52,6 +54,7 @@ impl Reload {
                 Ok(rules) => {
                     if seen.is_some() || rules != self.policy.load().rules {
                         tracing::info!(file = %file.display(), "the rules were read again");
+                        self.metrics.count_config_reload(metrics::Reload::Done);
                     }
                     if rules.default_namespaces().any(|globs| !registered.contains(globs)) {
                         tracing::warn!(
@@ -66,6 +69,7 @@ impl Reload {
                     let reason = format!("{}: {reason}", file.display());
                     tracing::error!(%reason, "the rules were not read again, the old ones stay in force");
                     self.problem.store(Some(Arc::new(reason)));
+                    self.metrics.count_config_reload(metrics::Reload::Failed);
                 }
             }
             seen = Some(text);

@@ -25,7 +25,7 @@ pub struct Answer {
 /// Answers a review and applies the patch.
 pub fn answer(review: &Value, policy: &Policy) -> Answer {
     let body = serde_json::to_vec(review).unwrap();
-    let Admission { outcome, response, uid, subject } = admit(&body, policy).unwrap();
+    let Admission { outcome, response, uid, subject, .. } = admit(&body, policy).unwrap();
     let response: Value = serde_json::from_slice(&response).unwrap();
     let response = &response["response"];
     assert_eq!(response["uid"], review["request"]["uid"], "the uid is echoed");

@@ -22,6 +22,7 @@ impl Webhook {
     pub fn start(arguments: &[&str]) -> Self {
         let mut process = command()
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .env("SPARK_WEBHOOK_DRAIN_DELAY", "0s")
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
