@@ -148,6 +148,10 @@ pub struct Metrics {
     pub accept_errors: Counter,
     /// When the certificate that is served ends, in seconds since 1970.
     pub certificate_expiry: Gauge,
+    /// 1 while the certificate is not the one that it should be.
+    pub certificate_problem: Gauge,
+    /// 1 while the rules are not those of their file.
+    pub config_problem: Gauge,
 }
 
 impl Metrics {
@@ -203,6 +207,9 @@ impl Metrics {
             Unit::Seconds,
             certificate_expiry.clone(),
         );
+        let certificate_problem =
+            gauge(&mut registry, "certificate_problem", "1 while the certificate is not the one that it should be");
+        let config_problem = gauge(&mut registry, "config_problem", "1 while the rules are not those of their file");
         registry.register_collector(Box::new(DroppedLogLines(dropped_log_lines)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         registry.register_collector(Box::new(Process { started }));
@@ -223,6 +230,8 @@ impl Metrics {
             connections_evicted,
             accept_errors,
             certificate_expiry,
+            certificate_problem,
+            config_problem,
         }
     }
 

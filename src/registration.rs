@@ -12,7 +12,7 @@ use crate::annotations::PREFIXES;
 use crate::rules::Rules;
 
 /// The name of the configuration; the webhook in it is called the same with `.k8s.io` after it.
-const NAME: &str = "spark-webhook";
+pub const NAME: &str = "spark-webhook";
 
 /// The configuration for a webhook at a URL, whose certificate the bundle (PEM) verifies, for the pods of a [`condition`].
 #[must_use]

@@ -6,13 +6,15 @@
 
 mod authority;
 mod files;
+#[cfg(feature = "cluster")]
+mod managed;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::SanType;
@@ -27,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::{Metrics, Reload};
 use authority::Authority;
 
+#[cfg(feature = "cluster")]
+pub use managed::ManagedCa;
+
 /// Files are compared so often, by content: the kubelet swaps them by a symlink, for which watches fire once or never.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -39,6 +44,9 @@ pub enum Source {
     Ca(Pair, Leaves),
     /// A chain and its key from files.
     Files(Pair),
+    /// A CA in a Secret that all replicas share, whose leaves are made in memory.
+    #[cfg(feature = "cluster")]
+    Managed(ManagedCa, Leaves),
 }
 
 /// A certificate and its key, in PEM files.
@@ -71,12 +79,15 @@ struct ServingCertificate {
 
 /// What is served at the moment, and what becomes of it.
 pub struct Certificates {
-    served: ArcSwap<Served>,
+    /// Nothing yet where it has to come from elsewhere: then handshakes fail.
+    served: ArcSwapOption<Served>,
     condition: ArcSwap<Condition>,
     source: Source,
     names: Vec<SanType>,
     /// Of the ephemeral source: the CA that the registration was written with.
     ephemeral: Option<Authority>,
+    /// Of the files that the first certificate was made from: what is read later is compared with it.
+    contents: Option<Contents>,
 }
 
 struct Served {
@@ -144,33 +155,49 @@ impl Certificates {
         let names = match &source {
             Source::Ephemeral(leaves) | Source::Ca(_, leaves) => authority::names(leaves.listen, &leaves.dns_names)?,
             Source::Files(_) => Vec::new(),
+            #[cfg(feature = "cluster")]
+            Source::Managed(_, leaves) => authority::names(leaves.listen, &leaves.dns_names)?,
+        };
+        let contents = match &source {
+            Source::Ca(pair, _) | Source::Files(pair) => Some(Contents::read(pair)),
+            _ => None,
         };
         let ephemeral = matches!(source, Source::Ephemeral(_)).then(Authority::ephemeral).transpose()?;
         let first = match &source {
             Source::Ephemeral(leaves) => {
                 ephemeral.as_ref().map(|authority| authority.issue(&names, leaves.lifetime)).transpose()?
             }
-            Source::Ca(pair, leaves) => Some(Contents::read(pair).as_authority(pair)?.issue(&names, leaves.lifetime)?),
-            Source::Files(pair) => Some(Contents::read(pair).as_certificate(pair)?),
+            Source::Ca(pair, leaves) => {
+                let authority = contents.as_ref().map(|contents| contents.as_authority(pair)).transpose()?;
+                authority.map(|authority| authority.issue(&names, leaves.lifetime)).transpose()?
+            }
+            Source::Files(pair) => contents.as_ref().map(|contents| contents.as_certificate(pair)).transpose()?,
+            #[cfg(feature = "cluster")]
+            Source::Managed(..) => None,
         };
-        let first = first.ok_or_else(|| TlsError::Authority("there is no CA".to_owned()))?;
-        let served = ArcSwap::from_pointee(Served::new(first));
-        Ok(Self { served, condition: ArcSwap::default(), source, names, ephemeral })
+        let served = ArcSwapOption::from_pointee(first.map(Served::new));
+        Ok(Self { served, condition: ArcSwap::default(), source, names, ephemeral, contents })
     }
 
     /// What a registration's `caBundle` must be at the moment, as PEM.
     #[must_use]
     pub fn ca_bundle(&self) -> String {
-        self.served.load().ca_bundle.clone()
+        self.served.load().as_ref().map(|served| served.ca_bundle.clone()).unwrap_or_default()
     }
 
     /// Whether all is well with the certificate.
     #[must_use]
     pub fn condition(&self) -> Condition {
         let mut condition = Condition::clone(&self.condition.load());
-        if self.served.load().not_after <= SystemTime::now() {
-            let ended = humantime::format_rfc3339_seconds(self.served.load().not_after);
-            condition.not_ready.get_or_insert(format!("the certificate has expired at {ended}"));
+        match self.served.load().as_ref() {
+            None => {
+                condition.not_ready.get_or_insert("there is no certificate yet".to_owned());
+            }
+            Some(served) if served.not_after <= SystemTime::now() => {
+                let ended = humantime::format_rfc3339_seconds(served.not_after);
+                condition.not_ready.get_or_insert(format!("the certificate has expired at {ended}"));
+            }
+            Some(_) => {}
         }
         condition
     }
@@ -205,10 +232,14 @@ impl Certificates {
 
     /// Keeps the certificate valid until the server stops.
     pub async fn run(self: Arc<Self>, metrics: Arc<Metrics>, stopping: CancellationToken) {
-        let mut seen = self.read().await;
+        #[cfg(feature = "cluster")]
+        if let Source::Managed(settings, leaves) = &self.source {
+            stopping.run_until_cancelled(self.run_managed(settings, leaves, &metrics)).await;
+            return;
+        }
+        let mut seen = self.contents.clone();
         loop {
-            let not_after = self.served.load().not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
+            self.gauge(&metrics);
             if stopping.run_until_cancelled(tokio::time::sleep(self.interval())).await.is_none() {
                 return;
             }
@@ -216,30 +247,89 @@ impl Certificates {
             let is_changed = now_seen != seen;
             seen = now_seen;
             // By the clock on the wall: timers stand still while a machine sleeps.
-            if !is_changed && SystemTime::now() < self.served.load().renew_at {
+            if !is_changed && !self.is_due() {
                 continue;
             }
             match self.next(seen.as_ref()) {
                 Ok(None) => {}
                 Ok(Some(next)) => {
-                    self.served.store(Arc::new(Served::new(next)));
                     self.condition.store(Arc::default());
-                    metrics.count_certificate_reload(Reload::Done);
-                    tracing::info!(
-                        reason = if is_changed { "its files have changed" } else { "it is time" },
-                        "a new certificate is served"
-                    );
+                    self.serve(next, &metrics, if is_changed { "its files have changed" } else { "it is time" });
                 }
                 Err(error) => {
                     let problem = error.to_string();
-                    // Once for each change; where it is tried again and again, once is enough.
-                    if is_changed || self.condition.load().problem.as_ref() != Some(&problem) {
+                    // Where it is tried again and again, once is enough.
+                    let is_new = is_changed || self.condition.load().problem.as_ref() != Some(&problem);
+                    self.condition.store(Arc::new(Condition { not_ready: None, problem: Some(problem) }));
+                    if is_new {
                         metrics.count_certificate_reload(Reload::Failed);
                         tracing::error!(%error, "the certificate is not replaced, the old one is served on");
                     }
-                    self.condition.store(Arc::new(Condition { not_ready: None, problem: Some(problem) }));
                 }
             }
+        }
+    }
+
+    /// Whether the certificate should be followed by the next.
+    fn is_due(&self) -> bool {
+        self.served.load().as_ref().is_none_or(|served| served.renew_at <= SystemTime::now())
+    }
+
+    fn serve(&self, certificate: ServingCertificate, metrics: &Metrics, reason: &str) {
+        self.served.store(Some(Arc::new(Served::new(certificate))));
+        metrics.count_certificate_reload(Reload::Done);
+        tracing::info!(reason, "a new certificate is served");
+    }
+
+    fn gauge(&self, metrics: &Metrics) {
+        if let Some(served) = self.served.load().as_ref() {
+            let not_after = served.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
+        }
+        let Condition { not_ready, problem } = self.condition();
+        metrics.certificate_problem.set((not_ready.is_some() || problem.is_some()).into());
+    }
+
+    /// Looks after the shared CA, and serves leaves of it; an API server that is away changes nothing about those.
+    #[cfg(feature = "cluster")]
+    async fn run_managed(&self, settings: &ManagedCa, leaves: &Leaves, metrics: &Metrics) {
+        let mut manager = managed::Manager::new(settings.clone());
+        let mut authority: Option<Authority> = None;
+        loop {
+            let problem = match manager.manage().await {
+                Ok(managed) => {
+                    let is_new =
+                        authority.as_ref().is_none_or(|authority| authority.certificate_pem() != managed.certificate_pem());
+                    authority = Some(managed);
+                    self.issue_if(is_new || self.is_due(), authority.as_ref(), leaves, metrics)
+                }
+                Err(error) => {
+                    let problem = error.to_string();
+                    self.issue_if(self.is_due(), authority.as_ref(), leaves, metrics).or(Some(problem))
+                }
+            };
+            if let Some(problem) = problem.as_ref().filter(|problem| self.condition.load().problem.as_ref() != Some(*problem)) {
+                metrics.count_certificate_reload(Reload::Failed);
+                tracing::error!(%problem, "the shared CA is not as it should be");
+            }
+            let is_refused = authority.is_none() || manager.is_refused();
+            let not_ready = problem.clone().filter(|_| is_refused);
+            self.condition.store(Arc::new(Condition { not_ready, problem }));
+            self.gauge(metrics);
+            tokio::time::sleep(self.interval()).await;
+        }
+    }
+
+    /// Serves a new leaf where one is wanted; what kept it from that.
+    #[cfg(feature = "cluster")]
+    fn issue_if(&self, wanted: bool, authority: Option<&Authority>, leaves: &Leaves, metrics: &Metrics) -> Option<String> {
+        let authority = authority.filter(|_| wanted)?;
+        match authority.issue(&self.names, leaves.lifetime) {
+            Ok(leaf) => {
+                self.serve(leaf, metrics, "signed by the shared CA");
+                None
+            }
+            Err(error) => Some(error.to_string()),
         }
     }
 
@@ -247,6 +337,8 @@ impl Certificates {
         match &self.source {
             Source::Ephemeral(leaves) | Source::Ca(_, leaves) => INTERVAL.min(leaves.lifetime / 10),
             Source::Files(_) => INTERVAL,
+            #[cfg(feature = "cluster")]
+            Source::Managed(_, leaves) => INTERVAL.min(leaves.lifetime / 10),
         }
     }
 
@@ -292,7 +384,7 @@ impl std::fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.served.load().key.clone())
+        self.served.load().as_ref().map(|served| served.key.clone())
     }
 }
 
@@ -314,7 +406,7 @@ fn jitter() -> f64 {
 }
 
 /// What two files hold, or why they cannot be read.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Contents {
     cert: Result<Vec<u8>, String>,
     key: Result<Vec<u8>, String>,

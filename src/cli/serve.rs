@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 use crate::registration::{self, registration};
 use crate::server::{Limits, Options, Stop};
 use crate::telemetry::{self, Log, LogFormat};
+#[cfg(feature = "cluster")]
+use crate::tls::ManagedCa;
 use crate::tls::{Certificates, Leaves, Pair, Source};
 
 /// Answers the API server's admission reviews by HTTPS
@@ -73,6 +75,42 @@ pub(super) struct Serve {
     /// Key of the CA, in PEM: PKCS#8
     #[arg(long, env = "SPARK_WEBHOOK_CA_KEY", value_name = "FILE", requires = "ca_cert", help_heading = "Certificate")]
     ca_key: Option<PathBuf>,
+
+    /// A Secret in which all replicas share a CA, made and renewed by them; each signs a certificate in memory, and the caBundle
+    /// of the MutatingWebhookConfiguration follows. The Secret must exist and may be empty
+    #[cfg(feature = "cluster")]
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_CA_SECRET",
+        value_name = "NAMESPACE/NAME",
+        value_parser = namespaced_name,
+        conflicts_with_all = ["tls_cert", "ca_cert", "write_registration"],
+        help_heading = "Certificate"
+    )]
+    ca_secret: Option<(String, String)>,
+
+    /// The MutatingWebhookConfiguration whose caBundle is kept up to date with --ca-secret
+    #[cfg(feature = "cluster")]
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_REGISTRATION_NAME",
+        value_name = "NAME",
+        default_value = registration::NAME,
+        help_heading = "Certificate"
+    )]
+    registration_name: String,
+
+    /// How long the CA of --ca-secret is valid; the next one comes at two thirds of it
+    #[cfg(feature = "cluster")]
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_CA_LIFETIME",
+        value_name = "DURATION",
+        default_value = "730d",
+        value_parser = humantime::parse_duration,
+        help_heading = "Certificate"
+    )]
+    ca_lifetime: Duration,
 
     /// How long a certificate that is made in memory is valid; the next one comes at two thirds of it
     #[arg(
@@ -194,11 +232,26 @@ impl Serve {
     fn certificate_source(&self) -> Source {
         let pair = |cert: &Option<PathBuf>, key: &Option<PathBuf>| Some(Pair { cert: cert.clone()?, key: key.clone()? });
         let leaves = Leaves { listen: self.listen.ip(), dns_names: self.dns_name.clone(), lifetime: self.leaf_lifetime };
+        #[cfg(feature = "cluster")]
+        if let Some((namespace, secret)) = self.ca_secret.clone() {
+            let registration = self.registration_name.clone();
+            return Source::Managed(ManagedCa { namespace, secret, registration, lifetime: self.ca_lifetime }, leaves);
+        }
         match (pair(&self.tls_cert, &self.tls_key), pair(&self.ca_cert, &self.ca_key)) {
             (Some(files), _) => Source::Files(files),
             (None, Some(ca)) => Source::Ca(ca, leaves),
             (None, None) => Source::Ephemeral(leaves),
         }
+    }
+}
+
+#[cfg(feature = "cluster")]
+fn namespaced_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("write NAMESPACE/NAME, such as spark-webhook/spark-webhook-ca".to_owned()),
     }
 }
 

@@ -64,12 +64,14 @@ impl Reload {
                     let on_problem = self.policy.load().on_problem;
                     self.policy.store(Arc::new(Policy { on_problem, rules }));
                     self.problem.store(None);
+                    self.metrics.config_problem.set(0);
                 }
                 Err(reason) => {
                     let reason = format!("{}: {reason}", file.display());
                     tracing::error!(%reason, "the rules were not read again, the old ones stay in force");
                     self.problem.store(Some(Arc::new(reason)));
                     self.metrics.count_config_reload(metrics::Reload::Failed);
+                    self.metrics.config_problem.set(1);
                 }
             }
             seen = Some(text);

@@ -32,13 +32,32 @@ impl Authority {
     /// Makes a CA that ends with the process.
     pub(super) fn ephemeral() -> Result<Self, TlsError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "spark-webhook ephemeral CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let params = ca_params("spark-webhook ephemeral CA");
         let certificate = params.self_signed(&key)?;
         let not_after = SystemTime::from(params.not_after);
         Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key), not_after })
+    }
+
+    /// Makes a CA to keep: its certificate and its key, in PEM.
+    #[cfg(feature = "cluster")]
+    pub(super) fn generate(name: &str, not_after: SystemTime) -> Result<(String, String), rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = ca_params(name);
+        params.not_before = (SystemTime::now() - CLOCK_SKEW).into();
+        params.not_after = not_after.into();
+        Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+    }
+
+    /// Its certificate.
+    #[cfg(feature = "cluster")]
+    pub(super) fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Its end.
+    #[cfg(feature = "cluster")]
+    pub(super) fn not_after(&self) -> SystemTime {
+        self.not_after
     }
 
     /// Reads a CA's certificate and key, in PEM, and checks that they belong together.
@@ -78,6 +97,14 @@ impl Authority {
         let key = CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&key)?);
         Ok(ServingCertificate { key, ca_bundle: self.certificate_pem.clone(), not_after })
     }
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params
 }
 
 /// The subject alternative names of a leaf: this machine, the address that is listened on, and more.

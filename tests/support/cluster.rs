@@ -27,10 +27,17 @@ const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 /// A running control plane.
 pub struct Cluster {
     // Dropped in this order: an API server without its etcd takes long to end.
-    api_server: Process,
+    api_server: ApiServer,
     etcd: Process,
+    etcd_port: u16,
     directory: tempfile::TempDir,
+}
+
+/// One API server of a control plane.
+pub struct ApiServer {
+    process: Process,
     url: String,
+    directory: PathBuf,
 }
 
 static SHARED: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
@@ -43,7 +50,7 @@ impl Cluster {
             return cluster;
         }
         let cluster = Arc::new(Self::start());
-        cluster.wait_until_ready().await;
+        cluster.api_server.wait_until_ready().await;
         *shared = Arc::downgrade(&cluster);
         cluster
     }
@@ -52,50 +59,45 @@ impl Cluster {
         let binaries = installed("controlplane", &[]);
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        let [client_port, peer_port, api_port] = free_ports();
+        let [etcd_port, peer_port] = free_ports();
         let etcd = Process::start(
             Command::new(binaries.join("etcd"))
                 .args(["--data-dir", &path("etcd"), "--unsafe-no-fsync", "--log-level", "error"])
-                .args(["--listen-client-urls", &format!("http://127.0.0.1:{client_port}")])
-                .args(["--advertise-client-urls", &format!("http://127.0.0.1:{client_port}")])
+                .args(["--listen-client-urls", &format!("http://127.0.0.1:{etcd_port}")])
+                .args(["--advertise-client-urls", &format!("http://127.0.0.1:{etcd_port}")])
                 .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer_port}")]),
             &path("etcd.log"),
         );
-        fs::write(path("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n")).unwrap();
         write_service_account_keys(directory.path());
-        let api_server = Process::start(
-            Command::new(binaries.join("kube-apiserver"))
-                .arg(format!("--etcd-servers=http://127.0.0.1:{client_port}"))
-                .arg(format!("--secure-port={api_port}"))
-                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
-                .arg(format!("--cert-dir={}", directory.path().display()))
-                .arg("--service-account-issuer=https://kubernetes.default.svc")
-                .arg(format!("--service-account-signing-key-file={}", path("service-account.key")))
-                .arg(format!("--service-account-key-file={}", path("service-account.pub")))
-                .arg(format!("--token-auth-file={}", path("tokens.csv")))
-                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"]),
-            &path("kube-apiserver.log"),
-        );
-        let cluster = Self { api_server, etcd, url: format!("https://127.0.0.1:{api_port}"), directory };
-        cluster.write_kubeconfig();
-        cluster
+        let api_server = ApiServer::start(directory.path(), etcd_port);
+        Self { api_server, etcd, etcd_port, directory }
+    }
+
+    /// One more API server over the same etcd, as a control plane of several machines has them.
+    pub async fn another_api_server(&self) -> ApiServer {
+        let directory = self.directory.path().join("another");
+        fs::create_dir(&directory).unwrap();
+        for file in ["service-account.key", "service-account.pub"] {
+            fs::copy(self.directory.path().join(file), directory.join(file)).unwrap();
+        }
+        let api_server = ApiServer::start(&directory, self.etcd_port);
+        api_server.wait_until_ready().await;
+        api_server
     }
 
     /// Where the API server answers.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.api_server.url
     }
 
     /// A kubeconfig for the administrator.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.directory.path().join("kubeconfig")
+        self.api_server.kubeconfig()
     }
 
     /// A client for the administrator, for the calling test's runtime.
     pub async fn client(&self) -> Client {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        Client::try_from(config).unwrap()
+        self.api_server.client().await
     }
 
     /// A namespace of the test's own, with the service accounts that a controller manager would make, and one for Spark.
@@ -114,40 +116,68 @@ impl Cluster {
     pub async fn register(&self, registration: &Path, namespace: &str) {
         register(&self.client().await, registration, &format!("spark-webhook-{namespace}"), namespace).await;
     }
+}
 
-    fn write_kubeconfig(&self) {
+impl ApiServer {
+    /// Starts one whose files are in a directory, with the keys of service accounts.
+    fn start(directory: &Path, etcd_port: u16) -> Self {
+        let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+        let [port] = free_ports();
+        fs::write(path("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n")).unwrap();
+        let process = Process::start(
+            Command::new(installed("controlplane", &[]).join("kube-apiserver"))
+                .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
+                .arg(format!("--secure-port={port}"))
+                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+                .arg(format!("--cert-dir={}", directory.display()))
+                .arg("--service-account-issuer=https://kubernetes.default.svc")
+                .arg(format!("--service-account-signing-key-file={}", path("service-account.key")))
+                .arg(format!("--service-account-key-file={}", path("service-account.pub")))
+                .arg(format!("--token-auth-file={}", path("tokens.csv")))
+                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"]),
+            &path("kube-apiserver.log"),
+        );
+        let url = format!("https://127.0.0.1:{port}");
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {
-                "server": self.url,
+                "server": url,
                 // The API server makes its own certificate, which is its own authority.
-                "certificate-authority": self.directory.path().join("apiserver.crt"),
+                "certificate-authority": path("apiserver.crt"),
             }}],
             "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
             "current-context": "test",
         });
-        fs::write(self.kubeconfig(), kubeconfig.to_string()).unwrap();
+        fs::write(path("kubeconfig"), kubeconfig.to_string()).unwrap();
+        Self { process, url, directory: directory.to_owned() }
+    }
+
+    /// A kubeconfig for the administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
+    }
+
+    /// A client for the administrator, for the calling test's runtime.
+    pub async fn client(&self) -> Client {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        Client::try_from(config).unwrap()
     }
 
     async fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.is_ready().await {
-            let log = |name: &str| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
-            assert!(
-                Instant::now() < deadline,
-                "the control plane does not get ready\n{}\n{}",
-                log("etcd.log"),
-                log("kube-apiserver.log")
-            );
+            let log = fs::read_to_string(self.directory.join("kube-apiserver.log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the API server does not get ready\n{log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     async fn is_ready(&self) -> bool {
         // The certificate is there as soon as the API server has made it.
-        if !self.directory.path().join("apiserver.crt").exists() {
+        if !self.directory.join("apiserver.crt").exists() {
             return false;
         }
         let request = Request::get("/readyz").body(Vec::new()).unwrap();

@@ -1,17 +1,20 @@
 //! HTTP/1.1 over TLS by hand: what a well-behaved client library would not send must be sendable here.
 #![allow(dead_code, reason = "each user has a part of it")]
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// What came back.
 #[derive(Debug)]
@@ -23,18 +26,77 @@ pub struct Reply {
 
 /// An HTTPS connection that takes any certificate.
 pub async fn connect(address: SocketAddr) -> TlsStream<TcpStream> {
+    try_connect(address, &ANONYMOUS).await.unwrap()
+}
+
+/// An HTTPS connection with a client's settings, if there can be one.
+pub async fn try_connect(address: SocketAddr, settings: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    // As the API server does; otherwise the first request waits 40 ms for an acknowledgement of the handshake.
+    stream.set_nodelay(true)?;
+    TlsConnector::from(settings.clone()).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+/// The settings of a client that takes any certificate and has none.
+pub static ANONYMOUS: LazyLock<Arc<ClientConfig>> =
+    LazyLock::new(|| Arc::new(with_http(any_certificate().with_no_client_auth())));
+
+/// The settings of a client that takes any certificate and shows this one.
+pub fn with_certificate(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Arc<ClientConfig> {
+    Arc::new(with_http(any_certificate().with_client_auth_cert(chain, key).unwrap()))
+}
+
+fn any_certificate() -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+}
+
+fn with_http(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+/// Asks the admin port with more lines in the head.
+pub async fn get_with(address: SocketAddr, path: &str, lines: &str) -> Reply {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n").as_bytes()).await
+}
+
+/// What the admin port counts under a name, with the labels as they stand there: `requests_total{outcome="mutated"}`.
+pub async fn metric(address: SocketAddr, series: &str) -> f64 {
+    let text = get(address, "/metrics").await.body;
+    let line = text.lines().find_map(|line| line.strip_prefix("spark_webhook_")?.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is not in {text}")).parse().unwrap()
+}
+
+/// An HTTPS connection that takes only what a CA (PEM) has signed, for 127.0.0.1, and that is valid now; with the end of the
+/// chain that was shown.
+pub async fn connect_trusting(
+    address: SocketAddr,
+    ca_pem: &str,
+) -> std::io::Result<(TlsStream<TcpStream>, CertificateDer<'static>)> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let stream = TcpStream::connect(address).await.unwrap();
-    // As the API server does; otherwise the first request waits 40 ms for an acknowledgement of the handshake.
-    stream.set_nodelay(true).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+    Ok((stream, leaf.into_owned()))
+}
+
+/// Asks the admin port.
+pub async fn get(address: SocketAddr, path: &str) -> Reply {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
 }
 
 /// A POST to /mutate as the API server sends it.
@@ -55,27 +117,33 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request
 
 /// Reads one reply, whose length its head must say.
 pub async fn read_reply<S: AsyncRead + Unpin>(stream: &mut S) -> Reply {
+    try_read_reply(stream).await.unwrap()
+}
+
+/// Reads one reply, or why there is none.
+pub async fn try_read_reply<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Reply> {
     let mut bytes = Vec::new();
-    let head_end = loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
+    let mut head_end = None;
+    loop {
+        head_end = head_end.or_else(|| Some(bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4));
+        if let Some(head_end) = head_end {
+            let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
+            let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+            let body = &bytes[head_end..];
+            assert!(body.len() <= length, "nothing follows the body");
+            if body.len() == length {
+                let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+                return Ok(Reply { status, head, body: String::from_utf8(body.to_vec()).unwrap() });
+            }
         }
         let mut piece = [0; 4096];
-        let count = stream.read(&mut piece).await.unwrap();
-        assert!(count > 0, "the connection ended after {:?}", String::from_utf8_lossy(&bytes));
+        let count = stream.read(&mut piece).await?;
+        if count == 0 {
+            let so_far = String::from_utf8_lossy(&bytes);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("the connection ended after {so_far:?}")));
+        }
         bytes.extend_from_slice(&piece[..count]);
-    };
-    let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-    let mut body = bytes[head_end..].to_vec();
-    while body.len() < length {
-        let mut piece = [0; 4096];
-        let count = stream.read(&mut piece).await.unwrap();
-        assert!(count > 0, "the connection ended within the body");
-        body.extend_from_slice(&piece[..count]);
     }
-    assert_eq!(body.len(), length, "nothing follows the body");
-    Reply { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: String::from_utf8(body).unwrap() }
 }
 
 #[derive(Debug)]

@@ -1,13 +1,20 @@
 //! The webhook's own binary, as a process of the test.
 #![allow(dead_code, reason = "each user has a part of it")]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Lines of the log that are kept for the test; beyond them only those that tell of a panic, so that a long one stays small.
+const KEPT_LINES: usize = 20_000;
+
+/// What the log says of a panic.
+const PANIC: &str = "panic: a bug of spark-webhook";
 
 /// A running `spark-webhook serve`; ends with the test, also when that panics.
 pub struct Webhook {
@@ -20,7 +27,25 @@ pub struct Webhook {
 impl Webhook {
     /// Starts it on free ports, with more arguments, and waits until it listens.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut process = command()
+        Self::start_in(&[], arguments)
+    }
+
+    /// The same with more environment variables.
+    pub fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut command = command();
+        command.envs(environment.iter().copied());
+        Self::start_by(command, arguments)
+    }
+
+    /// As [`Webhook::start`], where no more than so many file descriptors can be open.
+    pub fn start_with_descriptors(most: u32, arguments: &[&str]) -> Self {
+        let mut shell = command_of("sh");
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
+        Self::start_by(shell, arguments)
+    }
+
+    fn start_by(mut command: Command, arguments: &[&str]) -> Self {
+        let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .env("SPARK_WEBHOOK_DRAIN_DELAY", "0s")
             .args(arguments)
@@ -28,8 +53,15 @@ impl Webhook {
             .spawn()
             .unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
-        let (sender, lines) = channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let (sender, lines) = sync_channel(KEPT_LINES + 100);
+        thread::spawn(move || {
+            for (number, line) in stderr.lines().map_while(Result::ok).enumerate() {
+                if number < KEPT_LINES || line.contains(PANIC) {
+                    // Who does not listen any more does not mind.
+                    let _ = sender.try_send(line);
+                }
+            }
+        });
         let mut seen = Vec::new();
         let listening = loop {
             match lines.recv_timeout(Duration::from_secs(10)) {
@@ -68,6 +100,11 @@ impl Webhook {
         }
     }
 
+    /// The lines of the log so far that tell of a panic, all others being dropped.
+    pub fn panics(&self) -> Vec<String> {
+        self.lines.try_iter().filter(|line| line.contains(PANIC)).collect()
+    }
+
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
@@ -75,8 +112,13 @@ impl Webhook {
     }
 
     /// Waits up to 10 s for its end.
-    pub fn wait(mut self) -> ExitStatus {
-        let deadline = Instant::now() + Duration::from_secs(10);
+    pub fn wait(self) -> ExitStatus {
+        self.wait_up_to(Duration::from_secs(10))
+    }
+
+    /// Waits for its end.
+    pub fn wait_up_to(mut self, most: Duration) -> ExitStatus {
+        let deadline = Instant::now() + most;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
@@ -88,9 +130,36 @@ impl Webhook {
 
     /// Resident memory in KiB, from the kernel.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(Path::new("/proc").join(self.process.id().to_string()).join("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory that it has ever had, in KiB, from the kernel.
+    pub fn peak_kib(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(self.proc().join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// The file descriptors that are open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc().join("fd")).unwrap().count()
+    }
+
+    /// The CPU time that it has used, from the kernel, which counts in hundredths of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(self.proc().join("stat")).unwrap();
+        // User and system time are the 14th and the 15th field; the second is in brackets and may contain blanks.
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+        let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.process.id().to_string())
     }
 }
 
@@ -103,7 +172,13 @@ impl Drop for Webhook {
 
 /// The binary, without any `SPARK_WEBHOOK_…` of the caller's environment.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spark-webhook"));
+    command_of(BINARY)
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_spark-webhook");
+
+fn command_of(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SPARK_WEBHOOK_")) {
         command.env_remove(name);
     }

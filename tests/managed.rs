@@ -1,0 +1,313 @@
+//! The CA that replicas share by a Secret, with real kube-apiservers.
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/http.rs"]
+mod http;
+#[path = "support/webhook.rs"]
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cluster::Cluster;
+use http::{connect_trusting, get};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use webhook::Webhook;
+
+/// What a replica may take to notice and to heal; a minute is promised.
+const HEALS_WITHIN: u64 = 60;
+
+/// Replicas, and what they share.
+struct Setup {
+    cluster: Arc<Cluster>,
+    name: &'static str,
+    client: Client,
+    replicas: Vec<Webhook>,
+}
+
+impl Setup {
+    /// A namespace with an empty Secret, or one with this content, and replicas that start at once.
+    async fn new(name: &'static str, replicas: usize, secret: BTreeMap<String, ByteString>) -> Self {
+        let cluster = Cluster::shared().await;
+        let client = cluster.namespace(name).await;
+        let mut setup = Self { cluster, name, client, replicas: Vec::new() };
+        setup.create_secret(secret).await;
+        let kubeconfig = setup.cluster.kubeconfig();
+        for _ in 0..replicas {
+            setup.replicas.push(start(name, kubeconfig.to_str().unwrap()));
+        }
+        setup.register().await;
+        setup
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), self.name)
+    }
+
+    async fn create_secret(&self, data: BTreeMap<String, ByteString>) {
+        let mut secret: Secret = serde_json::from_value(json!({"metadata": {"name": "ca"}})).unwrap();
+        secret.data = Some(data);
+        self.secrets().create(&PostParams::default(), &secret).await.unwrap();
+    }
+
+    async fn ca(&self) -> Option<String> {
+        let secret = self.secrets().get_opt("ca").await.unwrap()?;
+        Some(String::from_utf8(secret.data?.get("ca.crt")?.0.clone()).unwrap())
+    }
+
+    /// A webhook for each replica, so that the API server calls each of them for each pod.
+    async fn register(&self) {
+        let webhooks: Vec<Value> = self
+            .replicas
+            .iter()
+            .enumerate()
+            .map(|(number, replica)| {
+                json!({
+                    "name": format!("replica-{number}.example.com"),
+                    "admissionReviewVersions": ["v1"],
+                    "clientConfig": {"url": format!("https://{}/mutate", replica.address())},
+                    "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.name}},
+                    "sideEffects": "None",
+                    "failurePolicy": "Fail",
+                })
+            })
+            .collect();
+        let registration = serde_json::from_value(json!({"metadata": {"name": self.name}, "webhooks": webhooks})).unwrap();
+        self.registrations().create(&PostParams::default(), &registration).await.unwrap();
+    }
+
+    fn registrations(&self) -> Api<MutatingWebhookConfiguration> {
+        Api::all(self.client.clone())
+    }
+
+    async fn bundle(&self) -> String {
+        let registration = self.registrations().get(self.name).await.unwrap();
+        let bundles: Vec<_> = registration
+            .webhooks
+            .unwrap()
+            .into_iter()
+            .map(|webhook| webhook.client_config.ca_bundle.unwrap_or_default().0)
+            .collect();
+        assert!(bundles.iter().all(|bundle| *bundle == bundles[0]));
+        String::from_utf8(bundles[0].clone()).unwrap()
+    }
+
+    async fn wait_until_ready(&self) {
+        for replica in &self.replicas {
+            wait_until("ready", HEALS_WITHIN, async || get(replica.admin_address(), "/readyz").await.body == "ok\n").await;
+        }
+    }
+}
+
+fn start(name: &str, kubeconfig: &str) -> Webhook {
+    let secret = format!("{name}/ca");
+    Webhook::start_in(&[("KUBECONFIG", kubeconfig)], &["--ca-secret", &secret, "--registration-name", name])
+}
+
+async fn wait_until<F: Future<Output = bool>>(what: &str, seconds: u64, mut is_so: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn create_pod(client: &Client, namespace: &str) -> Result<Pod, kube::Error> {
+    let pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "labels": {"spark-role": "driver"}, "annotations": {"spark-operator.k8s.io/secret.s": "/s"}},
+        "spec": {"containers": [{"name": "spark", "image": "i"}]},
+    }));
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    Api::namespaced(client.clone(), namespace).create(&dry_run, &pod.unwrap()).await
+}
+
+/// The API server learns of a bundle a moment after it was written.
+async fn wait_until_called(setup: &Setup) {
+    wait_until("called", HEALS_WITHIN, async || create_pod(&setup.client, setup.name).await.is_ok()).await;
+}
+
+async fn metric(replica: &Webhook, name: &str) -> String {
+    let metrics = get(replica.admin_address(), "/metrics").await.body;
+    metrics.lines().find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} "))).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn three_replicas_start_at_once_share_one_ca_and_heal_what_is_broken() {
+    let setup = Setup::new("managed", 3, BTreeMap::new()).await;
+    setup.wait_until_ready().await;
+    let ca = setup.ca().await.unwrap();
+    assert_eq!(setup.bundle().await, ca);
+    for replica in &setup.replicas {
+        connect_trusting(replica.address(), &ca).await.unwrap();
+    }
+    wait_until_called(&setup).await;
+    for replica in &setup.replicas {
+        let answered = [
+            metric(replica, "requests_total{outcome=\"mutated\"}").await,
+            metric(replica, "requests_total{outcome=\"unchanged\"}").await,
+        ];
+        assert_ne!(answered, ["0", "0"], "each one is called");
+    }
+
+    // Emptied: the CA is put back, and nobody notices.
+    let mut secret = setup.secrets().get("ca").await.unwrap();
+    secret.data = None;
+    setup.secrets().replace("ca", &PostParams::default(), &secret).await.unwrap();
+    wait_until("the Secret is healed", HEALS_WITHIN, async || {
+        create_pod(&setup.client, setup.name).await.unwrap();
+        setup.ca().await.as_ref() == Some(&ca)
+    })
+    .await;
+
+    // Overwritten: calls fail until the bundle is put right, and only then.
+    let patch = json!({"webhooks": [{"name": "replica-1.example.com", "clientConfig": {"caBundle": ByteString(b"".to_vec())}}]});
+    setup.registrations().patch(setup.name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    wait_until("the caBundle is healed", HEALS_WITHIN, async || {
+        let registration = setup.registrations().get(setup.name).await.unwrap();
+        registration.webhooks.unwrap().iter().all(|webhook| webhook.client_config.ca_bundle.is_some())
+    })
+    .await;
+    wait_until_called(&setup).await;
+    assert_eq!(setup.bundle().await, ca);
+
+    // Deleted: that is said, serving goes on, and an empty one is filled as soon as it is there.
+    setup.secrets().delete("ca", &DeleteParams::default()).await.unwrap();
+    wait_until("the probe tells", HEALS_WITHIN, async || {
+        create_pod(&setup.client, setup.name).await.unwrap();
+        let reply = get(setup.replicas[0].admin_address(), "/readyz").await;
+        assert_eq!(reply.status, 200);
+        reply.body.contains("Secret managed/ca does not exist")
+    })
+    .await;
+    assert_eq!(metric(&setup.replicas[0], "certificate_problem").await, "1");
+    setup.create_secret(BTreeMap::new()).await;
+    setup.wait_until_ready().await;
+    assert_eq!(setup.ca().await, Some(ca));
+    assert_eq!(metric(&setup.replicas[0], "certificate_problem").await, "0");
+}
+
+/// With two API servers, each of which learns of the bundle by itself, and a CA that is soon to end.
+#[tokio::test]
+async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it() {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_after = (std::time::SystemTime::now() + Duration::from_secs(200)).into();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let old = params.self_signed(&key).unwrap().pem();
+    let entry = |name: &str, text: &str| (name.to_owned(), ByteString(text.as_bytes().to_vec()));
+    let secret = BTreeMap::from([entry("ca.crt", &old), entry("ca.key", &key.serialize_pem())]);
+    let setup = Setup::new("renewed", 2, secret).await;
+    let another = setup.cluster.another_api_server().await;
+    setup.wait_until_ready().await;
+    wait_until_called(&setup).await;
+    let clients = [setup.client.clone(), another.client().await];
+    wait_until("the other API server calls too", 30, async || create_pod(&clients[1], setup.name).await.is_ok()).await;
+
+    let (stop, created) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load = tokio::spawn({
+        let (stop, created, name) = (stop.clone(), created.clone(), setup.name);
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                for client in &clients {
+                    create_pod(client, name).await.expect("no create fails while the CA is renewed");
+                    created.fetch_add(1, Ordering::Relaxed);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    let bundled = Instant::now();
+    wait_until("a replica has made the next CA", 90, async || setup.ca().await.as_ref() != Some(&old)).await;
+    let new = setup.ca().await.unwrap();
+    for replica in &setup.replicas {
+        wait_until("a leaf of the new CA", 30, async || connect_trusting(replica.address(), &new).await.is_ok()).await;
+    }
+    assert!(bundled.elapsed() > Duration::from_secs(50), "{:?}", bundled.elapsed());
+    let bundle = setup.bundle().await;
+    assert!(bundle.contains(&new) && bundle.contains(&old), "the current CA and the previous one");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.store(true, Ordering::Relaxed);
+    load.await.unwrap();
+    assert!(created.load(Ordering::Relaxed) > 500);
+    println!("{} creates through two API servers, none failed", created.load(Ordering::Relaxed));
+}
+
+/// A way to an API server that can be closed.
+struct Gate {
+    address: SocketAddr,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Gate {
+    async fn new(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gate = Self { address: listener.local_addr().unwrap(), is_open: Arc::default() };
+        let is_open = gate.is_open.clone();
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let is_open = is_open.clone();
+                tokio::spawn(async move {
+                    if !is_open.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let mut to = TcpStream::connect(to).await.unwrap();
+                    let closed = async {
+                        while is_open.load(Ordering::Relaxed) {
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                    };
+                    tokio::select! { _ = copy_bidirectional(&mut from, &mut to) => {}, () = closed => {} }
+                });
+            }
+        });
+        gate
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_api_server_it_waits_at_start_and_serves_on_later() {
+    let mut setup = Setup::new("away", 0, BTreeMap::new()).await;
+    let url = setup.cluster.url().to_owned();
+    let gate = Gate::new(url.strip_prefix("https://").unwrap().parse().unwrap()).await;
+    let kubeconfig = std::fs::read_to_string(setup.cluster.kubeconfig()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kubeconfig");
+    std::fs::write(&path, kubeconfig.replace(&url, &format!("https://{}", gate.address))).unwrap();
+    setup.replicas.push(start(setup.name, path.to_str().unwrap()));
+    setup.registrations().delete(setup.name, &DeleteParams::default()).await.unwrap();
+    setup.register().await;
+    let admin = setup.replicas[0].admin_address();
+    wait_until("it says what it waits for", 30, async || {
+        let reply = get(admin, "/readyz").await;
+        assert_eq!(reply.status, 503);
+        reply.body.contains("cannot read the Secret")
+    })
+    .await;
+    gate.is_open.store(true, Ordering::Relaxed);
+    setup.wait_until_ready().await;
+    wait_until_called(&setup).await;
+
+    gate.is_open.store(false, Ordering::Relaxed);
+    let away = Instant::now();
+    let seconds = if std::env::var_os("SOAK").is_some() { 60 } else { 15 };
+    while away.elapsed() < Duration::from_secs(seconds) {
+        create_pod(&setup.client, setup.name).await.unwrap();
+        assert_eq!(get(admin, "/readyz").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(get(admin, "/readyz").await.body.contains("cannot read the Secret"));
+    gate.is_open.store(true, Ordering::Relaxed);
+    setup.wait_until_ready().await;
+}
