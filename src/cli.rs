@@ -30,7 +30,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Mutate(mutate::Mutate),
     Conf(conf::Conf),
     CheckConfig(check_config::CheckConfig),

@@ -297,10 +297,10 @@ impl Certificates {
         let mut authority: Option<Authority> = None;
         loop {
             let problem = match manager.manage().await {
-                Ok(managed) => {
+                Ok(current) => {
                     let is_new =
-                        authority.as_ref().is_none_or(|authority| authority.certificate_pem() != managed.certificate_pem());
-                    authority = Some(managed);
+                        authority.as_ref().is_none_or(|authority| authority.certificate_pem() != current.certificate_pem());
+                    authority = Some(current);
                     self.issue_if(is_new || self.is_due(), authority.as_ref(), leaves, metrics)
                 }
                 Err(error) => {
