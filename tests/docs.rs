@@ -107,3 +107,25 @@ fn the_table_says_what_happens() {
         }
     }
 }
+
+/// Whoever adds a metric or a value of one of its labels says what it means.
+#[test]
+fn operations_names_every_metric_and_its_labels_values() {
+    let page = fs::read_to_string("docs/operations.md").unwrap();
+    let metrics = spark_webhook::metrics::Metrics::new(Box::new(|| 0)).write().unwrap();
+    let mut names = 0;
+    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{")) {
+        let series = line.split(' ').next().unwrap().strip_prefix("spark_webhook_").unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        if name.starts_with("request_duration_seconds") {
+            continue;
+        }
+        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}{{")), "{name}");
+        names += 1;
+        let value = labels.split('"').nth(1).unwrap_or_default();
+        let is_explained =
+            value.is_empty() || name == "build_info" || name == "mutations_total" || page.contains(&format!("`{value}`"));
+        assert!(is_explained, "{series}");
+    }
+    assert!(names > 30, "{names}");
+}

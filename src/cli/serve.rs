@@ -41,7 +41,7 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
 
-    /// Where /livez and /readyz are answered, by plain HTTP
+    /// Where /livez, /readyz, /metrics and /decisions are answered, by plain HTTP
     #[arg(long, env = "SPARK_WEBHOOK_ADMIN_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     admin_listen: SocketAddr,
 

@@ -15,17 +15,19 @@ use super::Shared;
 use super::limits::{OpenConnection, deadline};
 use crate::admission::{self, Admission, Outcome, Policy, ReviewError};
 use crate::annotations::problem::Excerpt;
-use crate::metrics::Answer;
+use crate::metrics::{Answer, Metrics};
 
 /// A review may hold two objects of 3 MiB (the API server's own limit for a request), and what is around them.
 const MAX_BODY: usize = 7 * 1024 * 1024;
 
-/// A body that comes in pieces is held in steps of this, and not in what its head says: a head is cheap.
-const BODY_STEP: usize = 256 * 1024;
+/// A body that comes in pieces is held in blocks of this size, and not in what its head says: a head is cheap.
+const BLOCK: usize = 64 * 1024;
 
-/// How much of a refused body is read and dropped, and for how long, so that the client gets to see the refusal.
+/// How much of a refused body is read and dropped, and for how long, so that the client gets to see the refusal. One that has
+/// stopped sending has seen it, or never will.
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+const DISCARD_PAUSE: Duration = Duration::from_secs(2);
 
 /// Answers one request. Not by a router: there is one path and one method, and the API server is in a hurry.
 pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Shared) -> Response<Full<Bytes>>
@@ -34,7 +36,7 @@ where
     B::Error: std::fmt::Display + Send,
 {
     let started = Instant::now();
-    shared.metrics.in_flight.inc();
+    let in_flight = InFlight::count(&shared.metrics);
     let (answer, mut response) = match read(&mut request, shared).await {
         Ok(body) => {
             shared.metrics.request_bytes.inc_by(body.len() as u64);
@@ -46,10 +48,26 @@ where
     if shared.draining.is_cancelled() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    shared.metrics.in_flight.dec();
+    drop(in_flight);
     shared.metrics.count_request(answer);
     shared.metrics.duration.observe(started.elapsed().as_secs_f64());
     response
+}
+
+/// A request that counts until it is dropped, which it also is where its connection ends before the answer.
+struct InFlight<'a>(&'a Metrics);
+
+impl<'a> InFlight<'a> {
+    fn count(metrics: &'a Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
 }
 
 /// Why there is no body to look at.
@@ -145,8 +163,8 @@ where
         return Ok(first);
     }
     held.wait_for_more();
-    let mut whole = Vec::with_capacity(BODY_STEP.max(first.len()));
-    whole.extend_from_slice(&first);
+    let mut blocks = Blocks::default();
+    blocks.push(&first);
     drop(first);
     let started = Instant::now();
     loop {
@@ -154,17 +172,49 @@ where
             piece = next_piece(body, deadline.saturating_sub(started.elapsed())) => piece?,
             () = held.shed() => return Err(Refusal::Shed),
         };
-        let Some(piece) = piece else { return Ok(whole.into()) };
-        if whole.len() + piece.len() > MAX_BODY {
+        let Some(piece) = piece else { return Ok(blocks.into_whole()) };
+        if blocks.len + piece.len() > MAX_BODY {
             return Err(Refusal::TooLarge);
         }
         if !held.add(piece.len()) {
             return Err(Refusal::Shed);
         }
-        if whole.capacity() - whole.len() < piece.len() {
-            whole.reserve_exact(BODY_STEP.max(piece.len()));
+        blocks.push(&piece);
+    }
+}
+
+/// A body that comes in pieces, in memory of its own: pieces keep the buffer that they were read into, however small they
+/// are. All blocks have one size, so that those of a body that has gone serve another; a single one that grew with the body
+/// would leave gaps behind that are too small for the next.
+#[derive(Default)]
+struct Blocks {
+    blocks: Vec<Vec<u8>>,
+    len: usize,
+}
+
+impl Blocks {
+    fn push(&mut self, mut piece: &[u8]) {
+        self.len += piece.len();
+        while !piece.is_empty() {
+            match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
+                Some(block) => {
+                    let (now, later) = piece.split_at(piece.len().min(BLOCK - block.len()));
+                    block.extend_from_slice(now);
+                    piece = later;
+                }
+                None => self.blocks.push(Vec::with_capacity(BLOCK)),
+            }
         }
-        whole.extend_from_slice(&piece);
+    }
+
+    fn into_whole(mut self) -> Bytes {
+        if self.blocks.len() <= 1 {
+            return self.blocks.pop().unwrap_or_default().into();
+        }
+        let mut whole = Vec::with_capacity(self.len);
+        // Each block goes as soon as it is copied.
+        self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
+        whole.into()
     }
 }
 
@@ -273,7 +323,7 @@ fn tell(admission: &Admission, shared: &Shared) {
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let discard = async {
         let mut discarded = 0;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {
             discarded += frame.data_ref().map_or(0, Bytes::len);
             if discarded > MAX_DISCARDED {
                 return;
