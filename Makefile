@@ -3,10 +3,13 @@
 # make audit      licences, sources and bans of the dependency tree
 # make fuzz       the fuzz targets, SECONDS each (600 unless given: make fuzz SECONDS=60)
 # make bench      what an admission costs, and the server's start and memory
+# make bench-server  the server under load, beside a floor and an ordinary webhook, for three minutes; fails where a bound is missed
+# make bench-cluster  what it adds to the creation of a pod on a real kube-apiserver
+# make mutants    whether a test fails when the code that decides is changed: an hour, for a change of that code
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node audit fuzz bench
+.PHONY: test test-node audit fuzz bench bench-server bench-cluster mutants
 .DELETE_ON_ERROR:
 
 test:
@@ -25,3 +28,14 @@ fuzz:
 
 bench:
 	cargo bench
+
+bench-server:
+	cargo bench --locked --bench server
+
+bench-cluster:
+	@tests/tools/install controlplane
+	cargo bench --bench cluster
+
+mutants:
+	@tests/tools/install mutants
+	PROPTEST_CASES=500 "$$(tests/tools/install path mutants)/bin/cargo-mutants" mutants --output target

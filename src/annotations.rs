@@ -74,7 +74,7 @@ pub enum Origin {
 }
 
 /// What kind of object a volume takes its files from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A ConfigMap.
     ConfigMap,
@@ -215,9 +215,8 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
             format_args!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted"),
         ));
     }
-    if lists.is_used() {
-        requests.mounts.sort_by(Request::order);
-    }
+    // The key forms are in order, but what lists ask for comes after them.
+    requests.mounts.sort_by(Request::order);
     requests
 }
 
@@ -451,9 +450,21 @@ mod tests {
                 "Cg==",
                 "note: volumes.x: no longer acted on; use configMap.NAME, secret.NAME or spark.kubernetes.*.volumes.*",
             ),
+            ("affinity", "Cg==", "note: affinity: no longer acted on; use a pod template"),
+            ("tolerations.0", "Cg==", "note: tolerations.0: no longer acted on; use a pod template"),
         ] {
             let key = format!("spark-operator.k8s.io/{key}");
             assert_eq!(read(&[(&key, value)]), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_relative_path_is_corrected_with_its_whole_annotation_where_there_is_room() {
+        let key = "spark-operator.k8s.io/secret.s";
+        for (length, corrected) in [(40, "secret.s=/"), (41, "/")] {
+            let path = "p".repeat(length);
+            let read = read(&[(key, &path)]);
+            assert!(read[0].ends_with(&format!(": the path must start with \"/\", write {corrected}{path}")), "{read:?}");
         }
     }
 
@@ -567,6 +578,20 @@ mod tests {
                 (0..count).map(|i| (format!("spark-operator.k8s.io/configMap.c{i}"), format!("/c/{i}"))).collect();
             let requests = parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
             assert_eq!((requests.mounts.len(), requests.problems.len()), (mounts, problems), "{count}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_list_counts_as_a_request_too() {
+        let key_forms: Vec<_> = (0..100).map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), format!("/s/{i}"))).collect();
+        for (what, entry) in [("empty", ""), ("no path", "a"), ("a relative path", "a=#"), ("no name", "=/#"), ("right", "a=/#")]
+        {
+            for (count, expected) in [(156, 256), (157, 1)] {
+                let list = (0..count).map(|i| entry.replace('#', &i.to_string())).collect::<Vec<_>>().join(",");
+                let list = ("spark-operator.k8s.io/configMaps", &*format!("b=,{list}"));
+                let requests = parse(key_forms.iter().map(|(key, value)| (&**key, &**value)).chain([list]));
+                assert_eq!(requests.mounts.len() + requests.problems.len(), expected, "{count} {what}");
+            }
         }
     }
 }

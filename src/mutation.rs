@@ -155,6 +155,31 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_is_empty_only_where_the_pod_stays_as_it_is() {
+        let volume = json!({"name": "c", "configMap": {"name": "c"}});
+        let mount = json!({"name": "c", "mountPath": "/etc/spark/conf"});
+        let variable = json!({"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"});
+        let args = json!(["driver", "--load-spark-defaults"]);
+        let pod = |volumes: &[&Value], mounts: &[&Value], env: &[&Value], args: &Value| {
+            let container = json!({"name": "spark", "volumeMounts": mounts, "env": env, "args": args});
+            let metadata = json!({"labels": {"spark-version": "4.1.2"}});
+            json!({"metadata": metadata, "spec": {"volumes": volumes, "containers": [container]}}).to_string()
+        };
+        for (what, pod, is_empty) in [
+            ("all is there", pod(&[&volume], &[&mount], &[&variable], &args), true),
+            ("the mount is missing", pod(&[&volume], &[], &[&variable], &args), false),
+            ("the variable is missing", pod(&[&volume], &[&mount], &[], &args), false),
+            ("the argument is missing", pod(&[&volume], &[&mount], &[&variable], &json!(["driver"])), false),
+        ] {
+            let pod: Pod = serde_json::from_str(&pod).unwrap();
+            let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter());
+            let plan = plan(&pod, Role::Driver, &requests);
+            assert_eq!(plan.problems, [], "{what}");
+            assert_eq!((plan.is_empty(), plan.injected.is_none()), (is_empty, is_empty), "{what}");
+        }
+    }
+
+    #[test]
     fn errors_come_before_notes() {
         let spec = json!({"containers": [{"name": "a"}]});
         let texts = problems(&spec, &[("spark-operator.k8s.io/nothing", ""), ("spark-operator.k8s.io/secret.x", "y")]);

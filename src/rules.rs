@@ -171,7 +171,9 @@ impl Rules {
             let mut enforced = enforced.peekable();
             if enforced.peek().is_none() {
                 ordered.push(request);
-            } else if !enforced.any(|default| default.path == request.path && default.options == request.options) {
+            } else if !enforced
+                .any(|default| (default.name, &default.path, &default.options) == (request.name, &request.path, &request.options))
+            {
                 let message = "the administrator's default for it is enforced, remove this annotation";
                 requests.problems.push(Problem::new(ProblemKind::Enforced, request.annotation, message));
             }

@@ -38,8 +38,8 @@ impl Log {
 pub fn init(format: LogFormat) -> Log {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // A line is some 500 bytes: at most a few megabytes wait.
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(8192).lossy(true).finish(std::io::stderr());
+    // A line is some 500 bytes: at most a megabyte or two waits.
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(2048).lossy(true).finish(std::io::stderr());
     let dropped = writer.error_counter();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     let _ = match format {

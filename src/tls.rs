@@ -160,7 +160,9 @@ impl Certificates {
         };
         let contents = match &source {
             Source::Ca(pair, _) | Source::Files(pair) => Some(Contents::read(pair)),
-            _ => None,
+            Source::Ephemeral(_) => None,
+            #[cfg(feature = "cluster")]
+            Source::Managed(..) => None,
         };
         let ephemeral = matches!(source, Source::Ephemeral(_)).then(Authority::ephemeral).transpose()?;
         let first = match &source {

@@ -134,6 +134,22 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
     assert_eq!(taken.warnings, ["configMap.app-conf=/etc/app: secret.x=/etc/app is asked for there, write another path"]);
 }
 
+/// Found by the oracle: a conf dir is the same thing whatever its ConfigMap is called.
+#[test]
+fn who_asks_for_another_conf_dir_than_the_enforced_one_is_told() {
+    for (name, expected) in [
+        ("other", &["hadoopConfigMap=other: the administrator's default for it is enforced, remove this annotation"][..]),
+        ("h", &[]),
+    ] {
+        let yaml = "defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]";
+        let mut review = review("noann-35-driver");
+        review["request"]["object"]["metadata"]["annotations"] = json!({"spark-operator.k8s.io/hadoopConfigMap": name});
+        let answer = answer(&review, &policy(OnProblem::Warn, yaml));
+        assert_eq!(mounts(&answer), ["/etc/hadoop/conf=configmap/h"]);
+        assert_eq!(answer.warnings, expected);
+    }
+}
+
 /// Found by the property test: an enforced default sets the variable by which `merge` finds what to merge with.
 #[test]
 fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round() {

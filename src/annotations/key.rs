@@ -119,8 +119,8 @@ impl<'a> PrefixedKey<'a> {
         let head: String = head.chars().take(64).flat_map(char::to_lowercase).collect();
         let distance = |documented: &str| {
             let (documented_head, is_named) = documented.split_once('.').map_or((documented, false), |(head, _)| (head, true));
-            let differs_in_form = usize::from(is_named != name.contains('.'));
-            2 * edit_distance(&head, &documented_head.to_lowercase()) + differs_in_form
+            let differs_in_form = is_named != name.contains('.');
+            (edit_distance(&head, &documented_head.to_lowercase()), differs_in_form)
         };
         DOCUMENTED.into_iter().min_by_key(|documented| distance(documented)).unwrap_or_default()
     }
@@ -180,17 +180,15 @@ fn parse_dotted(name: &str) -> (Key<'_>, u8) {
 fn edit_distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (i, from_char) in from.chars().enumerate() {
-        let mut diagonal = i;
         let mut left = i + 1;
-        for (cell, to_char) in row.iter_mut().skip(1).zip(to.chars()) {
+        let mut next = vec![left];
+        for (pair, to_char) in row.windows(2).zip(to.chars()) {
+            let &[diagonal, above] = pair else { continue };
             let replaced = diagonal + usize::from(from_char != to_char);
-            diagonal = *cell;
-            left = replaced.min(*cell + 1).min(left + 1);
-            *cell = left;
+            left = replaced.min(above + 1).min(left + 1);
+            next.push(left);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        row = next;
     }
     row.last().copied().unwrap_or_default()
 }
@@ -252,6 +250,11 @@ mod tests {
             ("gcpServiceAccount.key", "GCPServiceAccount.NAME"),
             ("containerName", "container"),
             ("hadoopDelegationTokens.t", "hadoopDelegationToken.NAME"),
+            // As near to the list as to the key with a name: the dot decides.
+            ("secretx", "secrets"),
+            ("secretx.db", "secret.NAME"),
+            ("configMapz", "configMaps"),
+            ("configMapz.app", "configMap.NAME"),
         ] {
             for prefix in PREFIXES {
                 assert_eq!(PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(), meant, "{written}");
@@ -261,8 +264,10 @@ mod tests {
 
     #[test]
     fn edit_distance_counts_single_characters() {
-        for (from, to, distance) in [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("abc", "abd", 1), ("kitten", "sitting", 3)] {
+        for (from, to, distance) in [("", "", 0), ("", "abc", 3), ("abc", "abd", 1), ("abc", "abcd", 1), ("kitten", "sitting", 3)]
+        {
             assert_eq!(edit_distance(from, to), distance, "{from} {to}");
+            assert_eq!(edit_distance(to, from), distance, "{to} {from}");
         }
     }
 }

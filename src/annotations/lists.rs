@@ -17,11 +17,6 @@ pub(super) struct Lists<'a> {
 }
 
 impl<'a> Lists<'a> {
-    /// Whether there is any list.
-    pub(super) fn is_used(&self) -> bool {
-        self.winners.is_some()
-    }
-
     /// Reads a list, and returns how many requests it adds. Key forms are read before, so what they ask for counts.
     pub(super) fn read(&mut self, kind: Kind, list: &Entry<'a>, requests: &mut Requests<'a>) -> usize {
         if list.value.is_empty() {

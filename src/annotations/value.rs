@@ -327,6 +327,13 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_normal_is_not_copied() {
+        for path in ["/", "/etc/app", "x"] {
+            assert!(matches!(normalize(path), Cow::Borrowed(_)), "{path}");
+        }
+    }
+
+    #[test]
     fn a_relative_mount_path_of_the_pod_stays_relative() {
         for (path, normal) in [("x//y/", "x/y"), ("x", "x"), ("/", "/"), ("//", "/")] {
             assert_eq!(normalize(path), normal, "{path}");

@@ -15,11 +15,9 @@ pub const LOAD_SPARK_DEFAULTS: &str = "--load-spark-defaults";
 pub(super) fn apply(pod: &Pod, role: Role, container: &Container, mounted: &[&Request], plan: &mut Plan) {
     let Some(request) = mounted.iter().find(|request| request.options.defaults).filter(|_| role == Role::Driver) else { return };
     let arguments = container.args.as_deref().unwrap_or_default();
-    if arguments.iter().any(|argument| &**argument == LOAD_SPARK_DEFAULTS) {
-        return;
-    }
     match obstacle(pod, arguments.first().map(|argument| &**argument)) {
-        None => plan.loads_spark_defaults = true,
+        // Once: it may be there since the first round, or by a template.
+        None => plan.loads_spark_defaults = !arguments.iter().any(|argument| &**argument == LOAD_SPARK_DEFAULTS),
         Some(reason) => plan.problems.push(Problem::new(
             ProblemKind::Defaults,
             request.annotation,

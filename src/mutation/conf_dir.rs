@@ -153,6 +153,17 @@ mod tests {
         assert_eq!(problems, ["sparkConfigMap=mine:merge: volume there is mounted there; remove that mount or this annotation"]);
     }
 
+    /// A directory that serves as both conf dirs is a base for Hadoop's, though `SPARK_CONF_DIR` names it too.
+    #[test]
+    fn a_directory_that_another_variable_names_too_is_a_base() {
+        let env = json!([{"name": "HADOOP_CONF_DIR", "value": "/conf"}]);
+        let spec = spark_with(&env, &json!({"configMap": {"name": "both"}}), "/conf");
+        let (volumes, problems) = planned(&spec, &[("sparkConfigMap", "both:path=/conf"), ("hadoopConfigMap", "mine:merge")]);
+        let sources = json!([{"configMap": {"name": "both"}}, {"configMap": {"name": "mine"}}]);
+        assert_eq!(volumes, [json!({"name": "hadoop-config-map-volume", "projected": {"sources": sources}})]);
+        assert_eq!(problems, [""; 0]);
+    }
+
     #[test]
     fn hadoops_directory_is_merged_by_its_own_variable() {
         let env = json!([{"name": "HADOOP_CONF_DIR", "value": "/opt/hadoop/conf"}]);

@@ -100,21 +100,30 @@ fn state(container: &Container, name: &str, value: &str) -> State {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::annotations;
+    use crate::annotations::{self, Origin, Request};
     use crate::pod::{Pod, Role};
 
     fn planned(env: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
+        planned_with_defaults(env, annotations, &[]).0
+    }
+
+    /// Also how many defaults gave way.
+    fn planned_with_defaults(env: &Value, annotations: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize) {
         let pod = json!({"spec": {"containers": [{"name": "spark", "env": env}]}}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
-        let annotations: Vec<_> =
-            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
-        let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
+        let [annotations, defaults] = [annotations, defaults].map(|annotations| -> Vec<_> {
+            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect()
+        });
+        let mut requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
+        let defaults = annotations::parse(defaults.iter().map(|(key, value)| (&**key, *value))).mounts;
+        requests.mounts.extend(defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }));
         let plan = super::super::plan(&pod, Role::Driver, &requests);
         let env = plan.env.items.iter().map(|change| {
             let how = change.replaces.map_or("append".to_owned(), |index| format!("replace {index}"));
             format!("{how} {}={}", change.name, change.value)
         });
-        env.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect()
+        let planned = env.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
+        (planned, plan.defaults_given_way)
     }
 
     #[test]
@@ -171,6 +180,12 @@ mod tests {
                 &[("configMap.c", "/c:env=V"), ("secret.s", "/s:env=V")],
                 &["append V=/c", "secret.s=/s:env=V: mounted, but V is set by configMap.c=/c:env=V"],
             ),
+            // Two that set it to the same value are of one mind.
+            (
+                json!([]),
+                &[("hadoopConfigMap", "h"), ("configMap.h", "/etc/hadoop/conf:env=HADOOP_CONF_DIR")],
+                &["append HADOOP_CONF_DIR=/etc/hadoop/conf"],
+            ),
             // What an annotation's own variable is, env= does not change, nor does a value of the pod's stop it.
             (
                 json!([{"name": "HADOOP_CONF_DIR", "value": "/x"}]),
@@ -182,6 +197,21 @@ mod tests {
             ),
         ] {
             assert_eq!(planned(&env, annotations), expected);
+        }
+    }
+
+    #[test]
+    fn a_default_leaves_alone_a_variable_that_has_another_value_and_is_only_counted() {
+        let set = |value: &str| json!([{"name": "V", "value": value}]);
+        for (env, own, expected, given_way) in [
+            (json!([]), &[][..], &["append V=/d"][..], 0),
+            (json!([]), &[("configMap.c", "/c:env=V")], &["append V=/c"], 1),
+            (set("/d"), &[], &[], 0),
+            (set("/x"), &[], &[], 1),
+        ] {
+            let (planned, counted) = planned_with_defaults(&env, own, &[("configMap.d", "/d:env=V")]);
+            assert_eq!(planned, expected, "{env} {own:?}");
+            assert_eq!(counted, given_way, "{env} {own:?}");
         }
     }
 

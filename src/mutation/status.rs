@@ -90,56 +90,28 @@ fn record(mounted: &[&Request], problems: &[Problem]) -> String {
             mounts.push(Mount(request));
         }
     }
-    let mut problems_listed: Vec<&str> = problems.iter().take(MAX_PROBLEMS).map(Problem::text).collect();
-    let more = problems.len() - problems_listed.len();
-    let record = write(more, &mounts, &problems_listed);
+    let listed: Vec<&str> = problems.iter().take(MAX_PROBLEMS).map(Problem::text).collect();
+    // With the first so many of all: problems come after mounts, so they are the first to give way.
+    let write = |kept: usize| {
+        let (kept_mounts, kept_problems) = (kept.min(mounts.len()), kept.saturating_sub(mounts.len()));
+        let record = Record {
+            by: concat!("spark-webhook/", env!("CARGO_PKG_VERSION")),
+            more: mounts.len() + problems.len() - kept,
+            mounts: mounts.get(..kept_mounts).unwrap_or(&mounts),
+            problems: listed.get(..kept_problems).unwrap_or(&listed),
+        };
+        // Writing text and numbers to memory cannot fail.
+        serde_json::to_string(&record).unwrap_or_default()
+    };
+    let all = mounts.len() + listed.len();
+    let record = write(all);
     if record.len() <= MAX_BYTES {
         return record;
     }
-    let (kept_mounts, kept_problems) = fitting(more, &mounts, &problems_listed);
-    let more = more + mounts.len() - kept_mounts + problems_listed.len() - kept_problems;
-    mounts.truncate(kept_mounts);
-    problems_listed.truncate(kept_problems);
-    write(more, &mounts, &problems_listed)
-}
-
-fn write(more: usize, mounts: &[Mount], problems: &[&str]) -> String {
-    to_json(&Record { by: concat!("spark-webhook/", env!("CARGO_PKG_VERSION")), more, mounts, problems })
-}
-
-/// How many mounts and problems fit into [`MAX_BYTES`], problems giving way first. Lengths are added up instead of writing
-/// again and again: a pod may ask for 256 mounts with paths of a kilobyte each.
-fn fitting(more: usize, mounts: &[Mount], problems: &[&str]) -> (usize, usize) {
-    let mut mounts_left = mounts.len();
-    let mut problems_left = problems.len();
-    // Each element, and a comma for each but the first.
-    let list = |bytes: usize, count: usize| bytes + count.saturating_sub(1);
-    let mut mounts_bytes: usize = mounts.iter().map(|mount| to_json(mount).len()).sum();
-    let mut problems_bytes: usize = problems.iter().map(|text| to_json(text).len()).sum();
-    let empty = write(0, &[], &[]).len();
-    loop {
-        let more = more + mounts.len() - mounts_left + problems.len() - problems_left;
-        let more_bytes = if more == 0 { 0 } else { r#""more":,"#.len() + more.to_string().len() };
-        let problems_key = if problems_left == 0 { 0 } else { r#","problems":[]"#.len() };
-        if empty + more_bytes + list(mounts_bytes, mounts_left) + problems_key + list(problems_bytes, problems_left) <= MAX_BYTES
-        {
-            return (mounts_left, problems_left);
-        }
-        if let Some(text) = problems_left.checked_sub(1).and_then(|last| problems.get(last)) {
-            problems_left -= 1;
-            problems_bytes -= to_json(text).len();
-        } else if let Some(mount) = mounts_left.checked_sub(1).and_then(|last| mounts.get(last)) {
-            mounts_left -= 1;
-            mounts_bytes -= to_json(mount).len();
-        } else {
-            return (0, 0);
-        }
-    }
-}
-
-/// Writing text and numbers to memory cannot fail.
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    // Once there is `more`, the longer the more are kept. Halving, not one by one: a pod may ask for 256 mounts with paths of a
+    // kilobyte each.
+    let counts: Vec<usize> = (1..all).collect();
+    write(counts.partition_point(|kept| write(*kept).len() <= MAX_BYTES))
 }
 
 #[cfg(test)]
@@ -147,7 +119,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::annotations;
+    use crate::annotations::{self, Annotation, ProblemKind};
     use crate::pod::Role;
 
     fn pod_with(annotations: &Value) -> String {
@@ -218,19 +190,51 @@ mod tests {
                 "{what}"
             );
         }
-        // As many as fit, to the byte.
-        let (_, record) = planned(&pod_with(&many(40, &long)));
-        let one_more = format!(",\"{}=configmap/c033\"", long.replace('#', "33")).len();
-        assert!(record.unwrap().len() + one_more > MAX_BYTES);
-        // Problems give way before mounts do.
-        let mut annotations = many(30, &long);
-        annotations
-            .as_object_mut()
-            .unwrap()
-            .extend((0..20).map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), json!("x".repeat(90)))));
-        let record: Value = serde_json::from_str(&planned(&pod_with(&annotations)).1.unwrap()).unwrap();
-        assert_eq!(record["mounts"].as_array().unwrap().len(), 30);
-        assert!(record["problems"].as_array().unwrap().len() < 20);
+    }
+
+    #[test]
+    fn as_many_as_fit_to_the_byte_and_problems_give_way_before_mounts() {
+        for (mounts, problems) in [(34, 0), (36, 0), (35, 3), (27, 25)] {
+            let mut longest = 0;
+            // More than the longest element, so that an end of one falls on the limit.
+            for padding in 0..120 {
+                let long = format!("/{}", "d".repeat(100));
+                let annotations: Vec<_> = (0..mounts)
+                    .map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), format!("{long}/{i}")))
+                    .chain([("spark-operator.k8s.io/configMap.first".to_owned(), format!("/{}", "d".repeat(1 + padding)))])
+                    .collect();
+                let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
+                let mounted: Vec<_> = requests.mounts.iter().collect();
+                // A quotation mark takes two bytes in JSON.
+                let problem = Problem::new(ProblemKind::Value, Annotation { key: "key", value: "" }, "\"".repeat(40));
+                let problems = vec![problem; problems];
+
+                // One after the other is left out.
+                let mut kept_mounts: Vec<_> = mounted.iter().map(|request| Mount(request)).collect();
+                let mut kept: Vec<_> = problems.iter().take(20).map(Problem::text).collect();
+                let expected = loop {
+                    let more = match mounted.len() + problems.len() - kept_mounts.len() - kept.len() {
+                        0 => String::new(),
+                        more => format!(r#""more":{more},"#),
+                    };
+                    let mounts = serde_json::to_string(&kept_mounts).unwrap();
+                    let problems = match &*kept {
+                        [] => String::new(),
+                        kept => format!(r#","problems":{}"#, serde_json::to_string(kept).unwrap()),
+                    };
+                    let expected = format!(r#"{{"by":"{BY}",{more}"mounts":{mounts}{problems}}}"#);
+                    if expected.len() <= 4096 {
+                        break expected;
+                    }
+                    if kept.pop().is_none() {
+                        kept_mounts.pop();
+                    }
+                };
+                assert_eq!(record(&mounted, &problems), expected);
+                longest = longest.max(expected.len());
+            }
+            assert_eq!(longest, 4096, "{mounts} mounts, {problems} problems");
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn is_same_source(a: &Request, b: &Request) -> bool {
 /// What a volume shows: the object, and its form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct SourceForm<'a> {
-    is_secret: bool,
+    source: Source,
     name: &'a str,
     optional: bool,
     mode: u16,
@@ -155,7 +155,7 @@ struct SourceForm<'a> {
 impl<'a> SourceForm<'a> {
     fn of(request: &Request<'a>) -> Self {
         Self {
-            is_secret: request.source() == Source::Secret,
+            source: request.source(),
             name: request.name.as_str(),
             optional: request.options.optional,
             mode: request.default_mode(),
@@ -273,11 +273,19 @@ mod tests {
 
     /// What a pod with one container gets: `name source object @path` for each, then the problems.
     fn planned(spec: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
+        planned_with_defaults(spec, annotations, &[]).0
+    }
+
+    /// Also how many requests are mounted, and how many defaults gave way.
+    fn planned_with_defaults(spec: &Value, own: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize, usize) {
         let pod = json!({"spec": spec}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
-        let annotations: Vec<_> =
-            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
-        let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
+        let [own, defaults] = [own, defaults].map(|annotations| -> Vec<_> {
+            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect()
+        });
+        let mut requests = annotations::parse(own.iter().map(|(key, value)| (&**key, *value)));
+        let defaults = annotations::parse(defaults.iter().map(|(key, value)| (&**key, *value))).mounts;
+        requests.mounts.extend(defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }));
         let plan = super::super::plan(&pod, Role::Driver, &requests);
         let mounts = plan.volumes.items.iter().zip(&plan.mounts.items).map(|(volume, mount)| {
             assert_eq!(volume.name, mount.name);
@@ -291,7 +299,8 @@ mod tests {
             let sub_path = mount.sub_path.map_or(String::new(), |sub_path| format!(" subPath {sub_path}"));
             format!("{} {kind}/{object} @{}{sub_path}", volume.name, mount.mount_path)
         });
-        mounts.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect()
+        let planned = mounts.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
+        (planned, plan.mounted.len(), plan.defaults_given_way)
     }
 
     fn plain() -> Value {
@@ -365,17 +374,16 @@ mod tests {
             let key = format!("spark-operator.k8s.io/configMap.{name}").leak();
             annotations::parse([(&*key, "/a")].into_iter()).mounts.remove(0)
         };
-        // However many are taken, a name stays a label.
+        // However many are taken, the next is counted, and a name stays a label.
         let mut names: Vec<String> = Vec::new();
-        for _ in 0..12 {
+        for number in 1..=12 {
             let preferred = format!("{long}-volume");
             let name = volume_name(&request(long), names.iter().map(String::as_str).chain([&*preferred])).into_owned();
             assert!(name.len() <= MAX_LABEL && !name.starts_with('-'), "{name}");
+            let end = if number == 1 { "-41520756".to_owned() } else { format!("-41520756-{number}") };
+            assert!(name.ends_with(&end), "{name}");
             names.push(name);
         }
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), 12);
     }
 
     #[test]
@@ -406,8 +414,34 @@ mod tests {
                     "secret.dup=/same/: configMap.dup=/same is asked for there, write another path",
                 ],
             ),
+            // With `merge` it is another source, though there is nothing to merge with.
+            (
+                vec![("sparkConfigMap", "c:merge"), ("configMap.c", "/etc/spark/conf")],
+                vec![
+                    "spark-config-map-volume ConfigMap/c @/etc/spark/conf",
+                    "configMap.c=/etc/spark/conf: sparkConfigMap=c:merge is asked for there, write another path",
+                ],
+            ),
         ] {
             assert_eq!(planned(&plain(), &annotations), expected);
+        }
+    }
+
+    #[test]
+    fn a_default_gives_way_to_what_is_at_its_path_and_is_only_counted() {
+        let app = mounting(&json!({"name": "v", "configMap": {"name": "app"}}), &json!({"name": "v", "mountPath": "/x"}));
+        let (a, b, pods) = (("configMap.a", "/x"), ("configMap.b", "/x"), ("configMap.app", "/x"));
+        for (spec, own, defaults, expected, mounted, given_way) in [
+            (&plain(), &[][..], &[a][..], &["a-volume ConfigMap/a @/x"][..], 1, 0),
+            (&plain(), &[("secret.s", "/x")], &[a], &["s-volume Secret/s @/x"], 1, 1),
+            // To another default too, if that is carried out.
+            (&plain(), &[], &[a, b], &["a-volume ConfigMap/a @/x"], 1, 1),
+            (&app, &[], &[a, b], &[], 0, 2),
+            (&app, &[], &[a, pods], &[], 1, 1),
+        ] {
+            let (planned, count, counted) = planned_with_defaults(spec, own, defaults);
+            assert_eq!(planned, expected, "{own:?} {defaults:?}");
+            assert_eq!((count, counted), (mounted, given_way), "{own:?} {defaults:?}");
         }
     }
 
@@ -444,6 +478,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_already_there_has_the_one_item_that_it_would_be_made_with() {
+        let mount = json!({"name": "v", "mountPath": "/etc/f", "subPath": "f"});
+        let item = json!({"key": "f", "path": "f"});
+        for (items, is_there) in [
+            (json!([item]), true),
+            (json!([{"key": "f", "path": "f", "mode": 420}]), false),
+            (json!([{"key": "x", "path": "f"}]), false),
+            (json!([{"key": "f", "path": "x"}]), false),
+            (json!([item, {"key": "x", "path": "x"}]), false),
+            (json!([]), false),
+        ] {
+            let volume = json!({"name": "v", "configMap": {"name": "app", "items": items}});
+            let expected = (!is_there).then_some(
+                "configMap.app=/etc/f:file=f: mounted there already, but with other items; remove that mount or this annotation",
+            );
+            let planned = planned(&mounting(&volume, &mount), &[("configMap.app", "/etc/f:file=f")]);
+            assert_eq!(planned, expected.as_slice(), "{items}");
+        }
+    }
+
+    #[test]
     fn a_path_that_holds_something_else_refuses_the_whole_request() {
         let mount = json!({"name": "v", "mountPath": "/etc/hadoop/conf"});
         for volume in [
@@ -458,6 +513,12 @@ mod tests {
                 "{volume}"
             );
         }
+        // A ConfigMap is no secret, though they have one name.
+        let config_map = json!({"name": "v", "configMap": {"name": "s"}});
+        assert_eq!(
+            planned(&mounting(&config_map, &mount), &[("secret.s", "/etc/hadoop/conf")]),
+            ["secret.s=/etc/hadoop/conf: volume v is mounted there; remove that mount or this annotation"]
+        );
     }
 
     #[test]

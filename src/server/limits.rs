@@ -5,7 +5,7 @@
 //! connections open would shut all others out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl Connections {
         let mut open = lock(&self.open);
         let evicted = if open.len() >= self.limit { evict_one(&mut open) } else { false };
         open.insert(id, activity.clone());
-        (OpenConnection { id, activity, connections: self.clone() }, evicted)
+        (OpenConnection { id, activity, is_unread: AtomicBool::new(false), connections: self.clone() }, evicted)
     }
 
     fn now(&self) -> u64 {
@@ -86,6 +86,7 @@ fn evict_one(open: &mut HashMap<u64, Arc<Activity>>) -> bool {
 pub(super) struct OpenConnection {
     id: u64,
     activity: Arc<Activity>,
+    is_unread: AtomicBool,
     connections: Arc<Connections>,
 }
 
@@ -100,6 +101,18 @@ impl OpenConnection {
         self.activity.last_request.store(self.connections.now(), Ordering::Relaxed);
         self.activity.busy.fetch_add(1, Ordering::Relaxed);
         Serving(&self.activity)
+    }
+}
+
+impl OpenConnection {
+    /// The last request was answered before all of it was read.
+    pub(super) fn leave_unread(&self) {
+        self.is_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may still be sending what nobody reads.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
     }
 }
 
@@ -118,9 +131,14 @@ impl Drop for Serving<'_> {
     }
 }
 
+/// A body that has not come whole holds buffers of TLS and HTTP, beside what has come of it.
+const BUFFERS: usize = 48 * 1024;
+
 /// The bytes of bodies that are held.
 pub(super) struct Bodies {
     held: AtomicUsize,
+    /// Those of them that belong to bodies that were told to go and have not gone yet.
+    going: AtomicUsize,
     limit: usize,
     /// Bodies that came in more than one piece, and are not whole yet.
     partial: Mutex<HashMap<u64, Arc<Partial>>>,
@@ -129,17 +147,41 @@ pub(super) struct Bodies {
 
 struct Partial {
     bytes: AtomicUsize,
+    /// As many as were counted when it was told to go.
+    going: AtomicUsize,
     shed: Notify,
 }
 
 impl Bodies {
     pub(super) fn new(limit: usize) -> Self {
-        Self { held: AtomicUsize::new(0), limit, partial: Mutex::default(), next_id: AtomicU64::new(0) }
+        let (held, going) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { held, going, limit, partial: Mutex::default(), next_id: AtomicU64::new(0) }
     }
 
     /// A body that begins.
     pub(super) fn begin(&self) -> HeldBody<'_> {
         HeldBody { bodies: self, bytes: 0, partial: None }
+    }
+
+    /// Tells the largest body to go, unless those that were told before are enough; `false` where that is the one of so many
+    /// bytes, for which there is to be room.
+    fn make_room(&self, bytes: usize) -> bool {
+        let mut partial = lock(&self.partial);
+        let held = self.held.load(Ordering::Relaxed);
+        if held.saturating_sub(self.going.load(Ordering::Relaxed)) <= self.limit {
+            return true;
+        }
+        let size = |other: &Partial| other.bytes.load(Ordering::Relaxed);
+        let Some((&id, other)) = partial.iter().max_by_key(|(_, other)| size(other)) else { return false };
+        let largest = size(other);
+        if largest <= bytes {
+            return false;
+        }
+        other.going.store(largest, Ordering::Relaxed);
+        self.going.fetch_add(largest, Ordering::Relaxed);
+        other.shed.notify_one();
+        partial.remove(&id);
+        true
     }
 }
 
@@ -153,7 +195,7 @@ pub(super) struct HeldBody<'a> {
 impl HeldBody<'_> {
     /// Counts bytes that have come; `false` where this body has to go because all together are too many. Where there is a
     /// larger one that is not whole, that one has to go instead, so that a few large bodies do not shut out the small.
-    pub(super) fn add(&mut self, bytes: usize) -> bool {
+    pub(super) async fn add(&mut self, bytes: usize) -> bool {
         self.bytes += bytes;
         let held = self.bodies.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if let Some((_, partial)) = &self.partial {
@@ -162,22 +204,22 @@ impl HeldBody<'_> {
         if held <= self.bodies.limit {
             return true;
         }
-        let mut partial = lock(&self.bodies.partial);
-        let largest = partial.iter().max_by_key(|(_, other)| other.bytes.load(Ordering::Relaxed));
-        let Some((&id, other)) = largest else { return false };
-        if other.bytes.load(Ordering::Relaxed) <= self.bytes {
+        if !self.bodies.make_room(self.bytes) {
             return false;
         }
-        other.shed.notify_one();
-        partial.remove(&id);
+        // Who was told to go goes before more is read here.
+        tokio::task::yield_now().await;
         true
     }
 
     /// More is to come: from here on the body may have to go for another.
     pub(super) fn wait_for_more(&mut self) {
         if self.partial.is_none() {
+            self.bytes += BUFFERS;
+            self.bodies.held.fetch_add(BUFFERS, Ordering::Relaxed);
             let id = self.bodies.next_id.fetch_add(1, Ordering::Relaxed);
-            let partial = Arc::new(Partial { bytes: AtomicUsize::new(self.bytes), shed: Notify::new() });
+            let (bytes, going) = (AtomicUsize::new(self.bytes), AtomicUsize::new(0));
+            let partial = Arc::new(Partial { bytes, going, shed: Notify::new() });
             lock(&self.bodies.partial).insert(id, partial.clone());
             self.partial = Some((id, partial));
         }
@@ -195,8 +237,9 @@ impl HeldBody<'_> {
 impl Drop for HeldBody<'_> {
     fn drop(&mut self) {
         self.bodies.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        if let Some((id, _)) = &self.partial {
+        if let Some((id, partial)) = &self.partial {
             lock(&self.bodies.partial).remove(id);
+            self.bodies.going.fetch_sub(partial.going.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 }
@@ -254,24 +297,28 @@ mod tests {
         assert!(!connections.enter().1);
     }
 
-    #[test]
-    fn of_bodies_that_are_too_many_the_largest_goes() {
-        let bodies = Bodies::new(100);
+    #[tokio::test]
+    async fn of_bodies_that_are_too_many_the_largest_goes() {
+        const MIB: usize = 1024 * 1024;
+        let bodies = Bodies::new(100 * MIB);
         let mut large = bodies.begin();
-        assert!(large.add(80));
+        assert!(large.add(80 * MIB).await);
         large.wait_for_more();
         let mut small = bodies.begin();
-        assert!(small.add(30), "the large one has to go instead");
+        assert!(small.add(30 * MIB).await, "the large one has to go instead");
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(std::pin::pin!(large.shed()).poll(&mut context).is_ready());
+        small.wait_for_more();
+        let mut another = bodies.begin();
+        assert!(another.add(20 * MIB).await, "the one that was told to go is enough");
+        drop(another);
         drop(large);
         let mut larger = bodies.begin();
-        small.wait_for_more();
-        assert!(!larger.add(90), "it is itself the largest");
+        assert!(!larger.add(90 * MIB).await, "it is itself the largest");
         drop(larger);
         assert!(std::pin::pin!(small.shed()).poll(&mut context).is_pending());
         drop(small);
-        assert_eq!(bodies.held.load(Ordering::Relaxed), 0);
+        assert_eq!((bodies.held.load(Ordering::Relaxed), bodies.going.load(Ordering::Relaxed)), (0, 0));
         assert!(lock(&bodies.partial).is_empty());
     }
 

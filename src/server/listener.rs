@@ -1,5 +1,6 @@
 //! Accepts connections and serves HTTP/1.1 on each until it ends, gives way to another, or the server stops.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -26,8 +28,18 @@ use crate::metrics::Handshake;
 /// to close, because it does not repeat an admission that met a closed connection.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// A TLS record's worth of a body, and more than the head of any request: hyper would take up to 400 KiB for each connection.
+const READ_BUFFER: usize = 16 * 1024;
+
 /// As long as the API server itself waits for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that is refused before it has sent everything may read the answer only after that, and closing the connection
+/// earlier would take it away. So what it still sends is dropped: for as long as anybody waits for an answer, up to several
+/// times what is ever taken, and while it comes. Whoever has stopped sending has seen the answer, or never will.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
+const MOST_DROPPED: usize = 64 * 1024 * 1024;
 
 /// Accepting fails when descriptors run out, and would fail again at once; connections that end in this time free some.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -88,23 +100,49 @@ async fn serve_admissions(
     shared: &Shared,
     stopping: &CancellationToken,
 ) {
-    let service = service_fn(|request| async { Ok::<_, hyper::Error>(mutate::handle(request, connection, shared).await) });
-    let served = http1::Builder::new()
+    let service =
+        service_fn(|request| Box::pin(async { Ok::<_, hyper::Error>(mutate::handle(request, connection, shared).await) }));
+    let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    let mut served = pin!(served);
     let result = tokio::select! {
-        result = served.as_mut() => result,
+        result = poll_fn(|context| served.poll_without_shutdown(context)) => result,
         () = stopping.cancelled() => {
             // Finishes the request that runs, if one does, and closes.
-            served.as_mut().graceful_shutdown();
-            served.await
+            Pin::new(&mut served).graceful_shutdown();
+            poll_fn(|context| served.poll_without_shutdown(context)).await
         }
     };
+    let is_malformed = result.as_ref().is_err_and(hyper::Error::is_parse);
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended early");
     }
+    // From here on, its buffers are free.
+    let stream = served.into_parts().io.into_inner();
+    let close = close(stream, is_malformed || connection.is_unread());
+    if tokio::time::timeout(LINGER_TIMEOUT, close).await.is_err() {
+        tracing::debug!("a client did not let go of its connection");
+    }
+}
+
+/// Ends a connection, and drops what the client still sends where it has not been read.
+async fn close(mut stream: TlsStream<TcpStream>, is_unread: bool) -> io::Result<()> {
+    stream.shutdown().await?;
+    // Nobody needs to know what it says.
+    let (stream, _) = stream.into_inner();
+    let mut dropped = 0;
+    while is_unread && dropped < MOST_DROPPED {
+        tokio::time::timeout(LINGER_PAUSE, stream.readable()).await??;
+        match stream.try_read(&mut [0; 16 * 1024]) {
+            Ok(0) => break,
+            Ok(count) => dropped += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn serve_plain(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker, stopping: &CancellationToken) {

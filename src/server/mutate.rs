@@ -1,14 +1,14 @@
 //! `POST /mutate`: HTTP around [`admission::admit`].
 //!
-//! What is not an admission gets a status that says so and one line of reason. The rest of its body is read and dropped, up
-//! to a bound, because a connection that is closed on a client that still sends is reset, and the client never sees the answer.
+//! What is not an admission gets a status that says so and one line of reason. The rest of its body is not read here: the
+//! connection ends with the answer, but not before the client has had time to see it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, http::HeaderValue};
 
 use super::Shared;
@@ -23,17 +23,11 @@ const MAX_BODY: usize = 7 * 1024 * 1024;
 /// A body that comes in pieces is held in blocks of this size, and not in what its head says: a head is cheap.
 const BLOCK: usize = 64 * 1024;
 
-/// How much of a refused body is read and dropped, and for how long, so that the client gets to see the refusal. One that has
-/// stopped sending has seen it, or never will.
-const MAX_DISCARDED: usize = 64 * 1024 * 1024;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
-const DISCARD_PAUSE: Duration = Duration::from_secs(2);
-
 /// Answers one request. Not by a router: there is one path and one method, and the API server is in a hurry.
 pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Shared) -> Response<Full<Bytes>>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: std::fmt::Display + Send,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
 {
     let started = Instant::now();
     let in_flight = InFlight::count(&shared.metrics);
@@ -43,7 +37,10 @@ where
             let _serving = connection.serving();
             admit(&body, &shared.policy.load(), shared)
         }
-        Err(refusal) => (refusal.answer(), refusal.into_response(request)),
+        Err(refusal) => {
+            connection.leave_unread();
+            (refusal.answer(), refusal.into_response())
+        }
     };
     if shared.draining.is_cancelled() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -111,16 +108,8 @@ impl Refusal {
         }
     }
 
-    /// Says so at once and closes, but only after what the client still sends.
-    fn into_response<B>(self, request: Request<B>) -> Response<Full<Bytes>>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Send,
-    {
-        // A client that waits to be told to continue sends nothing after a refusal; asking for its body would tell it to.
-        if !matches!(self, Self::Broken(_)) && !request.headers().contains_key(EXPECT) {
-            tokio::spawn(discard(request.into_body()));
-        }
+    /// Says so at once; the connection is of no use after it.
+    fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = text(self.status(), format!("{self}\n"));
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -149,14 +138,12 @@ where
     if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
         return Err(Refusal::TooLarge);
     }
-    // From here on the client is told to continue, and what it sends must be read even if it is too much.
-    request.headers_mut().remove(EXPECT);
     let deadline = deadline(request.uri().query());
     let mut held = shared.bodies.begin();
     let body = request.body_mut();
     // Nearly every body comes in a single piece, which is not copied.
     let Some(first) = next_piece(body, deadline).await? else { return Ok(Bytes::new()) };
-    if !held.add(first.len()) {
+    if !held.add(first.len()).await {
         return Err(Refusal::Shed);
     }
     if body.is_end_stream() {
@@ -169,14 +156,15 @@ where
     let started = Instant::now();
     loop {
         let piece = tokio::select! {
-            piece = next_piece(body, deadline.saturating_sub(started.elapsed())) => piece?,
+            biased;
             () = held.shed() => return Err(Refusal::Shed),
+            piece = next_piece(body, deadline.saturating_sub(started.elapsed())) => piece?,
         };
         let Some(piece) = piece else { return Ok(blocks.into_whole()) };
         if blocks.len + piece.len() > MAX_BODY {
             return Err(Refusal::TooLarge);
         }
-        if !held.add(piece.len()) {
+        if !held.add(piece.len()).await {
             return Err(Refusal::Shed);
         }
         blocks.push(&piece);
@@ -318,20 +306,6 @@ fn tell(admission: &Admission, shared: &Shared) {
         injected = subject.record.as_deref().unwrap_or_default(),
         "admission"
     );
-}
-
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
-    let discard = async {
-        let mut discarded = 0;
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
-            if discarded > MAX_DISCARDED {
-                return;
-            }
-        }
-    };
-    // Whichever comes first, the connection ends with it.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! A second webhook, as a service mesh has one: it adds a sidecar before Spark's container, a volume, and a variable.
+//! Webhooks that the tests serve themselves: above all one as a service mesh has it, which adds a sidecar before Spark's container,
+//! a volume, and a variable.
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
-use axum::{Router, response::IntoResponse};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::server::conn::http1;
@@ -27,8 +28,13 @@ pub struct LaterWebhook {
 }
 
 impl LaterWebhook {
-    /// Starts it on a free port.
+    /// Starts one that adds what a mesh adds, on a free port.
     pub async fn start() -> Self {
+        Self::serve(add_what_a_mesh_adds).await
+    }
+
+    /// Starts one that makes the body of the answer from that of the review.
+    pub async fn serve(answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static) -> Self {
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -41,8 +47,10 @@ impl LaterWebhook {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move {
+            let answer = move |body: Bytes| std::future::ready(([(CONTENT_TYPE, "application/json")], answer(&body)));
             let router = Router::new().route("/", post(answer));
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let (acceptor, router) = (acceptor.clone(), router.clone());
                 tokio::spawn(async move {
                     let stream = acceptor.accept(stream).await.unwrap();
@@ -54,8 +62,8 @@ impl LaterWebhook {
     }
 }
 
-async fn answer(body: Bytes) -> impl IntoResponse {
-    let review: Value = serde_json::from_slice(&body).unwrap();
+fn add_what_a_mesh_adds(body: &[u8]) -> Vec<u8> {
+    let review: Value = serde_json::from_slice(body).unwrap();
     let pod = &review["request"]["object"];
     let env = json!({"name": "LATE", "value": "1"});
     let patch = json!([
@@ -69,5 +77,5 @@ async fn answer(body: Bytes) -> impl IntoResponse {
         "kind": "AdmissionReview",
         "response": {"uid": review["request"]["uid"], "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())},
     });
-    ([(CONTENT_TYPE, "application/json")], response.to_string())
+    response.to_string().into_bytes()
 }

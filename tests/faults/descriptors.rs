@@ -1,0 +1,47 @@
+//! A process that can open no more files.
+
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::http::{connect, exchange, get, metric, post};
+use crate::soak::Row;
+use crate::webhook::Webhook;
+use crate::{alone, assert_memory, review};
+
+#[tokio::test]
+async fn without_descriptors_it_waits_and_does_not_spin_and_recovers_by_itself() {
+    let _alone = alone().await;
+    let started = Instant::now();
+    let webhook = Webhook::start_with_descriptors(64, &[]);
+    assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
+    let before = webhook.descriptors();
+
+    // On the admin port, where no connection gives way to another, and on the other one.
+    let mut held = Vec::new();
+    for address in [webhook.admin_address(), webhook.address()] {
+        for _ in 0..100 {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(webhook.descriptors() >= 64, "all are in use");
+    let cpu_before = webhook.cpu_time();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let cpu = webhook.cpu_time().saturating_sub(cpu_before);
+    println!("{cpu:?} of CPU time in 5 s without descriptors");
+    assert!(cpu < Duration::from_millis(250), "{cpu:?} of CPU time in 5 s");
+
+    drop(held);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while webhook.descriptors() > before {
+        assert!(Instant::now() < deadline, "{} descriptors are open", webhook.descriptors());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
+    assert_eq!(get(webhook.admin_address(), "/readyz").await.status, 200);
+    assert!(metric(webhook.admin_address(), "accept_errors_total").await > 0.0);
+    assert_memory(&webhook);
+    Row { what: "no descriptors left, then some again", attempts: 2, answered: 2, memory_kib: Some(webhook.peak_kib()), started }
+        .print();
+}

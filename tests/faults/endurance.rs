@@ -1,0 +1,76 @@
+//! Memory under a steady load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::http::{connect, exchange, post};
+use crate::soak::{Row, is_soak, minutes};
+use crate::webhook::Webhook;
+use crate::{alone, assert_memory, review};
+
+const CLIENTS: u32 = 8;
+
+/// Asks on several connections, on each no sooner than a pause after the last time, until told to stop.
+fn load(webhook: &Webhook, pause: Duration, is_over: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (address, is_over, count) = (webhook.address(), is_over.clone(), count.clone());
+        clients.spawn(async move {
+            let request = post(&review());
+            let mut stream = connect(address).await;
+            let mut next = Instant::now();
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(exchange(&mut stream, &request).await.status, 200);
+                count.fetch_add(1, Ordering::Relaxed);
+                next = (next + pause).max(Instant::now());
+                tokio::time::sleep_until(next.into()).await;
+            }
+        });
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_stays_flat_for_minutes() {
+    let _alone = alone().await;
+    if !is_soak() {
+        return;
+    }
+    let webhook = Webhook::start(&[]);
+    let measure = async |pause: Duration, seconds: u64| {
+        let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let clients = load(&webhook, pause, &is_over, &count);
+        let mut resident = Vec::new();
+        for second in 1..=seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if second % 60 == 0 || second == seconds {
+                resident.push(webhook.resident_kib());
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        clients.join_all().await;
+        (count.load(Ordering::Relaxed), resident)
+    };
+    let (capacity, _) = measure(Duration::ZERO, 5).await;
+    let each = u32::try_from(capacity).unwrap() / 5 / CLIENTS;
+    let pause = Duration::from_secs(2) / each;
+
+    let started = Instant::now();
+    let minutes = minutes();
+    let (answered, resident) = measure(pause, u64::from(minutes) * 60).await;
+    println!("{} a second at most; resident KiB at each minute of half of it: {resident:?}", each * CLIENTS);
+    let (first, last) = (resident[0], *resident.last().unwrap());
+    assert!(last * 100 <= first * 105, "{first} KiB became {last} KiB");
+    assert_memory(&webhook);
+    Row {
+        what: &format!("{minutes} minutes at half of capacity, from {first} to {last} KiB"),
+        attempts: answered,
+        answered,
+        memory_kib: Some(webhook.peak_kib()),
+        started,
+    }
+    .print();
+}

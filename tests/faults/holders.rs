@@ -1,0 +1,272 @@
+//! Clients that hold connections and never ask for anything whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
+
+use crate::http::{ANONYMOUS, connect, exchange, metric, post, try_connect};
+use crate::soak::{Row, allow_descriptors, is_soak, median, scale};
+use crate::webhook::Webhook;
+use crate::{alone, assert_memory, assert_nothing_is_left, review};
+
+/// What such a client does first, before it does nothing more or next to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// Begins a TLS handshake and does not go on.
+    Handshake,
+    /// Sends a header, a byte a second.
+    Header,
+    /// Sends the head of a request and the first bytes of its body.
+    Body,
+}
+
+/// How one of them ended.
+struct Held {
+    time: Duration,
+    received: Vec<u8>,
+}
+
+/// How long the body's client says that it waits.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Holder {
+    /// Holds a connection until the server ends it. `opened` gets a permit when there is nothing more to come soon.
+    async fn hold(self, address: SocketAddr, opened: Arc<Semaphore>) -> Held {
+        let started = Instant::now();
+        let mut received = Vec::new();
+        match self {
+            Self::Handshake => {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                // A record of a handshake, of which a part comes.
+                let _ = stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
+                opened.add_permits(1);
+                let _ = stream.read_to_end(&mut received).await;
+            }
+            Self::Header | Self::Body => {
+                let stream = try_connect(address, &ANONYMOUS).await;
+                let Ok(mut stream) = stream else {
+                    // It had to give way to another one already.
+                    opened.add_permits(1);
+                    return Held { time: started.elapsed(), received };
+                };
+                let head = match self {
+                    Self::Body => {
+                        let rest = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 7000000\r\n\r\n";
+                        format!("POST /mutate?timeout={}s HTTP/1.1\r\n{rest}{}", TIMEOUT.as_secs(), " ".repeat(4096))
+                    }
+                    _ => "POST /mutate HTTP/1.1\r\nX: ".to_owned(),
+                };
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.flush().await;
+                opened.add_permits(1);
+                match self {
+                    Self::Header => drip(&mut stream).await,
+                    _ => drop(stream.read_to_end(&mut received).await),
+                }
+            }
+        }
+        Held { time: started.elapsed(), received }
+    }
+
+    /// The time after which none is left, counted from its beginning.
+    fn deadline(self) -> Duration {
+        match self {
+            Self::Handshake => Duration::from_secs(10),
+            Self::Header => Duration::from_secs(120),
+            // Its answer is there in time; a client that did go on sending would need a moment to see it.
+            Self::Body => TIMEOUT + Duration::from_secs(2),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "never finish TLS",
+            Self::Header => "send a header byte a second",
+            Self::Body => "stop in the body",
+        }
+    }
+}
+
+/// Sends a byte a second until the other side ends the connection.
+async fn drip(stream: &mut TlsStream<TcpStream>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut answer = [0; 512];
+    loop {
+        tokio::select! {
+            _ = second.tick() => {
+                if stream.write_all(b"x").await.is_err() || stream.flush().await.is_err() {
+                    return;
+                }
+            }
+            read = stream.read(&mut answer) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// Starts clients that hold connections, and waits until each of them is as far as it gets.
+async fn open(holders: &[Holder], count: u32, address: SocketAddr) -> JoinSet<(Holder, Held)> {
+    let opened = Arc::new(Semaphore::new(0));
+    let mut held = JoinSet::new();
+    for number in 0..count {
+        for &holder in holders {
+            let opened = opened.clone();
+            held.spawn(async move { (holder, holder.hold(address, opened).await) });
+        }
+        // All at once would be more than waits for being accepted.
+        if number % 100 == 99 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let all = count * u32::try_from(holders.len()).unwrap();
+    opened.acquire_many(all).await.unwrap().forget();
+    held
+}
+
+/// A client as the API server is one, and the times of its requests.
+struct Good {
+    address: SocketAddr,
+    kept: TlsStream<TcpStream>,
+    request: Vec<u8>,
+    on_kept: Vec<Duration>,
+    on_fresh: Vec<Duration>,
+}
+
+impl Good {
+    async fn new(address: SocketAddr) -> Self {
+        let request = post(&review());
+        let mut kept = connect(address).await;
+        assert_eq!(exchange(&mut kept, &request).await.status, 200);
+        Self { address, kept, request, on_kept: Vec::new(), on_fresh: Vec::new() }
+    }
+
+    /// One request on the connection that is kept, and one on a fresh connection.
+    async fn ask(&mut self) {
+        let started = Instant::now();
+        assert_eq!(exchange(&mut self.kept, &self.request).await.status, 200);
+        self.on_kept.push(started.elapsed());
+        let started = Instant::now();
+        assert_eq!(exchange(&mut connect(self.address).await, &self.request).await.status, 200);
+        self.on_fresh.push(started.elapsed());
+    }
+}
+
+/// Below this, twice the time is the noise of a machine that has two cores for the server, its clients and everything else.
+const NOISE: Duration = Duration::from_micros(250);
+
+/// Asks a server with the holders and one without any in turn, so that both meet the same noise.
+async fn assert_good_clients_do_not_suffer(good: &mut Good, quiet: &mut Good, rounds: usize) {
+    for _ in 0..rounds {
+        good.ask().await;
+        quiet.ask().await;
+    }
+    for (connection, with, without) in
+        [("kept", &mut good.on_kept, &mut quiet.on_kept), ("fresh", &mut good.on_fresh, &mut quiet.on_fresh)]
+    {
+        let (with, without) = (median(with), median(without));
+        println!("on a {connection} connection: {with:?} beside them, {without:?} without them");
+        assert!(with <= (without * 2).max(without + NOISE), "{connection}: {with:?} instead of {without:?}");
+    }
+}
+
+async fn beside(holder: Holder) {
+    let _alone = alone().await;
+    allow_descriptors(16_384);
+    let started = Instant::now();
+    let (count, rounds) = scale((300, 100), (2_000, 1_000));
+    let (webhook, other) = (Webhook::start(&[]), Webhook::start(&[]));
+    let (mut good, mut quiet) = (Good::new(webhook.address()).await, Good::new(other.address()).await);
+    let descriptors = webhook.descriptors() - 1;
+
+    let opened = Instant::now();
+    let mut held = open(&[holder], count, webhook.address()).await;
+    println!("{count} that {} after {:?}", holder.as_str(), opened.elapsed());
+    assert!(metric(webhook.admin_address(), "connections").await > f64::from(count), "all are held at once");
+    assert_good_clients_do_not_suffer(&mut good, &mut quiet, rounds).await;
+    println!("memory: {} KiB", webhook.resident_kib());
+
+    // Two minutes are too long for the quick form.
+    if holder != Holder::Header || is_soak() {
+        let slack = opened.elapsed().min(Duration::from_secs(5)) + Duration::from_secs(2);
+        while let Some(ended) = held.join_next().await {
+            let (_, Held { time, received }) = ended.unwrap();
+            assert!(time < holder.deadline() + slack, "one was held for {time:?}");
+            if holder == Holder::Body {
+                let answer = String::from_utf8_lossy(&received);
+                assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"), "{answer:?}");
+            }
+        }
+        println!("all gone after {:?}", opened.elapsed());
+    }
+    let asked = good.on_kept.len() + good.on_fresh.len();
+    drop((held, good));
+    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(10)).await;
+    assert_memory(&webhook);
+    Row {
+        what: &format!("good client beside {count} that {}", holder.as_str()),
+        attempts: asked,
+        answered: asked,
+        memory_kib: Some(webhook.peak_kib()),
+        started,
+    }
+    .print();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_client_does_not_suffer_from_handshakes_that_are_never_finished() {
+    beside(Holder::Handshake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_client_does_not_suffer_from_headers_that_come_byte_by_byte() {
+    beside(Holder::Header).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_client_does_not_suffer_from_bodies_that_never_come() {
+    beside(Holder::Body).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_cap_of_connections_a_good_client_is_served_and_who_only_holds_one_gives_way() {
+    let _alone = alone().await;
+    allow_descriptors(16_384);
+    let started = Instant::now();
+    let (count, rounds, cap) = scale((300, 100, 150), (2_000, 1_000, 1_000));
+    let webhook = Webhook::start(&["--max-connections", &cap.to_string()]);
+    let other = Webhook::start(&[]);
+    let (mut good, mut quiet) = (Good::new(webhook.address()).await, Good::new(other.address()).await);
+    let descriptors = webhook.descriptors() - 1;
+
+    let kinds = [Holder::Handshake, Holder::Header, Holder::Body];
+    let mut held = open(&kinds, count, webhook.address()).await;
+    let all = f64::from(count) * 3.0;
+    let cap = f64::from(cap);
+    let open_now = metric(webhook.admin_address(), "connections").await;
+    assert!(open_now <= cap, "{open_now} connections");
+    let gave_way = metric(webhook.admin_address(), "connections_evicted_total").await;
+    assert!(gave_way >= all - cap, "{gave_way} of {all} gave way");
+    assert_good_clients_do_not_suffer(&mut good, &mut quiet, rounds).await;
+
+    let asked = good.on_kept.len() + good.on_fresh.len();
+    held.shutdown().await;
+    drop(good);
+    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(10)).await;
+    assert_memory(&webhook);
+    Row {
+        what: &format!("good client beside {all} of these, {cap} connections at most"),
+        attempts: asked,
+        answered: asked,
+        memory_kib: Some(webhook.peak_kib()),
+        started,
+    }
+    .print();
+}

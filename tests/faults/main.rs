@@ -1,0 +1,67 @@
+//! What must hold when clients are hostile, too many or broken, and when replicas come and go: against the real binary, with
+//! the log at its default level.
+//!
+//! Each test has a quick form, which `make test` runs, and a long one, for which `make soak` sets `SOAK`; the bounds are the
+//! same. They run one after another, because most of them measure time or memory.
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+#[path = "../support/http.rs"]
+mod http;
+#[path = "../support/soak.rs"]
+mod soak;
+#[path = "../support/webhook.rs"]
+mod webhook;
+
+mod bodies;
+mod descriptors;
+mod endurance;
+mod holders;
+mod openings;
+mod replicas;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, MutexGuard};
+use webhook::Webhook;
+
+/// However many clients there are and whatever they send, resident memory never exceeds this.
+const MOST_MEMORY_KIB: u64 = 128 * 1024;
+
+/// Held by each test for as long as it runs.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
+
+fn review() -> Vec<u8> {
+    fs::read("examples/driver-review.json").unwrap()
+}
+
+/// Waits until nothing is left of what clients did: no connection, no request, no more file descriptors than before.
+async fn assert_nothing_is_left(webhook: &Webhook, descriptors_before: usize, within: Duration) {
+    let deadline = Instant::now() + within;
+    loop {
+        let connections = http::metric(webhook.admin_address(), "connections").await;
+        let requests = http::metric(webhook.admin_address(), "requests_in_flight").await;
+        let descriptors = webhook.descriptors();
+        // The admin port's own connection may still be closing.
+        if connections == 0.0 && requests == 0.0 && descriptors <= descriptors_before {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{connections} connections and {requests} requests are left, {descriptors} descriptors where {descriptors_before} were"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(http::metric(webhook.admin_address(), "requests_total{outcome=\"panicked\"}").await < 1.0);
+    assert_eq!(webhook.panics(), [""; 0]);
+}
+
+/// Asserts the bound that holds for each of these tests, on the most that the process has ever had.
+fn assert_memory(webhook: &Webhook) {
+    let peak = webhook.peak_kib();
+    assert!(peak < MOST_MEMORY_KIB, "{peak} KiB of memory");
+}
