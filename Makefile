@@ -5,11 +5,12 @@
 # make bench      what an admission costs, and the server's start and memory
 # make bench-server  the server under load, beside a floor and an ordinary webhook, for three minutes; fails where a bound is missed
 # make bench-cluster  what it adds to the creation of a pod on a real kube-apiserver
+# make soak       the long forms of the fault tests: half an hour and more
 # make mutants    whether a test fails when the code that decides is changed: an hour, for a change of that code
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node audit fuzz bench bench-server bench-cluster mutants
+.PHONY: test test-node audit fuzz bench bench-server bench-cluster mutants soak
 .DELETE_ON_ERROR:
 
 test:
@@ -39,3 +40,7 @@ bench-cluster:
 mutants:
 	@tests/tools/install mutants
 	PROPTEST_CASES=500 "$$(tests/tools/install path mutants)/bin/cargo-mutants" mutants --output target
+
+soak:
+	@tests/tools/install controlplane
+	SOAK=1 cargo test --locked --release --test faults --test tls --test managed -- --nocapture --test-threads=1

@@ -20,7 +20,7 @@ pub fn minutes() -> u32 {
     env::var("SOAK_MINUTES").map_or(10, |minutes| minutes.parse().expect("SOAK_MINUTES is a number"))
 }
 
-/// A line of the table that `tests/soak` prints at the end.
+/// A line of what `make soak` prints.
 pub struct Row<'a> {
     pub what: &'a str,
     pub attempts: usize,
