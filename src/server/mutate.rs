@@ -287,7 +287,8 @@ fn tell(admission: &Admission, shared: &Shared) {
     shared.decisions.remember(admission);
     let Admission { uid, namespace, name, outcome, subject, response: _ } = admission;
     let Some(subject) = subject else { return };
-    for kind in &subject.mounted {
+    // Into a pod that is not created nothing is mounted.
+    for kind in subject.mounted.iter().filter(|_| *outcome != Outcome::Refused) {
         shared.metrics.count_mutation(*kind);
     }
     for problem in &subject.problems {
