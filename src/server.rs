@@ -4,6 +4,7 @@
 //! [`Stop`] says so. Then nothing new is accepted, what runs is finished, and [`Bound::serve`] returns.
 
 mod admin;
+mod bodies;
 mod decisions;
 mod limits;
 mod listener;
@@ -25,8 +26,9 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Policy;
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
+use bodies::Bodies;
 use decisions::Decisions;
-use limits::{Bodies, Connections};
+use limits::Connections;
 use reload::Reload;
 
 pub use limits::Limits;
@@ -102,7 +104,7 @@ impl Options {
             reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
             policy,
             certificates,
-            connections: Arc::new(Connections::new(limits.connections)),
+            connections: Arc::new(Connections::new(limits.within_open_files().connections)),
             bodies: Bodies::new(limits.body_bytes),
             decisions: Decisions::default(),
             metrics,

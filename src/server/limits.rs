@@ -1,12 +1,12 @@
 //! How much of this process its clients may use, so that no client can take it from the API server.
 //!
-//! Memory and descriptors are bounded by the number of connections and by the bytes of bodies that are held at once. Where a
-//! bound is met, what has been of no use for longest gives way, and not what comes: otherwise a client that only holds
+//! Memory and descriptors are bounded by the number of connections and by the bytes of [bodies](super::bodies) that are held
+//! at once. Where a bound is met, what has been of no use for longest gives way, and not what comes: otherwise a client that only holds
 //! connections open would shut all others out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -18,6 +18,30 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of bodies that are held at once.
     pub body_bytes: usize,
+}
+
+/// Files that can be open beside connections of the API server: the ports and what the admin port has open, files that are read
+/// again, and what the runtime itself needs.
+const OTHER_FILES: usize = 64;
+
+impl Limits {
+    /// As many connections as there can be files, where that is less: without files, nobody could give way to anybody.
+    #[must_use]
+    pub fn within_open_files(self) -> Self {
+        let Some(files) = open_files() else { return self };
+        let most = files.saturating_sub(OTHER_FILES).max(files / 2);
+        if most < self.connections {
+            tracing::warn!(connections = most, "as only {files} files can be open (ulimit -n), so many connections at most");
+        }
+        Self { connections: self.connections.min(most), ..self }
+    }
+}
+
+/// How many files this process may have open; as many as it likes where that cannot be read.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 impl Default for Limits {
@@ -32,6 +56,7 @@ pub(super) struct Connections {
     next_id: AtomicU64,
     limit: usize,
     started: Instant,
+    gone: Notify,
 }
 
 /// What a connection has been good for.
@@ -47,7 +72,13 @@ struct Activity {
 
 impl Connections {
     pub(super) fn new(limit: usize) -> Self {
-        Self { open: Mutex::default(), next_id: AtomicU64::new(0), limit: limit.max(1), started: Instant::now() }
+        Self {
+            open: Mutex::default(),
+            next_id: AtomicU64::new(0),
+            limit: limit.max(1),
+            started: Instant::now(),
+            gone: Notify::new(),
+        }
     }
 
     /// Enters a connection, and whether another one had to give way to it.
@@ -62,7 +93,13 @@ impl Connections {
         let mut open = lock(&self.open);
         let evicted = if open.len() >= self.limit { evict_one(&mut open) } else { false };
         open.insert(id, activity.clone());
-        (OpenConnection { id, activity, is_unread: AtomicBool::new(false), connections: self.clone() }, evicted)
+        (OpenConnection { id, activity, unread: OnceLock::new(), connections: self.clone() }, evicted)
+    }
+
+    /// Waits until who had to give way has gone: otherwise many that come at once are more than the limit for a moment, and
+    /// descriptors run out.
+    pub(super) async fn gone(&self) {
+        self.gone.notified().await;
     }
 
     fn now(&self) -> u64 {
@@ -86,7 +123,7 @@ fn evict_one(open: &mut HashMap<u64, Arc<Activity>>) -> bool {
 pub(super) struct OpenConnection {
     id: u64,
     activity: Arc<Activity>,
-    is_unread: AtomicBool,
+    unread: OnceLock<Instant>,
     connections: Arc<Connections>,
 }
 
@@ -102,23 +139,23 @@ impl OpenConnection {
         self.activity.busy.fetch_add(1, Ordering::Relaxed);
         Serving(&self.activity)
     }
-}
 
-impl OpenConnection {
-    /// The last request was answered before all of it was read.
-    pub(super) fn leave_unread(&self) {
-        self.is_unread.store(true, Ordering::Relaxed);
+    /// The last request was answered before all of it was read; nothing of it has come since a moment.
+    pub(super) fn leave_unread(&self, silent_since: Instant) {
+        self.unread.get_or_init(|| silent_since);
     }
 
-    /// Whether the client may still be sending what nobody reads.
-    pub(super) fn is_unread(&self) -> bool {
-        self.is_unread.load(Ordering::Relaxed)
+    /// Since when nothing has come of a request that was not read to its end.
+    pub(super) fn unread(&self) -> Option<Instant> {
+        self.unread.get().copied()
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        lock(&self.connections.open).remove(&self.id);
+        if lock(&self.connections.open).remove(&self.id).is_none() {
+            self.connections.gone.notify_one();
+        }
     }
 }
 
@@ -128,119 +165,6 @@ pub(super) struct Serving<'a>(&'a Activity);
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A body that has not come whole holds buffers of TLS and HTTP, beside what has come of it.
-const BUFFERS: usize = 48 * 1024;
-
-/// The bytes of bodies that are held.
-pub(super) struct Bodies {
-    held: AtomicUsize,
-    /// Those of them that belong to bodies that were told to go and have not gone yet.
-    going: AtomicUsize,
-    limit: usize,
-    /// Bodies that came in more than one piece, and are not whole yet.
-    partial: Mutex<HashMap<u64, Arc<Partial>>>,
-    next_id: AtomicU64,
-}
-
-struct Partial {
-    bytes: AtomicUsize,
-    /// As many as were counted when it was told to go.
-    going: AtomicUsize,
-    shed: Notify,
-}
-
-impl Bodies {
-    pub(super) fn new(limit: usize) -> Self {
-        let (held, going) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { held, going, limit, partial: Mutex::default(), next_id: AtomicU64::new(0) }
-    }
-
-    /// A body that begins.
-    pub(super) fn begin(&self) -> HeldBody<'_> {
-        HeldBody { bodies: self, bytes: 0, partial: None }
-    }
-
-    /// Tells the largest body to go, unless those that were told before are enough; `false` where that is the one of so many
-    /// bytes, for which there is to be room.
-    fn make_room(&self, bytes: usize) -> bool {
-        let mut partial = lock(&self.partial);
-        let held = self.held.load(Ordering::Relaxed);
-        if held.saturating_sub(self.going.load(Ordering::Relaxed)) <= self.limit {
-            return true;
-        }
-        let size = |other: &Partial| other.bytes.load(Ordering::Relaxed);
-        let Some((&id, other)) = partial.iter().max_by_key(|(_, other)| size(other)) else { return false };
-        let largest = size(other);
-        if largest <= bytes {
-            return false;
-        }
-        other.going.store(largest, Ordering::Relaxed);
-        self.going.fetch_add(largest, Ordering::Relaxed);
-        other.shed.notify_one();
-        partial.remove(&id);
-        true
-    }
-}
-
-/// A body whose bytes count until it is dropped.
-pub(super) struct HeldBody<'a> {
-    bodies: &'a Bodies,
-    bytes: usize,
-    partial: Option<(u64, Arc<Partial>)>,
-}
-
-impl HeldBody<'_> {
-    /// Counts bytes that have come; `false` where this body has to go because all together are too many. Where there is a
-    /// larger one that is not whole, that one has to go instead, so that a few large bodies do not shut out the small.
-    pub(super) async fn add(&mut self, bytes: usize) -> bool {
-        self.bytes += bytes;
-        let held = self.bodies.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if let Some((_, partial)) = &self.partial {
-            partial.bytes.store(self.bytes, Ordering::Relaxed);
-        }
-        if held <= self.bodies.limit {
-            return true;
-        }
-        if !self.bodies.make_room(self.bytes) {
-            return false;
-        }
-        // Who was told to go goes before more is read here.
-        tokio::task::yield_now().await;
-        true
-    }
-
-    /// More is to come: from here on the body may have to go for another.
-    pub(super) fn wait_for_more(&mut self) {
-        if self.partial.is_none() {
-            self.bytes += BUFFERS;
-            self.bodies.held.fetch_add(BUFFERS, Ordering::Relaxed);
-            let id = self.bodies.next_id.fetch_add(1, Ordering::Relaxed);
-            let (bytes, going) = (AtomicUsize::new(self.bytes), AtomicUsize::new(0));
-            let partial = Arc::new(Partial { bytes, going, shed: Notify::new() });
-            lock(&self.bodies.partial).insert(id, partial.clone());
-            self.partial = Some((id, partial));
-        }
-    }
-
-    /// Waits until the body has to go for another; for ever where that cannot be.
-    pub(super) async fn shed(&self) {
-        match &self.partial {
-            Some((_, partial)) => partial.shed.notified().await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for HeldBody<'_> {
-    fn drop(&mut self) {
-        self.bodies.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        if let Some((id, partial)) = &self.partial {
-            lock(&self.bodies.partial).remove(id);
-            self.bodies.going.fetch_sub(partial.going.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
     }
 }
 
@@ -256,7 +180,7 @@ pub(super) fn deadline(query: Option<&str>) -> Duration {
 }
 
 /// What is protected is consistent at any time, so a panic elsewhere spoils nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -295,31 +219,6 @@ mod tests {
         drop(guard);
         drop(served);
         assert!(!connections.enter().1);
-    }
-
-    #[tokio::test]
-    async fn of_bodies_that_are_too_many_the_largest_goes() {
-        const MIB: usize = 1024 * 1024;
-        let bodies = Bodies::new(100 * MIB);
-        let mut large = bodies.begin();
-        assert!(large.add(80 * MIB).await);
-        large.wait_for_more();
-        let mut small = bodies.begin();
-        assert!(small.add(30 * MIB).await, "the large one has to go instead");
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(std::pin::pin!(large.shed()).poll(&mut context).is_ready());
-        small.wait_for_more();
-        let mut another = bodies.begin();
-        assert!(another.add(20 * MIB).await, "the one that was told to go is enough");
-        drop(another);
-        drop(large);
-        let mut larger = bodies.begin();
-        assert!(!larger.add(90 * MIB).await, "it is itself the largest");
-        drop(larger);
-        assert!(std::pin::pin!(small.shed()).poll(&mut context).is_pending());
-        drop(small);
-        assert_eq!((bodies.held.load(Ordering::Relaxed), bodies.going.load(Ordering::Relaxed)), (0, 0));
-        assert!(lock(&bodies.partial).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Extension;
@@ -20,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::limits::OpenConnection;
+use super::limits::{Connections, OpenConnection};
 use super::{Shared, admin, mutate};
 use crate::metrics::Handshake;
 
@@ -38,8 +38,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// earlier would take it away. So what it still sends is dropped: for as long as anybody waits for an answer, up to several
 /// times what is ever taken, and while it comes. Whoever has stopped sending has seen the answer, or never will.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
-const LINGER_PAUSE: Duration = Duration::from_secs(2);
+const LINGER_PAUSE: Duration = Duration::from_secs(5);
 const MOST_DROPPED: usize = 64 * 1024 * 1024;
+
+/// Who asks the admin port asks once, so of more than these the one that was opened first goes.
+const ADMIN_CONNECTIONS: usize = 32;
 
 /// Accepting fails when descriptors run out, and would fail again at once; connections that end in this time free some.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -51,8 +54,12 @@ pub(super) async fn serve_tls(
     tasks: &TaskTracker,
     stopping: &CancellationToken,
 ) {
+    let connections = &shared.connections;
     while let Some((stream, _)) = accept(&listener, shared, stopping).await {
-        let (connection, gave_way) = shared.connections.enter();
+        let (connection, gave_way) = connections.enter();
+        if gave_way {
+            connections.gone().await;
+        }
         shared.metrics.connections_accepted.inc();
         shared.metrics.connections_evicted.inc_by(gave_way.into());
         let (acceptor, shared, stopping) = (acceptor.clone(), shared.clone(), stopping.clone());
@@ -115,40 +122,53 @@ async fn serve_admissions(
             poll_fn(|context| served.poll_without_shutdown(context)).await
         }
     };
-    let is_malformed = result.as_ref().is_err_and(hyper::Error::is_parse);
+    let malformed = result.as_ref().is_err_and(hyper::Error::is_parse).then(Instant::now);
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended early");
     }
     // From here on, its buffers are free.
     let stream = served.into_parts().io.into_inner();
-    let close = close(stream, is_malformed || connection.is_unread());
+    let close = close(stream, connection.unread().or(malformed));
     if tokio::time::timeout(LINGER_TIMEOUT, close).await.is_err() {
         tracing::debug!("a client did not let go of its connection");
     }
 }
 
-/// Ends a connection, and drops what the client still sends where it has not been read.
-async fn close(mut stream: TlsStream<TcpStream>, is_unread: bool) -> io::Result<()> {
+/// Ends a connection; where a request was not read to its end, only after what still comes of it.
+async fn close(mut stream: TlsStream<TcpStream>, unread: Option<Instant>) -> io::Result<()> {
     stream.shutdown().await?;
+    let Some(mut silent_since) = unread else { return Ok(()) };
     // Nobody needs to know what it says.
     let (stream, _) = stream.into_inner();
     let mut dropped = 0;
-    while is_unread && dropped < MOST_DROPPED {
-        tokio::time::timeout(LINGER_PAUSE, stream.readable()).await??;
+    while dropped < MOST_DROPPED {
+        tokio::time::timeout(LINGER_PAUSE.saturating_sub(silent_since.elapsed()), stream.readable()).await??;
         match stream.try_read(&mut [0; 16 * 1024]) {
             Ok(0) => break,
             Ok(count) => dropped += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         }
+        silent_since = Instant::now();
     }
     Ok(())
 }
 
 pub(super) async fn serve_plain(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker, stopping: &CancellationToken) {
     let router = admin::router(shared.clone());
+    let connections = Arc::new(Connections::new(ADMIN_CONNECTIONS));
     while let Some((stream, peer)) = accept(&listener, shared, stopping).await {
-        tasks.spawn(serve_admin(stream, peer, router.clone(), stopping.clone()));
+        let (connection, gave_way) = connections.enter();
+        if gave_way {
+            connections.gone().await;
+        }
+        let serve = serve_admin(stream, peer, router.clone(), stopping.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = serve => {}
+                () = connection.evicted() => tracing::debug!("a connection to the admin port gave way to another"),
+            }
+        });
     }
 }
 

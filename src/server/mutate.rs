@@ -20,9 +20,6 @@ use crate::metrics::{Answer, Metrics};
 /// A review may hold two objects of 3 MiB (the API server's own limit for a request), and what is around them.
 const MAX_BODY: usize = 7 * 1024 * 1024;
 
-/// A body that comes in pieces is held in blocks of this size, and not in what its head says: a head is cheap.
-const BLOCK: usize = 64 * 1024;
-
 /// Answers one request. Not by a router: there is one path and one method, and the API server is in a hurry.
 pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Shared) -> Response<Full<Bytes>>
 where
@@ -38,7 +35,7 @@ where
             admit(&body, &shared.policy.load(), shared)
         }
         Err(refusal) => {
-            connection.leave_unread();
+            connection.leave_unread(refusal.silent_since());
             (refusal.answer(), refusal.into_response())
         }
     };
@@ -78,8 +75,9 @@ enum Refusal {
     ContentType,
     #[error("the body must not be larger than {MAX_BODY} bytes")]
     TooLarge,
+    /// Nothing of it has come since then.
     #[error("the body did not come in time")]
-    Late,
+    Late(Instant),
     #[error("too many bodies at once, ask again")]
     Shed,
     #[error("the body could not be read: {0}")]
@@ -91,7 +89,7 @@ impl Refusal {
         match self {
             Self::Path | Self::Method | Self::ContentType => Answer::Misdirected,
             Self::TooLarge => Answer::TooLarge,
-            Self::Late => Answer::Late,
+            Self::Late(_) => Answer::Late,
             Self::Shed => Answer::Shed,
             Self::Broken(_) => Answer::Broken,
         }
@@ -103,8 +101,15 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Late | Self::Shed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Late(_) | Self::Shed => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn silent_since(&self) -> Instant {
+        match self {
+            Self::Late(since) => *since,
+            _ => Instant::now(),
         }
     }
 
@@ -141,68 +146,30 @@ where
     let deadline = deadline(request.uri().query());
     let mut held = shared.bodies.begin();
     let body = request.body_mut();
-    // Nearly every body comes in a single piece, which is not copied.
-    let Some(first) = next_piece(body, deadline).await? else { return Ok(Bytes::new()) };
-    if !held.add(first.len()).await {
-        return Err(Refusal::Shed);
-    }
-    if body.is_end_stream() {
-        return Ok(first);
-    }
-    held.wait_for_more();
-    let mut blocks = Blocks::default();
-    blocks.push(&first);
-    drop(first);
     let started = Instant::now();
+    let Some(first) = next_piece(body, deadline).await? else { return Ok(Bytes::new()) };
+    // Nearly every body comes in a single piece, which is not copied.
+    if body.is_end_stream() {
+        return if held.count(first.len()).await { Ok(first) } else { Err(Refusal::Shed) };
+    }
+    let mut piece = first;
     loop {
-        let piece = tokio::select! {
-            biased;
-            () = held.shed() => return Err(Refusal::Shed),
-            piece = next_piece(body, deadline.saturating_sub(started.elapsed())) => piece?,
-        };
-        let Some(piece) = piece else { return Ok(blocks.into_whole()) };
-        if blocks.len + piece.len() > MAX_BODY {
+        if held.len() + piece.len() > MAX_BODY {
             return Err(Refusal::TooLarge);
         }
-        if !held.add(piece.len()).await {
+        if !held.keep(&piece).await {
             return Err(Refusal::Shed);
         }
-        blocks.push(&piece);
-    }
-}
-
-/// A body that comes in pieces, in memory of its own: pieces keep the buffer that they were read into, however small they
-/// are. All blocks have one size, so that those of a body that has gone serve another; a single one that grew with the body
-/// would leave gaps behind that are too small for the next.
-#[derive(Default)]
-struct Blocks {
-    blocks: Vec<Vec<u8>>,
-    len: usize,
-}
-
-impl Blocks {
-    fn push(&mut self, mut piece: &[u8]) {
-        self.len += piece.len();
-        while !piece.is_empty() {
-            match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
-                Some(block) => {
-                    let (now, later) = piece.split_at(piece.len().min(BLOCK - block.len()));
-                    block.extend_from_slice(now);
-                    piece = later;
-                }
-                None => self.blocks.push(Vec::with_capacity(BLOCK)),
-            }
+        drop(piece);
+        let next = tokio::select! {
+            biased;
+            () = held.shed() => return Err(Refusal::Shed),
+            next = next_piece(body, deadline.saturating_sub(started.elapsed())) => next?,
+        };
+        match next {
+            Some(next) => piece = next,
+            None => return Ok(held.into_whole()),
         }
-    }
-
-    fn into_whole(mut self) -> Bytes {
-        if self.blocks.len() <= 1 {
-            return self.blocks.pop().unwrap_or_default().into();
-        }
-        let mut whole = Vec::with_capacity(self.len);
-        // Each block goes as soon as it is copied.
-        self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
-        whole.into()
     }
 }
 
@@ -226,7 +193,8 @@ where
             }
         }
     };
-    tokio::time::timeout(within, next).await.unwrap_or(Err(Refusal::Late))
+    let since = Instant::now();
+    tokio::time::timeout(within, next).await.unwrap_or(Err(Refusal::Late(since)))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -17,7 +17,7 @@ async fn without_descriptors_it_waits_and_does_not_spin_and_recovers_by_itself()
     assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
     let before = webhook.descriptors();
 
-    // On the admin port, where no connection gives way to another, and on the other one.
+    // More than there can be, on both ports.
     let mut held = Vec::new();
     for address in [webhook.admin_address(), webhook.address()] {
         for _ in 0..100 {
@@ -44,4 +44,36 @@ async fn without_descriptors_it_waits_and_does_not_spin_and_recovers_by_itself()
     assert_memory(&webhook);
     Row { what: "no descriptors left, then some again", attempts: 2, answered: 2, memory_kib: Some(webhook.peak_kib()), started }
         .print();
+}
+
+/// Where the limit of open files is lower than that of connections, as it often is by default.
+#[tokio::test]
+async fn fewer_descriptors_than_connections_are_no_reason_to_wait() {
+    let _alone = alone().await;
+    let started = Instant::now();
+    let webhook = Webhook::start_with_descriptors(256, &[]);
+    let mut held = Vec::new();
+    for address in [webhook.admin_address(), webhook.address()] {
+        for _ in 0..400 {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+    }
+    assert!(metric(webhook.admin_address(), "connections").await <= 192.0);
+    let mut answered = 0;
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
+        assert_eq!(get(webhook.admin_address(), "/readyz").await.status, 200);
+        answered += 2;
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    assert!(metric(webhook.admin_address(), "accept_errors_total").await < 1.0);
+    Row {
+        what: "good client beside 800 connections, with 256 descriptors",
+        attempts: answered,
+        answered,
+        memory_kib: Some(webhook.peak_kib()),
+        started,
+    }
+    .print();
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::http::{connect, exchange, post};
-use crate::soak::{Row, is_soak, minutes};
+use crate::soak::{Row, minutes, scale};
 use crate::webhook::Webhook;
 use crate::{alone, assert_memory, review};
 
@@ -34,39 +34,34 @@ fn load(webhook: &Webhook, pause: Duration, is_over: &Arc<AtomicBool>, count: &A
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_stays_flat_for_minutes() {
+async fn memory_stays_flat_under_a_steady_load() {
     let _alone = alone().await;
-    if !is_soak() {
-        return;
-    }
     let webhook = Webhook::start(&[]);
-    let measure = async |pause: Duration, seconds: u64| {
+    let measure = async |pause: Duration, steps: u32, step: Duration| {
         let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let clients = load(&webhook, pause, &is_over, &count);
         let mut resident = Vec::new();
-        for second in 1..=seconds {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            if second % 60 == 0 || second == seconds {
-                resident.push(webhook.resident_kib());
-            }
+        for _ in 0..steps {
+            tokio::time::sleep(step).await;
+            resident.push(webhook.resident_kib());
         }
         is_over.store(true, Ordering::Relaxed);
         clients.join_all().await;
         (count.load(Ordering::Relaxed), resident)
     };
-    let (capacity, _) = measure(Duration::ZERO, 5).await;
-    let each = u32::try_from(capacity).unwrap() / 5 / CLIENTS;
-    let pause = Duration::from_secs(2) / each;
+    let seconds = scale(2, 10);
+    let (capacity, _) = measure(Duration::ZERO, seconds, Duration::from_secs(1)).await;
+    let each = u32::try_from(capacity).unwrap() / seconds / CLIENTS;
 
     let started = Instant::now();
-    let minutes = minutes();
-    let (answered, resident) = measure(pause, u64::from(minutes) * 60).await;
-    println!("{} a second at most; resident KiB at each minute of half of it: {resident:?}", each * CLIENTS);
+    let (steps, step) = scale((10, Duration::from_secs(1)), (minutes(), Duration::from_secs(60)));
+    let (answered, resident) = measure(Duration::from_secs(2) / each, steps, step).await;
+    println!("{} reviews a second at most; KiB at half of that, every {step:?}: {resident:?}", each * CLIENTS);
     let (first, last) = (resident[0], *resident.last().unwrap());
     assert!(last * 100 <= first * 105, "{first} KiB became {last} KiB");
     assert_memory(&webhook);
     Row {
-        what: &format!("{minutes} minutes at half of capacity, from {first} to {last} KiB"),
+        what: &format!("{:?} at half of capacity, from {first} to {last} KiB", step * steps),
         attempts: answered,
         answered,
         memory_kib: Some(webhook.peak_kib()),

@@ -79,8 +79,7 @@ impl Holder {
         match self {
             Self::Handshake => Duration::from_secs(10),
             Self::Header => Duration::from_secs(120),
-            // Its answer is there in time; a client that did go on sending would need a moment to see it.
-            Self::Body => TIMEOUT + Duration::from_secs(2),
+            Self::Body => TIMEOUT,
         }
     }
 
@@ -189,7 +188,9 @@ async fn beside(holder: Holder) {
     let opened = Instant::now();
     let mut held = open(&[holder], count, webhook.address()).await;
     println!("{count} that {} after {:?}", holder.as_str(), opened.elapsed());
-    assert!(metric(webhook.admin_address(), "connections").await > f64::from(count), "all are held at once");
+    // Of bodies, no more than may be held at once with their buffers; who was there before has been told to come again.
+    let at_once = if holder == Holder::Body { count.min(800) } else { count };
+    assert!(metric(webhook.admin_address(), "connections").await > f64::from(at_once), "they are there at once");
     assert_good_clients_do_not_suffer(&mut good, &mut quiet, rounds).await;
     println!("memory: {} KiB", webhook.resident_kib());
 

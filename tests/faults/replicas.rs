@@ -13,13 +13,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::alone;
 use crate::cluster::Cluster;
-use crate::http::get;
+use crate::http::try_read_reply;
 use crate::soak::{Row, scale};
 use crate::webhook::Webhook;
 
@@ -102,9 +102,14 @@ impl Balancer {
     }
 }
 
+/// What a probe says; who is gone is not ready.
 async fn is_ready(admin_address: SocketAddr) -> bool {
-    // It may be gone, and then nobody listens.
-    tokio::spawn(async move { get(admin_address, "/readyz").await.status }).await.is_ok_and(|status| status == 200)
+    let ask = async {
+        let mut stream = TcpStream::connect(admin_address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+        try_read_reply(&mut stream).await
+    };
+    ask.await.is_ok_and(|reply| reply.status == 200)
 }
 
 /// A CA that both replicas are given, so that one bundle verifies them.
