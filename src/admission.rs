@@ -141,10 +141,10 @@ pub struct Subject {
 /// ```
 pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, ReviewError> {
     let Review { uid, namespace, pod } = review::parse(body)?;
-    let Some(pod) = pod else { return ignore(uid, namespace, None, Reason::NotAPodCreation) };
-    let Some(role) = pod.role() else { return ignore(uid, namespace, Some(pod), Reason::NotSpark) };
+    let Some(pod) = pod else { return Ok(ignore(uid, namespace, None, Reason::NotAPodCreation)) };
+    let Some(role) = pod.role() else { return Ok(ignore(uid, namespace, Some(pod), Reason::NotSpark)) };
     if pod.is_mirror() {
-        return ignore(uid, namespace, Some(pod), Reason::Mirror);
+        return Ok(ignore(uid, namespace, Some(pod), Reason::Mirror));
     }
     let mut requests = annotations::parse(pod.annotations());
     if !policy.rules.is_empty() {
@@ -154,18 +154,17 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     }
     if !requests.has_keys {
         drop(requests);
-        return ignore(uid, namespace, Some(pod), Reason::NoAnnotation);
+        return Ok(ignore(uid, namespace, Some(pod), Reason::NoAnnotation));
     }
     let plan = mutation::plan(&pod, role, &requests);
-    let patch = if plan.is_empty() { None } else { Some(patch::write(&plan).map_err(ReviewError::Response)?) };
+    let patch = if plan.is_empty() { None } else { Some(patch::write(&plan)) };
     let refused = policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.has_errors();
     let (outcome, verdict) = match &patch {
         _ if refused => (Outcome::Refused, Verdict::Refused),
         Some(patch) => (Outcome::Mutated, Verdict::Patched(patch)),
         None => (Outcome::Unchanged, Verdict::Allowed),
     };
-    let response = Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() };
-    let response = response.write().map_err(ReviewError::Response)?;
+    let response = Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() }.write();
     let Plan { record, problems, mounted, defaults_given_way, .. } = plan;
     drop(requests);
     let (namespace, name) = identify(namespace, Some(pod));
@@ -173,16 +172,10 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     Ok(Admission { uid, namespace, name, outcome, subject: Some(subject), response })
 }
 
-fn ignore<'a>(
-    uid: Text<'a>,
-    namespace: Option<Text<'a>>,
-    pod: Option<Pod<'a>>,
-    reason: Reason,
-) -> Result<Admission<'a>, ReviewError> {
-    let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &[], record: None };
-    let response = response.write().map_err(ReviewError::Response)?;
+fn ignore<'a>(uid: Text<'a>, namespace: Option<Text<'a>>, pod: Option<Pod<'a>>, reason: Reason) -> Admission<'a> {
+    let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &[], record: None }.write();
     let (namespace, name) = identify(namespace, pod);
-    Ok(Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), subject: None, response })
+    Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), subject: None, response }
 }
 
 /// Namespace and name; a pod's own namespace may be missing, and the request's is the one that counts.

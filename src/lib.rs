@@ -24,6 +24,7 @@
 pub mod admission;
 pub mod annotations;
 pub mod cli;
+pub mod json;
 pub mod metrics;
 pub mod mutation;
 pub mod patch;

@@ -13,13 +13,14 @@ mod arguments;
 mod conf_dir;
 mod env;
 mod mounts;
+mod new_volume;
 mod status;
 mod volumes;
 
 pub use arguments::LOAD_SPARK_DEFAULTS;
 pub use env::EnvChange;
+pub use new_volume::{NewMount, NewVolume};
 pub use status::InjectedChange;
-pub use volumes::{NewMount, NewVolume};
 
 /// The changes to one pod, and what is to be said about them.
 #[derive(Debug, Default)]

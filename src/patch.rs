@@ -6,107 +6,94 @@
 //! types, which own every name and value, cost a multiple of that in allocations (`benches/admission.rs` shows both), and serve
 //! where patches are applied: in `mutate` and in the tests.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::Serialize;
-use serde::ser::{SerializeSeq, Serializer};
-
 use crate::annotations::INJECTED;
-use crate::mutation::{Appended, EnvChange, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
+use crate::json::push_string;
+use crate::mutation::{Appended, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
 
 /// Writes the operations of a plan as the bytes of a JSON patch.
-///
-/// # Errors
-///
-/// None that can happen: writing text and numbers to memory does not fail.
-pub fn write(plan: &Plan) -> serde_json::Result<Vec<u8>> {
+#[must_use]
+pub fn write(plan: &Plan) -> Vec<u8> {
     let Plan { container, volumes, mounts, env, loads_spark_defaults, injected, record, .. } = plan;
     // A patch of five requests has about 1,400 bytes.
-    let mut bytes = Vec::with_capacity(2048);
-    let mut serializer = serde_json::Serializer::new(&mut bytes);
-    let mut operations = serializer.serialize_seq(None)?;
-    append(&mut operations, format_args!("/spec/volumes"), volumes)?;
-    append(&mut operations, format_args!("/spec/containers/{container}/volumeMounts"), mounts)?;
-    set_variables(&mut operations, *container, env)?;
+    let mut operations = Operations(Vec::with_capacity(2048));
+    let container = format!("/spec/containers/{container}");
+    operations.append(["/spec", "/volumes"], volumes, |bytes, volume| volume.write(bytes));
+    operations.append([&container, "/volumeMounts"], mounts, |bytes, mount| mount.write(bytes));
+    if env.array_exists {
+        for change in &env.items {
+            match change.replaces {
+                Some(index) => operations.add("replace", &[&container, "/env/", &index.to_string()], |bytes| change.write(bytes)),
+                None => operations.add("add", &[&container, "/env/-"], |bytes| change.write(bytes)),
+            }
+        }
+    } else {
+        operations.append([&container, "/env"], env, |bytes, change| change.write(bytes));
+    }
     if *loads_spark_defaults {
-        let path = Pointer(format_args!("/spec/containers/{container}/args/1"));
-        operations.serialize_element(&Operation { op: "add", path, value: &LOAD_SPARK_DEFAULTS })?;
+        operations.add("add", &[&container, "/args/1"], |bytes| push_string(bytes, &[LOAD_SPARK_DEFAULTS]));
     }
-    let annotation = Pointer(format_args!("{INJECTED_POINTER}"));
-    match injected.zip(record.as_ref()) {
-        None => {}
-        Some((InjectedChange::Create, record)) => {
-            let value = &BTreeMap::from([(INJECTED, record)]);
-            operations.serialize_element(&Operation {
-                op: "add",
-                path: Pointer(format_args!("/metadata/annotations")),
-                value,
-            })?;
-        }
-        Some((change, value)) => {
-            let op = if change == InjectedChange::Replace { "replace" } else { "add" };
-            operations.serialize_element(&Operation { op, path: annotation, value })?;
+    if let Some((change, record)) = injected.zip(record.as_ref()) {
+        let value = |bytes: &mut Vec<u8>| push_string(bytes, &[record]);
+        match change {
+            InjectedChange::Create => operations.add("add", &["/metadata/annotations"], |bytes| {
+                bytes.push(b'{');
+                push_string(bytes, &[INJECTED]);
+                bytes.push(b':');
+                value(bytes);
+                bytes.push(b'}');
+            }),
+            InjectedChange::Add => operations.add("add", &[INJECTED_POINTER], value),
+            InjectedChange::Replace => operations.add("replace", &[INJECTED_POINTER], value),
         }
     }
-    operations.end()?;
-    Ok(bytes)
+    operations.finish()
 }
 
 /// [`INJECTED`] in the pod, as a JSON pointer: `/` in a name is `~1`.
 const INJECTED_POINTER: &str = "/metadata/annotations/spark-operator.k8s.io~1injected";
 
-#[derive(Serialize)]
-struct Operation<'a, T> {
-    op: &'static str,
-    path: Pointer<'a>,
-    value: &'a T,
-}
+/// The array of operations, without its end.
+struct Operations(Vec<u8>);
 
-/// A JSON pointer, written without being built first.
-#[derive(Clone, Copy)]
-struct Pointer<'a>(fmt::Arguments<'a>);
+impl Operations {
+    /// An operation on what a JSON pointer points at. The pointer is made of parts, none of which needs escapes in JSON: they
+    /// are numbers, and names that are written in this program.
+    fn add(&mut self, op: &str, pointer: &[&str], value: impl FnOnce(&mut Vec<u8>)) {
+        let Self(bytes) = self;
+        bytes.extend_from_slice(if bytes.is_empty() { br#"[{"op":""# } else { br#",{"op":""# });
+        bytes.extend_from_slice(op.as_bytes());
+        bytes.extend_from_slice(br#"","path":""#);
+        for part in pointer {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes.extend_from_slice(br#"","value":"#);
+        value(bytes);
+        bytes.push(b'}');
+    }
 
-impl Serialize for Pointer<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-fn append<S: SerializeSeq, T: Serialize>(
-    operations: &mut S,
-    array: fmt::Arguments,
-    appended: &Appended<T>,
-) -> Result<(), S::Error> {
-    let Appended { array_exists, items } = appended;
-    if items.is_empty() {
-        return Ok(());
-    }
-    if !array_exists {
-        return operations.serialize_element(&Operation { op: "add", path: Pointer(array), value: items });
-    }
-    for value in items {
-        operations.serialize_element(&Operation { op: "add", path: Pointer(format_args!("{array}/-")), value })?;
-    }
-    Ok(())
-}
-
-fn set_variables<S: SerializeSeq>(operations: &mut S, container: usize, env: &Appended<EnvChange>) -> Result<(), S::Error> {
-    let array = format_args!("/spec/containers/{container}/env").to_string();
-    if !env.array_exists {
-        return append(operations, format_args!("{array}"), env);
-    }
-    for value in &env.items {
-        match value.replaces {
-            Some(index) => operations.serialize_element(&Operation {
-                op: "replace",
-                path: Pointer(format_args!("{array}/{index}")),
-                value,
-            })?,
-            None => operations.serialize_element(&Operation { op: "add", path: Pointer(format_args!("{array}/-")), value })?,
+    /// Operations that append to an array, or the one that makes it.
+    fn append<T>(&mut self, [parent, array]: [&str; 2], appended: &Appended<T>, write: impl Fn(&mut Vec<u8>, &T)) {
+        let Appended { array_exists, items } = appended;
+        if *array_exists {
+            for item in items {
+                self.add("add", &[parent, array, "/-"], |bytes| write(bytes, item));
+            }
+        } else if !items.is_empty() {
+            self.add("add", &[parent, array], |bytes| {
+                for (index, item) in items.iter().enumerate() {
+                    bytes.push(if index == 0 { b'[' } else { b',' });
+                    write(bytes, item);
+                }
+                bytes.push(b']');
+            });
         }
     }
-    Ok(())
+
+    fn finish(self) -> Vec<u8> {
+        let Self(mut bytes) = self;
+        bytes.extend_from_slice(if bytes.is_empty() { b"[]" } else { b"]" });
+        bytes
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +110,7 @@ mod tests {
         let bytes = pod.to_string();
         let view: Pod = serde_json::from_str(&bytes).unwrap();
         let requests = annotations::parse(view.annotations());
-        let patch = write(&mutation::plan(&view, Role::Driver, &requests)).unwrap();
+        let patch = write(&mutation::plan(&view, Role::Driver, &requests));
         let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
         let mut patched = pod.clone();
         json_patch::patch(&mut patched, &patch).unwrap();

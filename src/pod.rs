@@ -9,8 +9,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
 
@@ -181,7 +181,7 @@ pub struct SecretVolumeSource<'a> {
 }
 
 /// One key of a ConfigMap or Secret, and the file that it becomes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 pub struct KeyToPath<'a> {
     /// The key.
     #[serde(borrow)]
@@ -190,7 +190,6 @@ pub struct KeyToPath<'a> {
     #[serde(borrow)]
     pub path: Text<'a>,
     /// Its permissions; absent means the volume's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<i64>,
 }
 

@@ -4,8 +4,7 @@
 //! carry a key under one of our prefixes, or are in a namespace of the administrator's defaults. Nobody else depends on this
 //! process; and they never start without it.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
 use crate::annotations::PREFIXES;
@@ -24,7 +23,7 @@ pub fn registration(url: &str, ca_bundle: &str, condition: &str) -> Value {
         "webhooks": [{
             "name": format!("{NAME}.k8s.io"),
             "admissionReviewVersions": ["v1"],
-            "clientConfig": {"url": url, "caBundle": STANDARD.encode(ca_bundle)},
+            "clientConfig": {"url": url, "caBundle": STANDARD.encode_to_string(ca_bundle)},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
             "objectSelector": {"matchExpressions": [{"key": "spark-role", "operator": "In", "values": ["driver", "executor"]}]},
             "matchConditions": [{"name": "concerns-spark-webhook", "expression": condition}],

@@ -1,12 +1,19 @@
 //! Where log lines go: to standard error, at the level that `RUST_LOG` says (`info` without it).
 //!
-//! Lines are written by a thread of their own, so that no admission waits for whoever reads them. Where that one is too slow,
-//! lines are dropped and counted.
+//! Lines are written by a thread of their own, so that no admission waits for whoever reads them: a line at once where there
+//! has been none before it, and otherwise all that have come in some milliseconds. Waking a thread and writing for each line
+//! took as long as half an admission (`make bench-server`). Where whoever reads is too slow, lines are dropped and counted.
+
+use std::io::{self, Write};
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use clap::ValueEnum;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -20,32 +27,120 @@ pub enum LogFormat {
 
 /// The log of this process, which is written out when it is dropped.
 pub struct Log {
-    _guard: WorkerGuard,
-    dropped: ErrorCounter,
+    lines: Arc<Lines>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl Log {
     /// What tells how many lines were dropped.
     #[must_use]
     pub fn dropped_lines(&self) -> Box<dyn Fn() -> u64 + Send + Sync> {
-        let dropped = self.dropped.clone();
-        Box::new(move || dropped.dropped_lines() as u64)
+        let lines = self.lines.clone();
+        Box::new(move || lines.dropped.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.lines.waiting().is_closed = true;
+        self.lines.some.notify_one();
+        if let Some(writer) = self.writer.take() {
+            // It has nothing to say that could still be logged.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The most bytes that wait to be written: some two thousand lines.
+const MAX_WAITING: usize = 1024 * 1024;
+
+/// How long lines are collected that come one after another.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Lines on their way out.
+#[derive(Default)]
+struct Lines {
+    waiting: Mutex<Waiting>,
+    some: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    is_closed: bool,
+}
+
+impl Lines {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.bytes.len() + line.len() > MAX_WAITING {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.bytes.extend_from_slice(line);
+        if waiting.bytes.len() == line.len() {
+            self.some.notify_one();
+        }
+    }
+
+    /// Writes until there is nothing left and nothing to come.
+    fn write_to(&self, mut out: impl Write) {
+        let mut taken = Vec::new();
+        loop {
+            let mut waiting = self.waiting();
+            while waiting.bytes.is_empty() {
+                if waiting.is_closed {
+                    return;
+                }
+                waiting = self.some.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
+            mem::swap(&mut taken, &mut waiting.bytes);
+            drop(waiting);
+            // Nobody could be told.
+            let _ = out.write_all(&taken);
+            taken.clear();
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// A whole line at once.
+impl Write for &Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// Starts logging, panics included. A second call in one process changes nothing.
 #[must_use]
 pub fn init(format: LogFormat) -> Log {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // A line is some 500 bytes: at most a megabyte or two waits.
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(2048).lossy(true).finish(std::io::stderr());
-    let dropped = writer.error_counter();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
-    let _ = match format {
-        LogFormat::Text => subscriber.with_ansi(is_terminal).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    let lines = Arc::new(Lines::default());
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_target(false);
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(is_terminal).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
+    let said = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, wrong) = match said.parse() {
+        _ if said.is_empty() => (Targets::new().with_default(LevelFilter::INFO), None),
+        Ok(filter) => (filter, None),
+        Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
+    };
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    if let Some(error) = wrong {
+        tracing::warn!(%error, "RUST_LOG is not used, write a level such as debug, or target=level,…");
+    }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = match panic.payload().downcast_ref::<String>() {
@@ -54,5 +149,54 @@ pub fn init(format: LogFormat) -> Log {
         };
         tracing::error!(place, message, "panic: a bug of spark-webhook, please report it");
     }));
-    Log { _guard: guard, dropped }
+    let writer = thread::Builder::new().name("log".to_owned()).spawn({
+        let lines = lines.clone();
+        move || lines.write_to(io::stderr())
+    });
+    if let Err(error) = &writer {
+        eprintln!("cannot start the thread that writes the log: {error}");
+    }
+    Log { lines, writer: writer.ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was written, after a while of its own for each time.
+    #[derive(Clone, Default)]
+    struct Slow(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            thread::sleep(Duration::from_millis(50));
+            self.0.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_written_together_and_whole_and_what_is_too_much_is_counted() {
+        let (lines, slow) = (Arc::new(Lines::default()), Slow::default());
+        let writer = thread::spawn({
+            let (lines, slow) = (lines.clone(), slow.clone());
+            move || lines.write_to(slow)
+        });
+        lines.push(b"first\n");
+        thread::sleep(Duration::from_millis(20));
+        let line = vec![b'x'; MAX_WAITING / 2];
+        for _ in 0..4 {
+            lines.push(&line);
+        }
+        lines.waiting().is_closed = true;
+        lines.some.notify_one();
+        writer.join().unwrap();
+        let lengths: Vec<usize> = slow.0.lock().unwrap().iter().map(Vec::len).collect();
+        assert_eq!(lengths, [6, MAX_WAITING]);
+        assert_eq!(lines.dropped.load(Ordering::Relaxed), 2);
+    }
 }

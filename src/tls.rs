@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+
+use base64_simd::STANDARD;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -458,7 +458,7 @@ fn not_after(certificate: &CertificateDer) -> Result<SystemTime, String> {
 }
 
 fn to_pem(certificate: &CertificateDer) -> String {
-    let base64 = STANDARD.encode(certificate);
+    let base64 = STANDARD.encode_to_string(certificate);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     let mut rest = base64.as_str();
     while !rest.is_empty() {

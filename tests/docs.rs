@@ -93,11 +93,7 @@ fn the_table_says_what_happens() {
             });
             let body = review.to_string().into_bytes();
             let response: Value = serde_json::from_slice(&admit(&body, &Policy::default()).unwrap().response).unwrap();
-            let patch = base64::Engine::decode(
-                &base64::engine::general_purpose::STANDARD,
-                response["response"]["patch"].as_str().unwrap(),
-            )
-            .unwrap();
+            let patch = base64_simd::STANDARD.decode_to_vec(response["response"]["patch"].as_str().unwrap()).unwrap();
             let patch: Value = serde_json::from_slice(&patch).unwrap();
             assert_eq!(patch[0]["value"][0]["name"], volume, "{spelling}");
             assert_eq!(patch[1]["value"][0]["mountPath"], path, "{spelling}");

@@ -1,15 +1,47 @@
-//! Any bytes as a review: an answer with the request's uid, or an error.
+//! Any bytes as a review: an answer with the request's uid, or an error, and nothing read from it but what `serde_json` reads.
 #![no_main]
 
 mod bounded;
 
+use std::fmt::Debug;
+
 use libfuzzer_sys::fuzz_target;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use spark_webhook::admission::{OnProblem, Policy, admit};
+use spark_webhook::json;
+use spark_webhook::pod::Pod;
 
 fuzz_target!(|body: &[u8]| bounded::bounded(|| check(body)));
 
+#[derive(Debug, Deserialize)]
+struct Review<'a> {
+    #[serde(borrow)]
+    #[expect(dead_code, reason = "compared as text")]
+    request: Request<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    #[expect(dead_code, reason = "compared as text")]
+    object: Pod<'a>,
+}
+
+/// Whatever is read on the request path, `serde_json` reads the same.
+fn compare<'a, T: Deserialize<'a> + Debug>(text: &'a str) {
+    if let Some(value) = json::read::<T>(text) {
+        let expected: T = serde_json::from_str(text).unwrap();
+        assert_eq!(format!("{value:?}"), format!("{expected:?}"));
+    }
+}
+
 fn check(body: &[u8]) {
+    if let Ok(text) = str::from_utf8(body) {
+        compare::<IgnoredAny>(text);
+        compare::<Review>(text);
+    }
     for on_problem in [OnProblem::Warn, OnProblem::Deny] {
         let policy = Policy { on_problem, ..Policy::default() };
         if let Ok(admission) = admit(body, &policy) {

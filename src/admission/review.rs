@@ -5,6 +5,7 @@ use std::str::Utf8Error;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::json;
 use crate::pod::Pod;
 use crate::text::Text;
 
@@ -34,9 +35,6 @@ pub enum ReviewError {
     /// The request says that it creates a Pod, but does not hold one.
     #[error("the request's object is not a Pod: {0}")]
     NotAPod(String),
-    /// Writing the answer to memory failed, which does not happen.
-    #[error("the response could not be written: {0}")]
-    Response(#[source] serde_json::Error),
 }
 
 #[derive(Deserialize)]
@@ -122,7 +120,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     // Checked at once: string by string it costs an eighth of an admission (`benches/instructions.rs`).
     let body = str::from_utf8(body).map_err(ReviewError::NotUtf8)?;
     // Nearly every body creates a pod, so it is read as that at once; only where that fails a second look finds out why.
-    let as_pod_error = match serde_json::from_str::<Envelope<Pod>>(body) {
+    let as_pod_error = match json::read(body).map_or_else(|| serde_json::from_str::<Envelope<Pod>>(body), Ok) {
         Ok(envelope) => {
             let mut request = envelope.into_request()?;
             let pod = match request.object.take() {

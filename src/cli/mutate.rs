@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+
+use base64_simd::STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -217,7 +217,7 @@ fn print(output: Output, index: usize, review: &Value, admission: &Admission) ->
     let mut out = anstream::stdout();
     let response: Value = serde_json::from_slice(&admission.response)?;
     let patch = match text_at(&response, "/response/patch") {
-        Some(patch) => serde_json::from_slice(&STANDARD.decode(patch)?)?,
+        Some(patch) => serde_json::from_slice(&STANDARD.decode_to_vec(patch)?)?,
         None => json_patch::Patch::default(),
     };
     let before = review.pointer("/request/object").unwrap_or(&Value::Null);

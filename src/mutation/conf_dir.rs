@@ -52,7 +52,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::annotations;
-    use crate::mutation::plan;
+    use crate::mutation::{NewVolume, plan};
     use crate::pod::{Pod, Role};
 
     /// The volumes that are planned, then the problems.
@@ -63,7 +63,12 @@ mod tests {
             annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
         let plan = plan(&pod, Role::Driver, &requests);
-        let volumes = plan.volumes.items.iter().map(|volume| serde_json::to_value(volume).unwrap()).collect();
+        let written = |volume: &NewVolume| {
+            let mut bytes = Vec::new();
+            volume.write(&mut bytes);
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        let volumes = plan.volumes.items.iter().map(written).collect();
         (volumes, plan.problems.iter().map(|problem| problem.text().to_owned()).collect())
     }
 

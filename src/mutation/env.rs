@@ -5,35 +5,45 @@
 //! Spark appends its own entry after the template's (seen with 3.5 and 4.1).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-
-use serde::Serialize;
 
 use super::Plan;
 use crate::annotations::problem::Excerpt;
 use crate::annotations::{Annotation, Origin, Problem, ProblemKind, Request, Variable};
+use crate::json::push_string;
 use crate::pod::{Container, EnvVar};
 
 /// A variable to set in Spark's container.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct EnvChange<'a> {
     /// The index of the entry that is replaced whole; absent where one is appended.
-    #[serde(skip)]
     pub replaces: Option<usize>,
     name: &'a str,
     value: Cow<'a, str>,
 }
 
+impl EnvChange<'_> {
+    /// As an entry of a container's `env`, in JSON.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        let Self { replaces: _, name, value } = self;
+        bytes.extend_from_slice(br#"{"name":"#);
+        push_string(bytes, &[name]);
+        bytes.extend_from_slice(br#","value":"#);
+        push_string(bytes, &[value]);
+        bytes.push(b'}');
+    }
+}
+
 /// Plans the variables of all requests that are mounted.
 pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan: &mut Plan<'a>) {
     plan.env.array_exists = container.env.is_some();
-    let mut decided: HashMap<&'a str, (Cow<'a, str>, Annotation<'a>)> = HashMap::new();
+    let mut decided: Vec<(&'a str, Cow<'a, str>, Annotation<'a>)> = Vec::with_capacity(mounted.len());
     for request in mounted {
         let Some(Variable { name, value, gives_way }) = request.variable() else { continue };
-        match (decided.get(name), state(container, name, &value)) {
-            (Some((set_to, _)), _) if *set_to == value => {}
+        let decision = decided.iter().find(|(other, ..)| *other == name);
+        match (decision, state(container, name, &value)) {
+            (Some((_, set_to, _)), _) if *set_to == value => {}
             (Some(_), _) if request.origin == Origin::Default => plan.defaults_given_way += 1,
-            (Some((_, annotation)), _) => {
+            (Some((.., annotation)), _) => {
                 let setter = annotation.to_string();
                 let (name, setter) = (Excerpt::new(name, 30), Excerpt::new(&setter, 40));
                 plan.problems.push(Problem::new(
@@ -59,7 +69,7 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                     State::Unset => Some(None),
                 };
                 plan.env.items.extend(change.map(|replaces| EnvChange { replaces, name, value: value.clone() }));
-                decided.insert(name, (value, request.annotation));
+                decided.push((name, value, request.annotation));
             }
         }
     }

@@ -5,7 +5,6 @@
 //! downward-API volume the kubelet makes directories itself, but no files.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use crate::annotations::problem::Excerpt;
@@ -105,9 +104,14 @@ impl fmt::Display for Difference {
 
 impl<'a> Occupied<'a> {
     pub(super) fn new(pod: &'a Pod<'a>, container: &'a Container<'a>) -> Self {
-        // Looked up once: a pod may have thousands of both, and the API server sends it before it has looked at it.
-        let volumes: HashMap<&str, &Volume> = pod.spec.volumes.iter().flatten().map(|volume| (&*volume.name, volume)).collect();
-        let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volumes.get(&*mount.name).copied());
+        // In order, because a pod may have thousands of both: the API server sends it before it has looked at it.
+        let mut volumes: Vec<&Volume> = pod.spec.volumes.iter().flatten().collect();
+        volumes.sort_by_key(|volume| &*volume.name);
+        let volume_of = |mount: &VolumeMount| {
+            let index = volumes.binary_search_by_key(&&*mount.name, |volume| &*volume.name).ok()?;
+            volumes.get(index).copied()
+        };
+        let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount));
         let theirs = container.volume_mounts.iter().flatten().map(mounted).collect();
         Self { container, theirs, ours: Vec::new() }
     }

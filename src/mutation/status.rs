@@ -3,11 +3,9 @@
 //! It is compact JSON with its keys in alphabetical order and at most 4 KiB, so that it is the same bytes for the same pod and
 //! never the reason why a pod's annotations grow too large.
 
-use serde::Serialize;
-use serde::ser::Serializer;
-
 use super::Plan;
 use crate::annotations::{INJECTED, Problem, Request, Source};
+use crate::json::push_string;
 use crate::pod::Pod;
 
 /// How the annotation is written.
@@ -48,60 +46,59 @@ pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
     plan.record = Some(record);
 }
 
-/// The annotation's value.
-#[derive(Serialize)]
-struct Record<'a> {
-    by: &'static str,
-    /// How many problems and mounts were left out.
-    #[serde(skip_serializing_if = "is_zero")]
-    more: usize,
-    mounts: &'a [Mount<'a>],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    problems: &'a [&'a str],
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
 /// A mount as `PATH=configmap/NAME` or `PATH=secret/NAME`, with `/KEY` for a single file.
-#[derive(Clone, Copy)]
-struct Mount<'a>(&'a Request<'a>);
-
-impl Serialize for Mount<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let kind = match self.0.source() {
-            Source::ConfigMap => "configmap",
-            Source::Secret => "secret",
-        };
-        match self.0.options.file {
-            Some(file) => serializer.collect_str(&format_args!("{}={kind}/{}/{}", self.0.path, self.0.name, file.as_str())),
-            None => serializer.collect_str(&format_args!("{}={kind}/{}", self.0.path, self.0.name)),
-        }
+fn push_mount(bytes: &mut Vec<u8>, request: &Request) {
+    let kind = match request.source() {
+        Source::ConfigMap => "=configmap/",
+        Source::Secret => "=secret/",
+    };
+    let (path, name) = (request.path.as_str(), request.name.as_str());
+    match request.options.file {
+        Some(file) => push_string(bytes, &[path, kind, name, "/", file.as_str()]),
+        None => push_string(bytes, &[path, kind, name]),
     }
 }
 
+fn push_array<T>(bytes: &mut Vec<u8>, items: &[T], push: impl Fn(&mut Vec<u8>, &T)) {
+    bytes.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        push(bytes, item);
+    }
+    bytes.push(b']');
+}
+
 fn record(mounted: &[&Request], problems: &[Problem]) -> String {
-    let mut mounts: Vec<Mount> = Vec::with_capacity(mounted.len());
+    let mut mounts: Vec<&Request> = Vec::with_capacity(mounted.len());
     for request in mounted {
         // Requests that share a path share a mount.
-        if !mounts.iter().any(|Mount(other)| other.path == request.path) {
-            mounts.push(Mount(request));
+        if !mounts.iter().any(|other| other.path == request.path) {
+            mounts.push(request);
         }
     }
     let listed: Vec<&str> = problems.iter().take(MAX_PROBLEMS).map(Problem::text).collect();
     // With the first so many of all: problems come after mounts, so they are the first to give way.
     let write = |kept: usize| {
         let (kept_mounts, kept_problems) = (kept.min(mounts.len()), kept.saturating_sub(mounts.len()));
-        let record = Record {
-            by: concat!("spark-webhook/", env!("CARGO_PKG_VERSION")),
-            more: mounts.len() + problems.len() - kept,
-            mounts: mounts.get(..kept_mounts).unwrap_or(&mounts),
-            problems: listed.get(..kept_problems).unwrap_or(&listed),
-        };
-        // Writing text and numbers to memory cannot fail.
-        serde_json::to_string(&record).unwrap_or_default()
+        let more = mounts.len() + problems.len() - kept;
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend_from_slice(concat!(r#"{"by":"spark-webhook/"#, env!("CARGO_PKG_VERSION"), '"').as_bytes());
+        if more > 0 {
+            bytes.extend_from_slice(br#","more":"#);
+            bytes.extend_from_slice(more.to_string().as_bytes());
+        }
+        bytes.extend_from_slice(br#","mounts":"#);
+        push_array(&mut bytes, mounts.get(..kept_mounts).unwrap_or(&mounts), |bytes, request| push_mount(bytes, request));
+        let problems = listed.get(..kept_problems).unwrap_or(&listed);
+        if !problems.is_empty() {
+            bytes.extend_from_slice(br#","problems":"#);
+            push_array(&mut bytes, problems, |bytes, text| push_string(bytes, &[text]));
+        }
+        bytes.push(b'}');
+        // All of it was text.
+        String::from_utf8(bytes).unwrap_or_default()
     };
     let all = mounts.len() + listed.len();
     let record = write(all);
@@ -210,7 +207,10 @@ mod tests {
                 let problems = vec![problem; problems];
 
                 // One after the other is left out.
-                let mut kept_mounts: Vec<_> = mounted.iter().map(|request| Mount(request)).collect();
+                let mut kept_mounts: Vec<_> = mounted
+                    .iter()
+                    .map(|request| format!("{}={}/{}", request.path, request.source().kind().to_lowercase(), request.name))
+                    .collect();
                 let mut kept: Vec<_> = problems.iter().take(20).map(Problem::text).collect();
                 let expected = loop {
                     let more = match mounted.len() + problems.len() - kept_mounts.len() - kept.len() {

@@ -4,83 +4,15 @@
 //! with an error that says why; a refused one leaves nothing behind, not even its variable.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write;
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::mounts::{Occupied, Placement, Refusal};
-use super::{Plan, conf_dir, env};
+use super::{NewMount, NewVolume, Plan, conf_dir, env};
 use crate::annotations::{Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
-use crate::pod::{ConfigMapVolumeSource, Container, KeyToPath, Pod};
-use crate::text::Text;
-
-/// A volume to append to the pod.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NewVolume<'a> {
-    name: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    config_map: Option<ConfigMapSource<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<SecretSource<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    projected: Option<ProjectedSource<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ConfigMapSource<'a> {
-    name: &'a str,
-    #[serde(flatten)]
-    form: Form<'a>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SecretSource<'a> {
-    secret_name: &'a str,
-    #[serde(flatten)]
-    form: Form<'a>,
-}
-
-/// What the volume sources of Kubernetes have in common.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Form<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<Cow<'a, [KeyToPath<'a>]>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_mode: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    optional: Option<bool>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ProjectedSource<'a> {
-    sources: [Projection<'a>; 2],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_mode: Option<u16>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Projection<'a> {
-    config_map: ConfigMapSource<'a>,
-}
-
-/// A mount to append to Spark's container, always read-only.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NewMount<'a> {
-    name: Cow<'a, str>,
-    mount_path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sub_path: Option<&'a str>,
-    read_only: bool,
-}
+use crate::pod::{ConfigMapVolumeSource, Container, Pod};
 
 /// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their order.
 pub(super) fn apply<'a>(
@@ -92,8 +24,9 @@ pub(super) fn apply<'a>(
     plan.volumes.array_exists = pod.spec.volumes.is_some();
     plan.mounts.array_exists = container.volume_mounts.is_some();
     let mut occupied = Occupied::new(pod, container);
-    let mut settled: HashMap<&str, Settled> = HashMap::with_capacity(requests.mounts.len());
-    let mut shared: HashMap<SourceForm<'a>, Cow<'a, str>> = HashMap::new();
+    // Searched and not hashed: nearly every pod asks for a handful, and none for more than 256.
+    let mut settled: Vec<Settled> = Vec::with_capacity(requests.mounts.len());
+    let mut shared: Vec<(SourceForm, Cow<'a, str>)> = Vec::new();
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
         let is_default = request.origin == Origin::Default;
@@ -101,7 +34,7 @@ pub(super) fn apply<'a>(
             plan.defaults_given_way += 1;
             continue;
         }
-        let refusal = match settled.get(request.path.as_str()) {
+        let refusal = match settled.iter().find(|first| first.request.path == request.path) {
             Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request).to_string()),
             Some(first) => first.refusal.clone(),
             None => {
@@ -115,7 +48,7 @@ pub(super) fn apply<'a>(
                     }
                 };
                 if !(is_default && refusal.is_some()) {
-                    settled.insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
+                    settled.push(Settled { request, refusal: refusal.clone() });
                 }
                 refusal
             }
@@ -143,7 +76,7 @@ fn is_same_source(a: &Request, b: &Request) -> bool {
 }
 
 /// What a volume shows: the object, and its form.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 struct SourceForm<'a> {
     source: Source,
     name: &'a str,
@@ -168,51 +101,25 @@ fn plan_mount<'a>(
     pod: &Pod,
     request: &'a Request<'a>,
     base: Option<&'a ConfigMapVolumeSource<'a>>,
-    shared: &mut HashMap<SourceForm<'a>, Cow<'a, str>>,
+    shared: &mut Vec<(SourceForm<'a>, Cow<'a, str>)>,
     plan: &mut Plan<'a>,
 ) {
     let form = SourceForm::of(request);
-    let name = if let Some(name) = shared.get(&form).filter(|_| request.is_listed) {
+    let same = shared.iter().filter(|_| request.is_listed).find(|(other, _)| *other == form);
+    let name = if let Some((_, name)) = same {
         name.clone()
     } else {
         let theirs = pod.spec.volumes.iter().flatten().map(|volume| &*volume.name);
         let ours = plan.volumes.items.iter().map(|volume| &*volume.name);
         let name = volume_name(request, theirs.chain(ours));
-        plan.volumes.items.push(new_volume(name.clone(), request, base));
+        plan.volumes.items.push(NewVolume::new(name.clone(), request, base));
         if request.is_listed {
-            shared.insert(form, name.clone());
+            shared.push((form, name.clone()));
         }
         name
     };
     let sub_path = request.options.file.map(|file| file.as_str());
-    plan.mounts.items.push(NewMount { name, mount_path: request.path.as_str(), sub_path, read_only: true });
-}
-
-fn new_volume<'a>(name: Cow<'a, str>, request: &Request<'a>, base: Option<&'a ConfigMapVolumeSource<'a>>) -> NewVolume<'a> {
-    let object = request.name.as_str();
-    let optional = request.options.optional.then_some(true);
-    let default_mode = request.options.mode;
-    let mut volume = NewVolume { name, config_map: None, secret: None, projected: None };
-    if let Some(base) = base {
-        let theirs = Form { items: base.items.as_deref().map(Cow::Borrowed), default_mode: None, optional: base.optional };
-        let ours = Form { items: None, default_mode: None, optional };
-        let sources = [
-            Projection { config_map: ConfigMapSource { name: base.name.as_deref().unwrap_or_default(), form: theirs } },
-            Projection { config_map: ConfigMapSource { name: object, form: ours } },
-        ];
-        volume.projected = Some(ProjectedSource { sources, default_mode });
-        return volume;
-    }
-    let items = request.options.file.map(|file| {
-        let file = Text::from(file.as_str());
-        Cow::Owned(vec![KeyToPath { key: file.clone(), path: file, mode: None }])
-    });
-    let form = Form { items, default_mode, optional };
-    match request.source() {
-        Source::ConfigMap => volume.config_map = Some(ConfigMapSource { name: object, form }),
-        Source::Secret => volume.secret = Some(SecretSource { secret_name: object, form }),
-    }
-    volume
+    plan.mounts.items.push(NewMount { name, mount_path: request.path.as_str(), sub_path });
 }
 
 /// The most characters of a volume's name, a DNS-1123 label.
@@ -271,6 +178,12 @@ mod tests {
     use crate::annotations;
     use crate::pod::Role;
 
+    fn written(write: impl Fn(&mut Vec<u8>)) -> Value {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
     /// What a pod with one container gets: `name source object @path` for each, then the problems.
     fn planned(spec: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
         planned_with_defaults(spec, annotations, &[]).0
@@ -289,8 +202,7 @@ mod tests {
         let plan = super::super::plan(&pod, Role::Driver, &requests);
         let mounts = plan.volumes.items.iter().zip(&plan.mounts.items).map(|(volume, mount)| {
             assert_eq!(volume.name, mount.name);
-            assert!(mount.read_only);
-            let json = serde_json::to_value(volume).unwrap();
+            let json = written(|bytes| volume.write(bytes));
             let (kind, object) = match (&json["configMap"]["name"], &json["secret"]["secretName"]) {
                 (Value::String(name), _) => ("ConfigMap", name.clone()),
                 (_, Value::String(name)) => ("Secret", name.clone()),
@@ -551,7 +463,7 @@ mod tests {
             let requests = annotations::parse([(&*key, annotation.1)].into_iter());
             let plan = super::super::plan(&pod, Role::Driver, &requests);
             assert!(plan.problems.is_empty(), "{:?}", plan.problems);
-            (serde_json::to_value(&plan.volumes.items[0]).unwrap(), serde_json::to_value(&plan.mounts.items[0]).unwrap())
+            (written(|bytes| plan.volumes.items[0].write(bytes)), written(|bytes| plan.mounts.items[0].write(bytes)))
         };
         assert_eq!(
             volume(("secret.s", "/s:optional:mode=0440")).0,

@@ -33,7 +33,7 @@ struct Decision {
     role: Option<&'static str>,
     outcome: Outcome,
     /// As in the annotation `injected`: JSON.
-    record: Option<Box<str>>,
+    record: Option<String>,
 }
 
 /// As `/decisions` shows it.
@@ -53,21 +53,16 @@ struct Shown<'a> {
 }
 
 impl Decisions {
-    pub(super) fn remember(&self, admission: &Admission) {
+    pub(super) fn remember(&self, admission: Admission) {
         let Admission { uid: _, namespace, name, outcome, subject, response: _ } = admission;
-        let decision = Decision {
-            at: SystemTime::now(),
-            namespace: beginning(namespace).into(),
-            pod: beginning(name).into(),
-            role: subject.as_ref().map(|subject| subject.role.as_str()),
-            outcome: *outcome,
-            record: subject.as_ref().and_then(|subject| subject.record.as_deref()).map(Into::into),
-        };
+        let (role, record) = subject.map(|subject| (subject.role.as_str(), subject.record)).unzip();
+        let (namespace, pod) = (beginning(&namespace).into(), beginning(&name).into());
+        let decision = Decision { at: SystemTime::now(), namespace, pod, role, outcome, record: record.flatten() };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == KEPT {
-            last.pop_front();
-        }
+        let oldest = if last.len() == KEPT { last.pop_front() } else { None };
         last.push_back(decision);
+        drop(last);
+        drop(oldest);
     }
 
     /// The latest first, as JSON.
@@ -126,6 +121,9 @@ impl Decisions {
 }
 
 fn beginning(text: &str) -> &str {
+    if text.len() <= MAX_NAME {
+        return text;
+    }
     text.char_indices().nth(MAX_NAME).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
@@ -164,7 +162,7 @@ mod tests {
         for number in 0..300 {
             let review = review.replace("\"annotations\":{", &format!("\"annotations\":{{\"other/secret\":\"S3CRET{number}\","));
             let review = review.replace("\"namespace\":\"default\"", &format!("\"namespace\":\"n{number}\""));
-            decisions.remember(&admit(review.as_bytes(), &Policy::default()).unwrap());
+            decisions.remember(admit(review.as_bytes(), &Policy::default()).unwrap());
         }
         let json = decisions.to_json().unwrap();
         let shown: Vec<Value> = serde_json::from_str(&json).unwrap();
@@ -183,7 +181,7 @@ mod tests {
             r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","operation":"CREATE","namespace":"{hostile}",
             "resource":{{"group":"","version":"v1","resource":"pods"}},"object":{{"kind":"Pod","metadata":{{"name":"{hostile}"}}}}}}}}"#
         );
-        decisions.remember(&admit(review.as_bytes(), &Policy::default()).unwrap());
+        decisions.remember(admit(review.as_bytes(), &Policy::default()).unwrap());
         let page = decisions.to_html();
         assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;\\u{202e}"), "{page}");
         assert!(!page.contains("<script"), "{page}");

@@ -211,9 +211,7 @@ fn admit(body: &[u8], policy: &Policy, shared: &Shared) -> (Answer, Response<Ful
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         tests::provoke_a_panic(body);
-        let admission = admission::admit(body, policy)?;
-        tell(&admission, shared);
-        Ok((admission.outcome, admission.response))
+        Ok(tell(admission::admit(body, policy)?, shared))
     }));
     match admitted {
         Ok(Ok((outcome, response))) => {
@@ -249,32 +247,35 @@ fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-/// Counts an admission, remembers it, and logs a line for each pod that was changed or refused, or about which there is
-/// something to say.
-fn tell(admission: &Admission, shared: &Shared) {
+/// Counts an admission, logs a line for each pod that was changed or refused, or about which there is something to say, and
+/// remembers it; what is left is the answer.
+fn tell(mut admission: Admission, shared: &Shared) -> (Outcome, Vec<u8>) {
+    let response = std::mem::take(&mut admission.response);
+    let Admission { uid, namespace, name, outcome, subject, response: _ } = &admission;
+    let outcome = *outcome;
+    if let Some(subject) = subject {
+        // Into a pod that is not created nothing is mounted.
+        for kind in subject.mounted.iter().filter(|_| outcome != Outcome::Refused) {
+            shared.metrics.count_mutation(*kind);
+        }
+        for problem in &subject.problems {
+            shared.metrics.count_problem(problem.kind());
+        }
+        shared.metrics.defaults_given_way.inc_by(subject.defaults_given_way as u64);
+        if outcome != Outcome::Unchanged || !subject.problems.is_empty() {
+            tracing::info!(
+                uid = &**uid,
+                namespace = &**namespace,
+                pod = &**name,
+                role = subject.role.as_str(),
+                outcome = outcome.as_str(),
+                injected = subject.record.as_deref().unwrap_or_default(),
+                "admission"
+            );
+        }
+    }
     shared.decisions.remember(admission);
-    let Admission { uid, namespace, name, outcome, subject, response: _ } = admission;
-    let Some(subject) = subject else { return };
-    // Into a pod that is not created nothing is mounted.
-    for kind in subject.mounted.iter().filter(|_| *outcome != Outcome::Refused) {
-        shared.metrics.count_mutation(*kind);
-    }
-    for problem in &subject.problems {
-        shared.metrics.count_problem(problem.kind());
-    }
-    shared.metrics.defaults_given_way.inc_by(subject.defaults_given_way as u64);
-    if *outcome == Outcome::Unchanged && subject.problems.is_empty() {
-        return;
-    }
-    tracing::info!(
-        uid = &**uid,
-        namespace = &**namespace,
-        pod = &**name,
-        role = subject.role.as_str(),
-        outcome = outcome.as_str(),
-        injected = subject.record.as_deref().unwrap_or_default(),
-        "admission"
-    );
+    (outcome, response)
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -177,7 +176,7 @@ async fn no_create_fails_while_replicas_are_restarted() {
     let mut registered: Value = serde_saphyr::from_str(&fs::read_to_string(&registration).unwrap()).unwrap();
     let client_config = &mut registered["webhooks"][0]["clientConfig"];
     client_config["url"] = json!(format!("https://{}/mutate", balancer.address));
-    assert_eq!(client_config["caBundle"], json!(STANDARD.encode(&ca_pem)));
+    assert_eq!(client_config["caBundle"], json!(STANDARD.encode_to_string(&ca_pem)));
     assert_eq!(registered["webhooks"][0]["failurePolicy"], "Fail");
     let registration = directory.path().join("balanced.yaml");
     fs::write(&registration, registered.to_string()).unwrap();

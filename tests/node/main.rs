@@ -180,8 +180,7 @@ const BINARY: [u8; 6] = [0xfe, 0xed, 0x00, 0xff, 0x80, 0x0a];
 async fn config_map_with_binary_data() {
     let binary = |name: &str| {
         let mut object = config_map(name, &json!({"who": name}));
-        object["binaryData"] =
-            json!({"truststore.jks": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, BINARY)});
+        object["binaryData"] = json!({"truststore.jks": base64_simd::STANDARD.encode_to_string(BINARY)});
         object
     };
     let job = Job::new("binary", SPARK_4)

@@ -7,8 +7,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -58,7 +57,7 @@ impl LaterWebhook {
                 });
             }
         });
-        Self { url, ca_bundle: STANDARD.encode(certified.cert.pem()) }
+        Self { url, ca_bundle: STANDARD.encode_to_string(certified.cert.pem()) }
     }
 }
 
@@ -75,7 +74,7 @@ fn add_what_a_mesh_adds(body: &[u8]) -> Vec<u8> {
     let response = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
-        "response": {"uid": review["request"]["uid"], "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())},
+        "response": {"uid": review["request"]["uid"], "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode_to_string(patch.to_string())},
     });
     response.to_string().into_bytes()
 }

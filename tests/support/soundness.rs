@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use serde_json::{Value, json};
 use spark_webhook::admission::{Admission, Outcome, Policy, admit};
 
@@ -32,7 +31,7 @@ pub fn answer(review: &Value, policy: &Policy) -> Answer {
     assert_eq!(&*uid, review["request"]["uid"]);
     assert_eq!(response["patch"].is_null(), response["patchType"].is_null(), "both or neither");
     let patch: Vec<Value> = match response["patch"].as_str() {
-        Some(patch) => serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap(),
+        Some(patch) => serde_json::from_slice(&STANDARD.decode_to_vec(patch).unwrap()).unwrap(),
         None => Vec::new(),
     };
     let mut pod = review["request"]["object"].clone();
