@@ -1,7 +1,10 @@
 //! The Helm chart: what it renders, with Helm 3 and Helm 4, and what a real kube-apiserver makes of it.
 
+mod api_server;
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/http.rs"]
+mod http;
 mod monitoring;
 mod rendering;
 mod values;
