@@ -173,11 +173,15 @@ impl Release {
         Self { cluster, client, name, values: format!("{IMAGE}{selector}{values}") }
     }
 
-    /// Runs a command of helm on the release; what it says is wrong where it fails.
-    fn helm(&self, version: &str, arguments: &[&str]) -> String {
+    /// Runs a command of helm on the release.
+    fn helm(&self, version: &str, arguments: &[&str]) {
+        self.try_helm(version, arguments).unwrap_or_else(|error| panic!("{version} {arguments:?}: {error}"));
+    }
+
+    fn try_helm(&self, version: &str, arguments: &[&str]) -> Result<String, String> {
         let kubeconfig = self.cluster.kubeconfig();
         let arguments = [arguments, &["--namespace", self.name, "--kubeconfig", kubeconfig.to_str().unwrap()]].concat();
-        run(&mut helm(version, &arguments), &self.values).unwrap_or_else(|error| panic!("{version} {arguments:?}: {error}"))
+        run(&mut helm(version, &arguments), &self.values)
     }
 
     fn install(&self, version: &str) {
@@ -229,6 +233,21 @@ impl Release {
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let registration = registrations.get(&format!("spark-webhook-{}", self.name)).await.unwrap();
         registration.webhooks.unwrap().remove(0).client_config.ca_bundle
+    }
+
+    /// The file of rules, its checksum on the pods, and the match condition, as they are stored.
+    async fn rules(&self) -> Vec<Value> {
+        let objects = self.objects();
+        let stored = async |kind: &str| {
+            let object = only(&objects, kind);
+            let stored = api_of(&self.client, object).get(object["metadata"]["name"].as_str().unwrap()).await.unwrap();
+            serde_json::to_value(stored).unwrap()
+        };
+        vec![
+            stored("ConfigMap").await["data"]["rules.yaml"].take(),
+            stored("Deployment").await["spec"]["template"]["metadata"]["annotations"]["checksum/rules"].take(),
+            stored("MutatingWebhookConfiguration").await["webhooks"][0]["matchConditions"].take(),
+        ]
     }
 
     /// What is left of it, by its label.
@@ -402,6 +421,62 @@ async fn two_releases_live_together_with_certificates_of_other_kinds() {
     first.helm("helm4", &["uninstall", "first"]);
     second.helm("helm3", &["uninstall", "second"]);
     assert_eq!(first.remains().await, Vec::<String>::new());
+}
+
+/// Both have their rules, and a rollback brings back the ones before, with their checksum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_brings_the_rules_back() {
+    for (name, version) in [("rules-three", "helm3"), ("rules-four", "helm4")] {
+        let mut release = Release::new(name, "").await;
+        let first = release.values.clone();
+        let rules = |namespaces: &str| {
+            format!(
+                "{first}rules: {{apiVersion: spark-webhook/v1, defaults: [{{namespaces: [{namespaces}], annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]}}\n"
+            )
+        };
+        release.values = rules("a");
+        release.install(version);
+        let before = release.rules().await;
+        release.values = rules("b");
+        release.upgrade(version, &[]);
+        let after = release.rules().await;
+        for (before, after) in before.iter().zip(&after) {
+            assert_ne!(before, after, "the file, its checksum and the condition are others");
+        }
+        release.helm(version, &["rollback", name, "1"]);
+        assert_eq!(release.rules().await, before);
+        release.helm(version, &["uninstall", name]);
+    }
+}
+
+/// The bundle that the replicas wrote becomes Helm's, and goes away with it: Helm 4 wants to be told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mode_of_a_release_can_be_changed() {
+    for (name, version, force) in [("mode-three", "helm3", None), ("mode-four", "helm4", Some("--force-conflicts"))] {
+        let release = Release::new(name, "").await;
+        release.install(version);
+        let registrations: Api<MutatingWebhookConfiguration> = Api::all(release.client.clone());
+        let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
+        let written = ByteString(ca.into_bytes());
+        let change =
+            json!({"webhooks": [{"name": format!("spark-webhook-{name}.k8s.io"), "clientConfig": {"caBundle": written}}]});
+        let configuration = format!("spark-webhook-{name}");
+        registrations.patch(&configuration, &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+        let to_ca = ["--set", "certificates.mode=ca"];
+        if let Some(force) = force {
+            let error =
+                release.try_helm(version, &[&["upgrade", name, CHART, "--values", "-"], &to_ca[..]].concat()).unwrap_err();
+            assert!(error.contains("conflict") && error.contains("caBundle"), "{error}");
+            release.upgrade(version, &[&to_ca[..], &[force]].concat());
+        } else {
+            release.upgrade(version, &to_ca);
+        }
+        let made = release.secret(&format!("spark-webhook-{name}-helm-ca")).await;
+        assert_eq!(release.bundle().await.as_ref(), made.get("tls.crt"));
+        release.upgrade(version, &[]);
+        assert_eq!(release.bundle().await, None);
+        release.helm(version, &["uninstall", name]);
+    }
 }
 
 /// What the service account may do, as the API server decides it.

@@ -1,11 +1,13 @@
 //! Alerts and dashboard: they ask for what `/metrics` has.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use spark_webhook::metrics::Metrics;
 
-use super::{certificate_modes, only, rendered};
+use super::cluster::installed;
+use super::{certificate_modes, only, rendered, run};
 
 const MONITORING: &str = "serviceMonitor: {enabled: true}\nprometheusRule: {enabled: true}\ngrafanaDashboard: {enabled: true}\n";
 
@@ -49,12 +51,20 @@ fn assert_known(expression: &str) {
     }
 }
 
+/// Fails where Prometheus itself would not read the groups of rules.
+fn assert_read_by_prometheus(groups: &Value) {
+    let prometheus = installed("prometheus", &[]).join("prometheus");
+    run(&mut Command::new(prometheus), &json!({"groups": groups}).to_string()).unwrap();
+}
+
 #[test]
 fn every_alert_asks_for_series_that_exist() {
     let mut alerts = BTreeSet::new();
     for (_, certificates) in certificate_modes() {
         let objects = rendered(&format!("{MONITORING}{certificates}"));
-        for rule in only(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap() {
+        let groups = &only(&objects, "PrometheusRule")["spec"]["groups"];
+        assert_read_by_prometheus(groups);
+        for rule in groups[0]["rules"].as_array().unwrap() {
             let expression = rule["expr"].as_str().unwrap();
             assert_known(expression);
             assert!(expression.contains("namespace=\"spark-webhook\""), "only this release: {expression}");
@@ -84,18 +94,21 @@ fn every_panel_asks_for_series_that_exist() {
         objects.iter().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["labels"]["grafana_dashboard"] == "1");
     let text = dashboard.unwrap()["data"]["spark-webhook.json"].as_str().unwrap();
     let dashboard: Value = serde_json::from_str(text).unwrap();
-    let mut expressions = 0;
+    let mut rules = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
-            assert_known(target["expr"].as_str().unwrap());
-            expressions += 1;
+            let expression = target["expr"].as_str().unwrap();
+            assert_known(expression);
+            // Grafana puts a duration there.
+            rules.push(json!({"record": "panel", "labels": {"number": rules.len().to_string()}, "expr": expression.replace("$__rate_interval", "5m")}));
         }
     }
     for variable in dashboard["templating"]["list"].as_array().unwrap() {
         let query = variable["query"].as_str().unwrap();
         assert!(query == "prometheus" || query.contains("(spark_webhook_build_info"), "{query}");
     }
-    assert!(expressions > 10);
+    assert!(rules.len() > 10);
+    assert_read_by_prometheus(&json!([{"name": "dashboard", "rules": rules}]));
 }
 
 /// The monitor finds the Service, and the Service has its port.
