@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, installed};
 use super::http::get;
+use super::spark::Spark;
 use super::webhook::Webhook;
 use super::{CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template};
 
@@ -413,6 +414,15 @@ async fn two_releases_live_together_with_certificates_of_other_kinds() {
     for release in [&first, &second] {
         release.wait_until_mutated().await;
     }
+    // What a real spark-submit makes is theirs too.
+    let property = |key: &str, value: &str| (format!("spark.kubernetes.driver.{key}"), value.to_owned());
+    let properties =
+        [property("label.release", "first"), property("annotation.spark-operator.k8s.io/hadoopConfigMap", "hadoop-conf")];
+    let output = Spark::new("4.1.2").submit(&first.cluster, "first-jobs", &properties);
+    let drivers = Api::<Pod>::namespaced(first.client.clone(), "first-jobs").list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(drivers.len(), 1, "{output:?}");
+    let injected = &drivers[0].metadata.annotations.as_ref().unwrap()["spark-operator.k8s.io/injected"];
+    assert!(injected.contains("/etc/hadoop/conf=configmap/hadoop-conf"), "{injected}");
     // Each is called for its own only: without the first, only the first one's pods are refused.
     let [webhook, _second] = webhooks;
     drop(webhook);
@@ -525,15 +535,28 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
 /// RBAC lets the account patch the configuration; with the policy, the API server takes nothing but a caBundle from it.
 #[tokio::test]
 async fn with_the_policy_the_service_account_changes_nothing_but_the_bundle() {
-    let release = Release::new("policy", "certificates: {managed: {validatingAdmissionPolicy: true}}\n").await;
+    let policy = "certificates: {managed: {validatingAdmissionPolicy: true}}\n";
+    let by_url = Release::new("policy-url", policy).await;
+    let mut by_service = Release::new("policy-service", policy).await;
+    by_service.values = by_service.values.replace("url: \"https://127.0.0.1:1/mutate\"", "url: \"\"");
+    let evil = [
+        (by_url, json!({"url": "https://evil.example/mutate"})),
+        (by_service, json!({"service": {"name": "evil", "namespace": "policy-service"}})),
+    ];
+    for (release, elsewhere) in evil {
+        changes_nothing_but_the_bundle(&release, &elsewhere).await;
+    }
+}
+
+async fn changes_nothing_but_the_bundle(release: &Release, elsewhere: &Value) {
     release.install("helm4");
     let kubeconfig: Kubeconfig = serde_json::from_value(release.kubeconfig().await).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(Client::try_from(config).unwrap());
-    let name = "spark-webhook-policy";
+    let name = &*format!("spark-webhook-{}", release.name);
     let patch = async |patch: Value| registrations.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
     let webhook = |change: Value| {
-        let mut webhook = json!({"name": "spark-webhook-policy.k8s.io"});
+        let mut webhook = json!({"name": format!("{name}.k8s.io")});
         webhook.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         json!({"webhooks": [webhook]})
     };
@@ -550,8 +573,7 @@ async fn with_the_policy_the_service_account_changes_nothing_but_the_bundle() {
         json!({"metadata": {"annotations": {"x": "y"}}}),
         json!({"metadata": {"finalizers": ["example.com/x"]}}),
         json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]}}),
-        webhook(json!({"clientConfig": {"url": "https://evil.example/mutate"}})),
-        webhook(json!({"clientConfig": {"url": null, "service": {"name": "evil", "namespace": "policy"}}})),
+        webhook(json!({"clientConfig": elsewhere})),
         webhook(json!({"rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}]})),
         webhook(json!({"failurePolicy": "Ignore"})),
         webhook(json!({"matchPolicy": "Exact"})),
@@ -576,6 +598,6 @@ async fn with_the_policy_the_service_account_changes_nothing_but_the_bundle() {
     let bundle = ByteString(ca.into_bytes());
     patch(webhook(json!({"clientConfig": {"caBundle": bundle}}))).await.unwrap();
     assert_eq!(release.bundle().await, Some(bundle));
-    // Others, such as who upgrades, may change anything.
-    release.helm("helm4", &["uninstall", "policy"]);
+    // Others may change anything, such as who upgrades or removes it.
+    release.helm("helm4", &["uninstall", release.name]);
 }

@@ -7,6 +7,8 @@ mod cluster;
 mod http;
 mod monitoring;
 mod rendering;
+#[path = "../support/spark.rs"]
+mod spark;
 mod values;
 #[path = "../support/webhook.rs"]
 mod webhook;
