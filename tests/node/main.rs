@@ -3,11 +3,14 @@
 //! Each test is a job that runs to Succeeded, driver and executor, with other ConfigMaps for the one than for the other: a
 //! driver ships files of its conf dir to its executors, which must not pass for our work.
 
+mod browser;
 mod documentation;
 mod job;
 
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../support/spark.rs"]
 mod spark;
 #[path = "../support/webhook.rs"]
