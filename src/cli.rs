@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand.
 
 mod check_config;
+mod completions;
 mod conf;
+mod man;
 mod mutate;
 mod serve;
 
@@ -34,6 +36,8 @@ enum Command {
     Mutate(mutate::Mutate),
     Conf(conf::Conf),
     CheckConfig(check_config::CheckConfig),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
@@ -48,6 +52,8 @@ impl Cli {
             Command::Mutate(mutate) => mutate.run(),
             Command::Conf(conf) => conf.run(),
             Command::CheckConfig(check_config) => check_config.run(),
+            Command::Completions(completions) => Ok(completions.run()),
+            Command::Man(man) => man.run(),
         }
     }
 }
