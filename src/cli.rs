@@ -3,6 +3,8 @@
 mod check_config;
 mod completions;
 mod conf;
+#[cfg(feature = "cluster")]
+mod doctor;
 mod man;
 mod mutate;
 mod serve;
@@ -36,6 +38,8 @@ enum Command {
     Mutate(mutate::Mutate),
     Conf(conf::Conf),
     CheckConfig(check_config::CheckConfig),
+    #[cfg(feature = "cluster")]
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -52,6 +56,8 @@ impl Cli {
             Command::Mutate(mutate) => mutate.run(),
             Command::Conf(conf) => conf.run(),
             Command::CheckConfig(check_config) => check_config.run(),
+            #[cfg(feature = "cluster")]
+            Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => Ok(completions.run()),
             Command::Man(man) => man.run(),
         }

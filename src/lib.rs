@@ -24,6 +24,8 @@
 pub mod admission;
 pub mod annotations;
 pub mod cli;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod json;
 pub mod metrics;
 pub mod mutation;

@@ -189,6 +189,21 @@ impl Rules {
         self.apply(subject, Requests::default())
     }
 
+    /// What the defaults may mount in a namespace, whatever the roles and labels of its pods are.
+    #[must_use]
+    pub fn requests_in(&self, namespace: &str) -> Vec<Request<'_>> {
+        let mut requests: Vec<Request> = Vec::new();
+        for rule in self.defaults.iter().filter(|rule| rule.namespaces.contains(namespace)) {
+            let theirs = rule.requests();
+            // Only one that is about every pod takes the place of earlier ones for all of them.
+            if rule.roles.is_none() && rule.selector == Selector::default() {
+                requests.retain(|request| !theirs.claims.contains(&request.claim()));
+            }
+            requests.extend(theirs.mounts.into_iter().map(|request| rule.adjust(request)));
+        }
+        requests
+    }
+
     fn restrict(&self, namespace: &str, requests: &mut Requests) {
         let Some(allow) = &self.allow else { return };
         let rules: Vec<&AllowRule> = allow.iter().filter(|rule| rule.namespaces.contains(namespace)).collect();
@@ -307,6 +322,24 @@ mod tests {
         ] {
             let applied = applied(&rules(&default(selection)), "team-a", &[]);
             assert_eq!(applied, if expected { vec!["s /s Default optional"] } else { vec![] }, "{selection}");
+        }
+    }
+
+    #[test]
+    fn what_defaults_may_mount_in_a_namespace_is_known_without_its_pods() {
+        let secret =
+            |selection: &str, value: &str| format!("{{{selection}annotations: {{spark-operator.k8s.io/secret.s: {value}}}}}");
+        let all = secret("", "/all");
+        for (later, expected) in [
+            (secret("", "/later"), vec!["/later"]),
+            (secret("", "\"\""), vec![]),
+            (secret("roles: [driver], ", "/later"), vec!["/all", "/later"]),
+            (secret("selector: {matchLabels: {a: b}}, ", "/later"), vec!["/all", "/later"]),
+            (secret("namespaces: [other], ", "/later"), vec!["/all"]),
+        ] {
+            let rules = rules(&format!("defaults: [{all}, {later}]"));
+            let paths: Vec<String> = rules.requests_in("n").iter().map(|request| request.path.to_string()).collect();
+            assert_eq!(paths, expected, "{later}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::str::Utf8Error;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 
 use crate::json;
 use crate::pod::Pod;
@@ -35,6 +36,23 @@ pub enum ReviewError {
     /// The request says that it creates a Pod, but does not hold one.
     #[error("the request's object is not a Pod: {0}")]
     NotAPod(String),
+}
+
+/// The review that an API server would send for the creation of a pod in a namespace.
+#[must_use]
+pub fn of(pod: &Value, namespace: &str) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "00000000-0000-0000-0000-000000000000",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "namespace": namespace,
+            "operation": "CREATE",
+            "object": pod,
+        },
+    })
 }
 
 #[derive(Deserialize)]

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
-use crate::admission::{Admission, OnProblem, Outcome, Policy, admit};
+use crate::admission::{Admission, OnProblem, Outcome, Policy, admit, review};
 
 /// Shows what the webhook would do to pods, without a cluster
 ///
@@ -184,18 +184,7 @@ fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 
 fn review(pod: &Value, namespace: Option<&str>) -> Value {
     let namespace = namespace.or(text_at(pod, "/metadata/namespace")).unwrap_or("default");
-    json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "00000000-0000-0000-0000-000000000000",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": namespace,
-            "operation": "CREATE",
-            "object": pod,
-        },
-    })
+    review::of(pod, namespace)
 }
 
 /// What a person should know, beside the output.

@@ -134,7 +134,9 @@ impl ApiServer {
                 .arg(format!("--service-account-signing-key-file={}", path("service-account.key")))
                 .arg(format!("--service-account-key-file={}", path("service-account.pub")))
                 .arg(format!("--token-auth-file={}", path("tokens.csv")))
-                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"]),
+                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"])
+                // Services are called at their endpoints: there is no kube-proxy.
+                .arg("--enable-aggregator-routing=true"),
             &path("kube-apiserver.log"),
         );
         let url = format!("https://127.0.0.1:{port}");

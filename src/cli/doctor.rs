@@ -1,0 +1,163 @@
+//! `spark-webhook doctor`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+
+use crate::cluster::{Finding, Question, Status, connect, examine};
+use crate::registration;
+
+/// Looks at a cluster and says why Spark pods are not mutated
+///
+/// Reads the registration, the certificate, the endpoints and the pods of a namespace, and creates an annotated driver and
+/// executor there in a dry run, which stores and starts nothing. What may not be read is unknown, with the right that is missing.
+///
+///   spark-webhook doctor --namespace spark
+///   spark-webhook doctor --namespace spark --pod pi-driver
+///   helm upgrade … && spark-webhook doctor --namespace spark --wait 2m
+///
+/// Ends with 0 if nothing failed, with 1 if something did, with 2 if it could not look.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Doctor {
+    /// Namespace of the Spark pods; without it that of the context, or of the service account
+    #[arg(short, long, env = "SPARK_WEBHOOK_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// A pod to look at, finished or not; without it all pods of the namespace that are not finished
+    #[arg(long, env = "SPARK_WEBHOOK_POD", value_name = "NAME")]
+    pod: Option<String>,
+
+    /// Kubeconfig to use; without it KUBECONFIG, ~/.kube/config or the pod's service account
+    #[arg(long, env = "SPARK_WEBHOOK_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig; without it the current one
+    #[arg(long, env = "SPARK_WEBHOOK_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+
+    /// The MutatingWebhookConfiguration
+    #[arg(long, env = "SPARK_WEBHOOK_NAME", value_name = "NAME", default_value = registration::NAME)]
+    name: String,
+
+    /// The administrator's rules, in YAML; without it those that the replicas behind the Service read
+    #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Look again and again until nothing fails, for so long at most
+    #[arg(long, env = "SPARK_WEBHOOK_WAIT", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+
+    /// How to print what was found: for people, or as a JSON array of {check, status, message, advice}
+    #[arg(short, long, env = "SPARK_WEBHOOK_OUTPUT", value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Between two looks; an API server learns of changes within about a second.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+impl Doctor {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        Builder::new_current_thread().enable_all().build()?.block_on(self.look())
+    }
+
+    async fn look(self) -> anyhow::Result<ExitCode> {
+        let Self { namespace, pod, kubeconfig, context, name, config, wait, output } = self;
+        let rules = config.as_deref().map(|file| super::read_rules(Some(file))).transpose()?;
+        let (client, default_namespace) = connect(kubeconfig.as_deref(), context.as_deref()).await?;
+        let question = Question { namespace: namespace.unwrap_or(default_namespace), pod, registration: name, rules };
+        let deadline = Instant::now() + wait.unwrap_or_default();
+        let mut told = String::new();
+        let findings = loop {
+            let findings = examine(&client, &question).await;
+            let failing = failing(&findings);
+            if failing.is_empty() || Instant::now() >= deadline {
+                break findings;
+            }
+            // A line each time that something has changed.
+            if failing != told {
+                eprintln!("waiting for {failing}");
+                told = failing;
+            }
+            tokio::time::sleep(INTERVAL.min(deadline.saturating_duration_since(Instant::now()))).await;
+        };
+        let mut out = anstream::stdout();
+        match output {
+            Output::Text => write_text(&mut out, &findings)?,
+            Output::Json => writeln!(out, "{:#}", findings.iter().map(as_json).collect::<Value>())?,
+        }
+        let has_failed = findings.iter().any(|finding| finding.status == Status::Failed);
+        Ok(if has_failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// The checks that failed, each once.
+fn failing(findings: &[Finding]) -> String {
+    let mut checks: Vec<&str> =
+        findings.iter().filter(|finding| finding.status == Status::Failed).map(|finding| finding.check).collect();
+    checks.dedup();
+    checks.join(", ")
+}
+
+fn as_json(finding: &Finding) -> Value {
+    let Finding { check, status, message, advice } = finding;
+    json!({"check": check, "status": status.as_str(), "message": message, "advice": advice})
+}
+
+fn write_text(out: &mut impl Write, findings: &[Finding]) -> std::io::Result<()> {
+    for Finding { check, status, message, advice } in findings {
+        let style = match status {
+            Status::Passed => AnsiColor::Green.on_default(),
+            Status::Failed => AnsiColor::Red.on_default().bold(),
+            Status::Unknown => AnsiColor::Yellow.on_default(),
+        };
+        writeln!(out, "{style}{:<7}{style:#}  {check:<13}  {message}", status.as_str())?;
+        if !advice.is_empty() {
+            let dimmed = Style::new().dimmed();
+            writeln!(out, "{:24}{dimmed}→ {advice}{dimmed:#}", "")?;
+        }
+    }
+    let count = |wanted: Status| findings.iter().filter(|finding| finding.status == wanted).count();
+    let [passed, failed, unknown] = [Status::Passed, Status::Failed, Status::Unknown].map(count);
+    writeln!(out, "\n{passed} passed, {failed} failed, {unknown} unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_named_once_and_advice_stands_below() {
+        let finding = |check: &'static str, status: Status, advice: &str| Finding {
+            check,
+            status,
+            message: "m".to_owned(),
+            advice: advice.to_owned(),
+        };
+        let findings = [
+            finding("a", Status::Failed, "do"),
+            finding("a", Status::Failed, ""),
+            finding("b", Status::Passed, ""),
+            finding("c", Status::Unknown, ""),
+        ];
+        assert_eq!(failing(&findings), "a");
+        let mut text = anstream::StripStream::new(Vec::new());
+        write_text(&mut text, &findings).unwrap();
+        let text = String::from_utf8(text.into_inner()).unwrap();
+        let expected = "failed   a              m\n                        → do\nfailed   a              m\npassed   b              m\nunknown  c              m\n\n1 passed, 2 failed, 1 unknown\n";
+        assert_eq!(text, expected);
+        assert_eq!(as_json(&findings[0]), json!({"check": "a", "status": "failed", "message": "m", "advice": "do"}));
+    }
+}

@@ -1,0 +1,409 @@
+//! Whether the certificate that is served is one that the API server takes.
+//!
+//! The API server verifies with the `caBundle` of the registration and nothing else, for the Service's name or the URL's host.
+//! The same is done here, after a handshake that takes any certificate: so what is served can be named, also where it is
+//! wrong.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+
+use super::endpoints::{Found, PROBE_TIMEOUT, Place, Target};
+use super::finding::Finding;
+use super::registration::Registered;
+
+const CHECK: &str = "certificate";
+
+/// More replicas than this are not looked at one by one.
+const MAX_PROBES: usize = 8;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) async fn check(registered: &Registered, places: &[Place], is_mutated: Option<bool>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (webhook, place) in registered.webhooks.iter().zip(places) {
+        let bundle = webhook.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice()).unwrap_or_default();
+        findings.push(check_place(bundle, place, is_mutated).await);
+    }
+    findings
+}
+
+async fn check_place(bundle: &[u8], place: &Place, is_mutated: Option<bool>) -> Finding {
+    let authorities = match authorities(bundle) {
+        Ok(authorities) => authorities,
+        Err(Fault::Empty) if is_mutated == Some(true) => {
+            return Finding::passed(
+                CHECK,
+                "caBundle is empty, and the API server takes the certificate as it does any public one",
+            );
+        }
+        Err(fault) => return fault.finding(""),
+    };
+    let targets: &[Target] = match &place.found {
+        Found::Url(target, _) => std::slice::from_ref(target),
+        Found::Service(service) => &service.ready,
+        Found::Gone(_) | Found::Nowhere(_) | Found::Unreadable(_) => &[],
+    };
+    let (mut seen, mut wrong, mut unreached) = (None, None, None);
+    for target in targets.iter().take(MAX_PROBES) {
+        match served_by(target, &place.server_name).await {
+            Ok(chain) => match judge(&authorities, &chain, &place.server_name, SystemTime::now()) {
+                Ok(validity) => seen = Some(validity.finding()),
+                Err(fault) => wrong = Some((fault, target)),
+            },
+            Err(reason) => unreached = Some(format!("{target} cannot be reached from here: {reason}")),
+        }
+    }
+    if let Some((fault, target)) = wrong {
+        let finding = fault.finding(&format!(" of {target}"));
+        let is_another = matches!(fault, Fault::Untrusted { .. } | Fault::Name { .. });
+        // Outside the cluster, a pod's address may be that of anybody.
+        if is_another && seen.is_none() && is_mutated == Some(true) {
+            let message =
+                format!("{}; but the API server takes what it meets: from here that may be another machine", finding.message);
+            return Finding::unknown(CHECK, message, advice_where_unreached(place));
+        }
+        return finding;
+    }
+    seen.unwrap_or_else(|| {
+        let reason = unreached.unwrap_or_else(|| "there is nobody to ask for the certificate".to_owned());
+        let taken =
+            if is_mutated == Some(true) { "the API server takes the certificate, but its end cannot be seen: " } else { "" };
+        Finding::unknown(CHECK, format!("{taken}{reason}"), advice_where_unreached(place))
+    })
+}
+
+fn advice_where_unreached(place: &Place) -> String {
+    match &place.found {
+        Found::Service(service) if !service.ready.is_empty() => format!(
+            "run this in the cluster, or look by hand: kubectl --namespace {} port-forward service/{} 8443:443, and openssl s_client \
+             -connect 127.0.0.1:8443 -servername {} </dev/null | openssl x509 -noout -dates -ext subjectAltName",
+            service.namespace, service.name, place.server_name
+        ),
+        Found::Url(target, _) => {
+            format!("openssl s_client -connect {target} </dev/null | openssl x509 -noout -dates -ext subjectAltName")
+        }
+        _ => "see the endpoints below".to_owned(),
+    }
+}
+
+/// The chain that somebody serves, whatever it is worth.
+async fn served_by(target: &Target, server_name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let name = ServerName::try_from(server_name.to_owned()).map_err(|error| error.to_string())?;
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    let shake_hands = async {
+        let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    };
+    let stream = tokio::time::timeout(PROBE_TIMEOUT, shake_hands)
+        .await
+        .map_err(|_| format!("nothing was heard for {}", humantime::format_duration(PROBE_TIMEOUT)))?
+        .map_err(|error| error.to_string())?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+}
+
+/// Takes any certificate, and nothing is sent to who shows it: it is judged afterwards.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The certificates of a `caBundle`.
+fn authorities(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bundle).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) if bundle.trim_ascii().is_empty() => Err(Fault::Empty),
+        Ok(_) | Err(_) => Err(Fault::Garbage),
+    }
+}
+
+/// A certificate that is taken.
+#[derive(Debug, PartialEq, Eq)]
+struct Validity {
+    /// How long it is valid in all.
+    lifetime: Duration,
+    /// How much of that is left.
+    left: Duration,
+    names: String,
+}
+
+/// Why a certificate is not taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// There is no `caBundle`.
+    Empty,
+    /// It is no PEM.
+    Garbage,
+    /// None of its CAs has signed the certificate; so many of them have ended.
+    Untrusted { issuer: String, ended: usize },
+    /// It is for other names.
+    Name { wanted: String, names: String },
+    /// It has ended so long ago.
+    Ended(Duration),
+    /// It begins later.
+    NotYet(Duration),
+    /// It cannot be read.
+    Unreadable(String),
+}
+
+/// What the API server (Go's `x509.Certificate.Verify`) would say.
+fn judge(
+    authorities: &[CertificateDer<'static>],
+    chain: &[CertificateDer<'static>],
+    server_name: &str,
+    now: SystemTime,
+) -> Result<Validity, Fault> {
+    let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(error.to_string());
+    let (leaf, intermediates) = chain.split_first().ok_or_else(|| unreadable(&"none is served"))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(&error))?;
+    let (begin, end) = (at(parsed.validity().not_before.timestamp()), at(parsed.validity().not_after.timestamp()));
+    let names = names_of(&parsed);
+    if end <= now {
+        return Err(Fault::Ended(now.duration_since(end).unwrap_or_default()));
+    }
+    if begin > now {
+        return Err(Fault::NotYet(begin.duration_since(now).unwrap_or_default()));
+    }
+    // Go does not take a CA that has ended, and takes a certificate that is itself in the bundle; webpki does it the other way round.
+    let ended = authorities.iter().filter(|authority| end_of(authority).is_none_or(|end| end <= now)).count();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(
+        authorities.iter().filter(|authority| end_of(authority).is_some_and(|end| end > now)).cloned(),
+    );
+    let certificate = ParsedCertificate::try_from(leaf).map_err(|error| unreadable(&error))?;
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    let is_signed = verify_server_cert_signed_by_trust_anchor(
+        &certificate,
+        &roots,
+        intermediates,
+        UnixTime::since_unix_epoch(seconds),
+        algorithms.all,
+    )
+    .is_ok();
+    if !is_signed && !authorities.contains(leaf) {
+        return Err(Fault::Untrusted { issuer: parsed.issuer().to_string(), ended });
+    }
+    let wanted = ServerName::try_from(server_name).map_err(|error| unreadable(&error))?;
+    if verify_server_name(&certificate, &wanted).is_err() {
+        return Err(Fault::Name { wanted: server_name.to_owned(), names });
+    }
+    Ok(Validity {
+        lifetime: end.duration_since(begin).unwrap_or_default(),
+        left: end.duration_since(now).unwrap_or_default(),
+        names,
+    })
+}
+
+/// Its subject alternative names, each once: others do not count.
+fn names_of(certificate: &X509Certificate) -> String {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let mut names: Vec<String> = Vec::new();
+    for name in extension.iter().flat_map(|extension| &extension.value.general_names).filter_map(shown_name) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn at(timestamp: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(timestamp).unwrap_or_default())
+}
+
+fn end_of(certificate: &CertificateDer) -> Option<SystemTime> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(at(parsed.validity().not_after.timestamp()))
+}
+
+fn shown_name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+            Ok(bytes) => Some(std::net::Ipv4Addr::from(bytes).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    }
+}
+
+impl Validity {
+    fn finding(&self) -> Finding {
+        let Self { lifetime, left, names } = self;
+        let message = format!("caBundle verifies what is served, for {names}; {} left", shown(*left));
+        // Whoever renews does it at two thirds of its life; a last tenth means that nobody does.
+        if *left < (*lifetime / 10).min(DAY * 7) {
+            return Finding::failed(
+                CHECK,
+                message,
+                "it should have been renewed: read the log of the webhook, or renew your certificate",
+            );
+        }
+        Finding::passed(CHECK, message)
+    }
+}
+
+impl Fault {
+    fn finding(&self, of: &str) -> Finding {
+        let put = "with --ca-secret the replicas write it within a minute: read /readyz and their log; else put your CA there";
+        let (message, advice) = match self {
+            Self::Empty => ("caBundle is empty".to_owned(), put),
+            Self::Garbage => ("caBundle holds no PEM certificates".to_owned(), put),
+            Self::Untrusted { issuer, ended } => {
+                let mut message = format!("caBundle does not verify the certificate{of}, which {issuer} has signed");
+                if *ended > 0 {
+                    // A String takes whatever is written to it.
+                    let _ = write!(message, "; {ended} of its CAs ended");
+                }
+                (message, put)
+            }
+            Self::Name { wanted, names } => (
+                format!("the certificate{of} is for {names}, and not for {wanted}"),
+                "give the webhook that name by --dns-name, or put it into your certificate",
+            ),
+            Self::Ended(ago) => (
+                format!("the certificate{of} expired {} ago", shown(*ago)),
+                "read the log of the webhook: spark_webhook_certificate_problem says why it was not renewed; or renew your files",
+            ),
+            Self::NotYet(later) => (
+                format!("the certificate{of} is valid only in {}", shown(*later)),
+                "compare the clocks of this machine and of who made the certificate",
+            ),
+            Self::Unreadable(reason) => (format!("the certificate{of} cannot be read: {reason}"), "give the webhook another one"),
+        };
+        Finding::failed(CHECK, message, advice)
+    }
+}
+
+/// Days, or below two of them hours, or minutes.
+fn shown(duration: Duration) -> String {
+    let minutes = duration.as_secs() / 60;
+    match minutes {
+        0..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / (24 * 60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    fn params(names: &[&str], from: SystemTime, to: SystemTime) -> CertificateParams {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        (params.not_before, params.not_after) = (from.into(), to.into());
+        params
+    }
+
+    #[test]
+    fn a_certificate_is_judged_as_the_api_server_does() {
+        let now = SystemTime::now();
+        let (past, future) = (now - DAY * 10, now + DAY * 10);
+        let mut ca_params = params(&[], past, future);
+        ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let ca = ca_params.self_signed(&key).unwrap();
+        let other_ca = ca_params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        ca_params.not_after = (now - DAY).into();
+        let ended_ca = ca_params.self_signed(&key).unwrap();
+        let issuer = Issuer::from_ca_cert_der(ca.der(), key).unwrap();
+        let leaf_key = KeyPair::generate().unwrap();
+        let leaf = |names: &[&str], from, to| params(names, from, to).signed_by(&leaf_key, &issuer).unwrap().der().clone();
+        let service = "hook.spark.svc";
+        let self_signed = params(&[service], past, future).self_signed(&leaf_key).unwrap();
+        let good = || leaf(&[service, "127.0.0.1"], past, future);
+        for (bundle, served, name, expected) in [
+            (ca.pem(), good(), service, "passed: caBundle verifies what is served, for hook.spark.svc, 127.0.0.1; 9 days left"),
+            (ca.pem(), good(), "127.0.0.1", "passed: "),
+            (format!("{}{}", other_ca.pem(), ca.pem()), good(), service, "passed: "),
+            (self_signed.pem(), self_signed.der().clone(), service, "passed: "),
+            (
+                ca.pem(),
+                good(),
+                "other.spark.svc",
+                "failed: the certificate of it is for hook.spark.svc, 127.0.0.1, and not for other.spark.svc",
+            ),
+            (ca.pem(), leaf(&[], past, future), service, "failed: the certificate of it is for none"),
+            (other_ca.pem(), good(), service, "failed: caBundle does not verify the certificate of it"),
+            (
+                ended_ca.pem(),
+                good(),
+                service,
+                "failed: caBundle does not verify the certificate of it, which CN=rcgen self signed cert has signed; 1 of its CAs ended",
+            ),
+            (ca.pem(), leaf(&[service], past, now - DAY * 3), service, "failed: the certificate of it expired 3 days ago"),
+            (ca.pem(), leaf(&[service], now + DAY * 3, future), service, "failed: the certificate of it is valid only in "),
+            (
+                ca.pem(),
+                leaf(&[service], past, now + DAY / 2),
+                service,
+                "failed: caBundle verifies what is served, for hook.spark.svc; 11 h left",
+            ),
+        ] {
+            let finding = match judge(&authorities(bundle.as_bytes()).unwrap(), &[served], name, now) {
+                Ok(validity) => validity.finding(),
+                Err(fault) => fault.finding(" of it"),
+            };
+            let shown = format!("{}: {}", finding.status.as_str(), finding.message);
+            assert!(shown.starts_with(expected), "{shown}\n{expected}");
+        }
+        for (bundle, expected) in [("", Fault::Empty), ("\n", Fault::Empty), ("x", Fault::Garbage)] {
+            assert_eq!(authorities(bundle.as_bytes()), Err(expected), "{bundle:?}");
+        }
+    }
+}

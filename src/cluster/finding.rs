@@ -1,0 +1,51 @@
+//! What a check answers with.
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// As it should be.
+    Passed,
+    /// Not as it should be.
+    Failed,
+    /// It could not be seen from here, or with these rights.
+    Unknown,
+}
+
+impl Status {
+    /// One lower-case word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The check, one word: `certificate`. A check may find several things.
+    pub check: &'static str,
+    /// How it is.
+    pub status: Status,
+    /// What was seen.
+    pub message: String,
+    /// What to do; empty where there is nothing to do.
+    pub advice: String,
+}
+
+impl Finding {
+    pub(super) fn passed(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, status: Status::Passed, message: message.into(), advice: String::new() }
+    }
+
+    pub(super) fn failed(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, status: Status::Failed, message: message.into(), advice: advice.into() }
+    }
+
+    pub(super) fn unknown(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, status: Status::Unknown, message: message.into(), advice: advice.into() }
+    }
+}

@@ -1,0 +1,169 @@
+//! ConfigMaps, Secrets and keys that pods ask for and that do not exist: the kubelet waits for them, and says so only in events.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+
+use super::finding::Finding;
+use super::pods::{asks, name};
+use super::reading::{Reader, Unreadable};
+use super::{Question, counted, some_of};
+use crate::annotations::{self, Kind, Request, Source};
+
+const CHECK: &str = "objects";
+
+/// An object that pods name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Named {
+    kind: &'static str,
+    name: String,
+    /// Of a file in it, where one is named.
+    key: Option<String>,
+}
+
+/// Who names it, and whether all of them can do without.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct By {
+    pods: Vec<String>,
+    is_required: bool,
+}
+
+pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) -> Vec<Finding> {
+    let named = named(pods);
+    let (mut findings, mut told) = (Vec::new(), String::new());
+    let count = named.len();
+    for (object, by) in named {
+        let Named { kind, name, key } = &object;
+        let lacks = match look_for(reader, &question.namespace, &object).await {
+            Ok(None) => continue,
+            Ok(Some(lacks)) => lacks,
+            Err(unreadable) => {
+                let finding = unreadable.finding(CHECK);
+                if !findings.contains(&finding) {
+                    findings.push(finding);
+                }
+                continue;
+            }
+        };
+        if by.is_required {
+            let advice = match key {
+                Some(key) => format!("create it with the key: kubectl create {} {name} --from-file={key}=…", created_as(kind)),
+                None => format!("create it: kubectl create {} {name} --from-file=…", created_as(kind)),
+            };
+            let message = format!("{lacks} in namespace {}; asked for by {}", question.namespace, some_of(&by.pods));
+            findings.push(Finding::failed(CHECK, message, advice));
+        } else {
+            told = format!("{told}; {lacks}, and is optional");
+        }
+    }
+    if findings.is_empty() {
+        let message = if count == 0 {
+            "no pod names any".to_owned()
+        } else {
+            format!("{} asked for{}", counted(count, "object"), if told.is_empty() { ", all there" } else { &told })
+        };
+        findings.push(Finding::passed(CHECK, message));
+    }
+    findings
+}
+
+fn created_as(kind: &str) -> &'static str {
+    if kind == "Secret" { "secret generic" } else { "configmap" }
+}
+
+fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
+    let mut named: BTreeMap<Named, By> = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| asks(pod)) {
+        let annotations = pod.metadata.annotations.iter().flatten();
+        let requests = annotations::parse(annotations.map(|(key, value)| (key.as_str(), value.as_str())));
+        for request in &requests.mounts {
+            let object =
+                Named { kind: request.source().kind(), name: request.name.to_string(), key: key_of(request).map(str::to_owned) };
+            let by = named.entry(object).or_default();
+            by.is_required |= !request.options.optional;
+            let name = name(pod);
+            if by.pods.last() != Some(&name) {
+                by.pods.push(name);
+            }
+        }
+    }
+    named
+}
+
+/// The file that a request needs in its object.
+fn key_of<'r>(request: &'r Request) -> Option<&'r str> {
+    let named = request.options.file.or(request.options.key).map(|key| key.as_str());
+    match request.kind {
+        Kind::GcpServiceAccount => named.or(Some("key.json")),
+        Kind::HadoopDelegationToken => named.or(Some("hadoop.token")),
+        Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap | Kind::Secret => named,
+    }
+}
+
+/// What is not there; a Secret's data are read only where a key is looked for.
+async fn look_for(reader: &Reader, namespace: &str, object: &Named) -> Result<Option<String>, Unreadable> {
+    let Named { kind, name, key } = object;
+    let is_secret = *kind == Source::Secret.kind();
+    let Some(key) = key else {
+        let exists = if is_secret {
+            reader.exists_in::<Secret>(namespace, name).await?
+        } else {
+            reader.exists_in::<ConfigMap>(namespace, name).await?
+        };
+        return Ok((!exists).then(|| format!("{kind} {name} does not exist")));
+    };
+    let has_key = if is_secret {
+        let found = reader.get_in::<Secret>(namespace, name).await?;
+        found.map(|found| found.data.is_some_and(|data| data.contains_key(key)))
+    } else {
+        let found = reader.get_in::<ConfigMap>(namespace, name).await?;
+        found.map(|found| {
+            found.data.is_some_and(|data| data.contains_key(key)) || found.binary_data.is_some_and(|data| data.contains_key(key))
+        })
+    };
+    Ok(match has_key {
+        Some(true) => None,
+        Some(false) => Some(format!("{kind} {name} has no key {key}")),
+        None => Some(format!("{kind} {name} does not exist")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_pods_name_is_collected_once_with_the_keys_that_they_need() {
+        let pod = |name: &str, annotations: &[(&str, &str)]| -> Pod {
+            let annotations: BTreeMap<_, _> =
+                annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
+            serde_json::from_value(json!({"metadata": {"name": name, "annotations": annotations}})).unwrap()
+        };
+        let pods = [
+            pod("a", &[("hadoopConfigMap", "h"), ("secret.s", "/s:optional"), ("configMap.k", "/k.conf:file=k.conf")]),
+            pod("b", &[("hadoopConfigMap", "h"), ("secret.s", "/s"), ("GCPServiceAccount.g", "/g")]),
+            pod("c", &[("hadoopDelegationToken.t", "/t:key=x"), ("sparkConfigMap", "c:optional"), ("configMaps", "h=/1,h=/2")]),
+            pod("d", &[]),
+        ];
+        let shown: Vec<String> = named(&pods)
+            .into_iter()
+            .map(|(object, by)| {
+                let key = object.key.map(|key| format!("#{key}")).unwrap_or_default();
+                format!("{} {}{key} {} {}", object.kind, object.name, by.pods.join(","), by.is_required)
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "ConfigMap c c false",
+                "ConfigMap h a,b,c true",
+                "ConfigMap k#k.conf a true",
+                "Secret g#key.json b true",
+                "Secret s a,b true",
+                "Secret t#x c true",
+            ]
+        );
+    }
+}

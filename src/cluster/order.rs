@@ -1,0 +1,139 @@
+//! Who else changes Spark pods, and in which order.
+//!
+//! The API server calls mutating webhooks in the order of the names of their configurations. What the Spark operator's
+//! webhook adds to a pod should be there before this one looks at it; where it comes later, `reinvocationPolicy: IfNeeded` makes
+//! up for it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::Namespace;
+
+use super::finding::Finding;
+use super::reading::Reader;
+use super::registration::{ROLES, Registered, calls_for_pods, labels_for, selects};
+use super::{Question, some_of};
+use crate::annotations::PREFIXES;
+
+const CHECK: &str = "order";
+
+pub(super) async fn check(reader: &Reader, question: &Question, registered: Option<&Registered>) -> Vec<Finding> {
+    let configurations = match reader.list::<MutatingWebhookConfiguration>().await {
+        Ok(configurations) => configurations,
+        Err(unreadable) => return vec![unreadable.finding(CHECK)],
+    };
+    // Without its labels, only selectors without requirements are taken to select the namespace.
+    let labels =
+        reader.get::<Namespace>(&question.namespace).await.ok().flatten().and_then(|namespace| namespace.metadata.labels);
+    let is_reinvoked = registered.is_some_and(|registered| {
+        registered.webhooks.iter().all(|webhook| webhook.reinvocation_policy.as_deref() == Some("IfNeeded"))
+    });
+    vec![judge(&question.registration, is_reinvoked, &configurations, &labels.unwrap_or_default())]
+}
+
+fn judge(
+    own: &str,
+    is_reinvoked: bool,
+    configurations: &[MutatingWebhookConfiguration],
+    namespace: &BTreeMap<String, String>,
+) -> Finding {
+    let mut others: Vec<(&str, bool)> = configurations
+        .iter()
+        .filter_map(|configuration| {
+            let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
+            let touching: Vec<&MutatingWebhook> = webhooks.iter().filter(|webhook| touches(webhook, namespace)).collect();
+            let is_like_ours = touching.iter().any(|webhook| knows_our_prefixes(webhook));
+            Some((configuration.metadata.name.as_deref()?, is_like_ours)).filter(|(name, _)| *name != own && !touching.is_empty())
+        })
+        .collect();
+    others.sort_unstable();
+    let names = |is_wanted: &dyn Fn(&str, bool) -> bool| -> Vec<String> {
+        others.iter().filter(|(name, is_like_ours)| is_wanted(name, *is_like_ours)).map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let (before, after) = (names(&|name, _| name < own), names(&|name, _| name > own));
+    let late = after.iter().find(|name| name.starts_with("spark-operator"));
+    if let Some(late) = late.filter(|_| !is_reinvoked) {
+        return Finding::failed(
+            CHECK,
+            format!("{late} is called after {own}, which does not see what it adds"),
+            "set reinvocationPolicy: IfNeeded (chart: webhook.reinvocationPolicy), or give the configuration a name that sorts after it",
+        );
+    }
+    let mut told = Vec::new();
+    if !before.is_empty() {
+        told.push(format!("before {own}: {}", some_of(&before)));
+    }
+    if !after.is_empty() {
+        let again = if is_reinvoked { ", after which it is called again" } else { "" };
+        told.push(format!("after it: {}{again}", some_of(&after)));
+    }
+    let like_ours = names(&|_, is_like_ours| is_like_ours);
+    if !like_ours.is_empty() {
+        told.push(format!("{} is another registration for the same annotations", some_of(&like_ours)));
+    }
+    let told = if told.is_empty() { "no other webhook changes Spark pods".to_owned() } else { told.join("; ") };
+    Finding::passed(CHECK, told)
+}
+
+/// Whether a webhook may be called for a Spark pod: its conditions are programs, and not looked into.
+fn touches(webhook: &MutatingWebhook, namespace: &BTreeMap<String, String>) -> bool {
+    calls_for_pods(webhook.rules.as_deref().unwrap_or_default())
+        && selects(webhook.namespace_selector.as_ref(), namespace)
+        && ROLES.iter().any(|role| labels_for(webhook.object_selector.as_ref(), role).is_some())
+}
+
+fn knows_our_prefixes(webhook: &MutatingWebhook) -> bool {
+    let conditions = webhook.match_conditions.iter().flatten();
+    conditions.into_iter().any(|condition| PREFIXES.iter().any(|prefix| condition.expression.contains(prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registration::condition;
+    use crate::rules::Rules;
+
+    #[test]
+    fn others_are_named_in_the_order_in_which_they_are_called() {
+        let configuration = |name: &str| {
+            let like_ours = if name.contains("copy") {
+                json!([{"name": "c", "expression": condition(&Rules::default())}])
+            } else {
+                json!([])
+            };
+            let resource = if name.contains("jobs") { "jobs" } else { "pods" };
+            serde_json::from_value(json!({"metadata": {"name": name}, "webhooks": [{
+                "name": "w", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None", "matchConditions": like_ours,
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]}],
+                "namespaceSelector": if name.contains("elsewhere") { json!({"matchLabels": {"a": "b"}}) } else { json!({}) },
+            }]}))
+            .unwrap()
+        };
+        for (names, own, is_reinvoked, expected) in [
+            (vec!["spark-webhook", "jobs", "elsewhere"], "spark-webhook", true, "passed: no other webhook changes Spark pods"),
+            (
+                vec!["spark-webhook", "spark-operator-webhook", "istio"],
+                "spark-webhook",
+                true,
+                "passed: before spark-webhook: istio, spark-operator-webhook",
+            ),
+            (vec!["spark-webhook", "vault"], "spark-webhook", true, "passed: after it: vault, after which it is called again"),
+            (vec!["spark-webhook", "vault"], "spark-webhook", false, "passed: after it: vault"),
+            (vec!["hook", "spark-operator-webhook"], "hook", true, "passed: after it: spark-operator-webhook, after which"),
+            (vec!["hook", "spark-operator-webhook"], "hook", false, "failed: spark-operator-webhook is called after hook"),
+            (
+                vec!["a", "copy"],
+                "a",
+                true,
+                "passed: after it: copy, after which it is called again; copy is another registration",
+            ),
+        ] {
+            let configurations: Vec<_> = names.iter().map(|name| configuration(name)).collect();
+            let finding = judge(own, is_reinvoked, &configurations, &BTreeMap::new());
+            let shown = format!("{}: {}", finding.status.as_str(), finding.message);
+            assert!(shown.starts_with(expected), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Spark pods that ask for something and did not get it, and why.
+//!
+//! What a pod should have is what the webhook itself would still do to it: the pod as it is stored is admitted once more, in
+//! this process. That it is not as it should be is thus certain; why the webhook was not called is told from what can be seen
+//! now, the likeliest first.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use super::finding::{Finding, Status};
+use super::reading::Reader;
+use super::registration::{Registered, labels_for, selects};
+use super::{Question, counted, some_of};
+use crate::admission::{Outcome, Policy, Reason, admit, review};
+use crate::annotations::key::{Key, PrefixedKey};
+use crate::annotations::{INJECTED, Severity};
+use crate::rules::Rules;
+
+const CHECK: &str = "pods";
+
+/// The pod that was asked for, or those of the namespace that are not finished.
+pub(super) async fn asked_about(reader: &Reader, question: &Question) -> Result<Vec<Pod>, Finding> {
+    let namespace = &question.namespace;
+    let Some(name) = &question.pod else {
+        let pods = reader.list_in::<Pod>(namespace, "").await.map_err(|unreadable| unreadable.finding(CHECK))?;
+        return Ok(pods.into_iter().filter(is_unfinished).collect());
+    };
+    match reader.get_in::<Pod>(namespace, name).await {
+        Ok(Some(pod)) => Ok(vec![pod]),
+        Ok(None) => Err(Finding::failed(
+            CHECK,
+            format!("pod {name} does not exist in namespace {namespace}"),
+            format!("kubectl --namespace {namespace} get pods --selector spark-role"),
+        )),
+        Err(unreadable) => Err(unreadable.finding(CHECK)),
+    }
+}
+
+fn is_unfinished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether a pod asks for anything.
+pub(super) fn asks(pod: &Pod) -> bool {
+    let keys = pod.metadata.annotations.iter().flat_map(BTreeMap::keys);
+    let mut keys = keys.filter_map(|key| PrefixedKey::parse(key));
+    keys.any(|key| key.key != Key::Injected)
+}
+
+/// Its name.
+pub(super) fn name(pod: &Pod) -> String {
+    pod.metadata.name.clone().unwrap_or_default()
+}
+
+pub(super) fn check(question: &Question, registered: Option<&Registered>, rules: Option<&Rules>, pods: &[Pod]) -> Vec<Finding> {
+    // Pods that have the same to say are said once: an application has hundreds of executors.
+    let mut grouped: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let (mut asking, mut with_notes) = (0, 0);
+    for pod in pods.iter().filter(|pod| asks(pod)) {
+        asking += 1;
+        match judge(pod, &question.namespace, registered, rules) {
+            Judged::Fine => {}
+            Judged::Noted => with_notes += 1,
+            Judged::Wrong { what, advice } => grouped.entry((what, advice)).or_default().push(name(pod)),
+        }
+    }
+    if !grouped.is_empty() {
+        let told = grouped.into_iter();
+        return told
+            .map(|((what, advice), names)| Finding::failed(CHECK, format!("{}: {what}", some_of(&names)), advice))
+            .collect();
+    }
+    let which = question
+        .pod
+        .as_ref()
+        .map_or_else(|| format!("of {} in {}", counted(pods.len(), "pod"), question.namespace), Clone::clone);
+    let message = match (asking, &question.pod) {
+        (0, Some(pod)) => format!("{pod} has no annotation of ours, and asks for nothing"),
+        (0, None) => format!("{which}, none asks for anything"),
+        (_, Some(_)) => format!("{which} has what it asks for"),
+        (count, None) => format!(
+            "{which}, {count} ask{} for something and ha{} it",
+            if count == 1 { "s" } else { "" },
+            if count == 1 { "s" } else { "ve" }
+        ),
+    };
+    let notes = if with_notes == 0 {
+        String::new()
+    } else {
+        format!("; {} with notes in the annotation {INJECTED}", counted(with_notes, "pod"))
+    };
+    vec![Finding { status: Status::Passed, check: CHECK, message: message + &notes, advice: String::new() }]
+}
+
+/// What there is to say about a pod that asks for something.
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    Fine,
+    /// It has all that it can have, and something is noted about it.
+    Noted,
+    Wrong {
+        what: String,
+        advice: String,
+    },
+}
+
+impl Judged {
+    fn wrong(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::Wrong { what: what.into(), advice: advice.into() }
+    }
+}
+
+fn judge(pod: &Pod, namespace: &str, registered: Option<&Registered>, rules: Option<&Rules>) -> Judged {
+    let Ok(body) = serde_json::to_value(pod).and_then(|pod| serde_json::to_vec(&review::of(&pod, namespace))) else {
+        return Judged::Fine;
+    };
+    // What the rules allow is in the record that the webhook left; here only what the pod itself asks for counts.
+    let policy = Policy::default();
+    let Ok(admission) = admit(&body, &policy) else { return Judged::Fine };
+    let problems = admission.subject.as_ref().map(|subject| subject.problems.as_slice()).unwrap_or_default();
+    let record = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
+    if let Some(record) = record {
+        let is_note = |text: &str| problems.iter().any(|problem| problem.text() == text && problem.severity() == Severity::Note);
+        let recorded = recorded_problems(record);
+        return match recorded.iter().find(|text| !is_note(text)) {
+            Some(problem) => Judged::wrong(
+                format!("a request was not carried out: {problem}"),
+                format!("correct the annotation, and submit again; kubectl describe pod shows all of {INJECTED}"),
+            ),
+            None if recorded.is_empty() => Judged::Fine,
+            None => Judged::Noted,
+        };
+    }
+    match admission.outcome {
+        Outcome::Ignored(Reason::NotSpark) => {
+            return Judged::wrong(
+                "not mutated: it has no label spark-role with the value driver or executor",
+                "set the label; Spark does on the pods that it makes",
+            );
+        }
+        // Everything is there, however it came there, or nothing is asked for.
+        Outcome::Unchanged | Outcome::Ignored(_) => return Judged::Fine,
+        Outcome::Mutated | Outcome::Refused => {}
+    }
+    let (what, advice) = why_not_called(pod, registered, rules);
+    Judged::wrong(format!("not mutated: {what}"), advice)
+}
+
+/// The problems that the webhook left in a pod.
+fn recorded_problems(record: &str) -> Vec<String> {
+    let record: Value = serde_json::from_str(record).unwrap_or_default();
+    let problems = record.get("problems").and_then(Value::as_array);
+    problems.into_iter().flatten().filter_map(|problem| problem.as_str().map(str::to_owned)).collect()
+}
+
+fn why_not_called(pod: &Pod, registered: Option<&Registered>, rules: Option<&Rules>) -> (String, String) {
+    const AGAIN: &str = "submit it again: pods are changed only when they are created";
+    let Some(registered) = registered else {
+        return ("there is no registration".to_owned(), format!("see configuration; then {AGAIN}"));
+    };
+    if let Some(reason) = &registered.withheld {
+        return (reason.clone(), "see above".to_owned());
+    }
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    if !registered.webhooks.iter().any(|webhook| selects(webhook.object_selector.as_ref(), &labels)) {
+        let wanted = registered.webhooks.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), "driver"));
+        let wanted: Vec<String> = wanted.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+        let what = format!("the objectSelector wants labels such as {}", wanted.join(","));
+        return (what, "set them: spark.kubernetes.driver.label.KEY and spark.kubernetes.executor.label.KEY".to_owned());
+    }
+    let created = pod.metadata.creation_timestamp.as_ref();
+    // In whole seconds; and an API server takes about one to learn of a registration.
+    if let (Some(created), Some(since)) = (created, &registered.created)
+        && created.0 <= since.0
+    {
+        return ("it is older than the registration".to_owned(), AGAIN.to_owned());
+    }
+    if super::registration::check_condition(registered, rules).status == Status::Failed {
+        return ("the registration's condition left it out".to_owned(), format!("see condition; then {AGAIN}"));
+    }
+    if registered.ignores_failure() {
+        let what = "probably the webhook was away when it was created, and failurePolicy Ignore let it through";
+        return (what.to_owned(), format!("{AGAIN}; failurePolicy Fail refuses such pods instead"));
+    }
+    let what = "the webhook was not called, though it would be now: registration, selectors or annotations have changed since";
+    (what.to_owned(), AGAIN.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn registered(value: &Value) -> Registered {
+        let webhook = json!({
+            "name": "w", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None",
+            "failurePolicy": value["policy"], "objectSelector": value["objectSelector"],
+        });
+        Registered {
+            name: "spark-webhook".to_owned(),
+            created: Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap()),
+            webhooks: vec![serde_json::from_value(webhook).unwrap()],
+            withheld: value["withheld"].as_str().map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_not_mutated_is_told_why() {
+        let fail = json!({"policy": "Fail"});
+        let pod = |role: &str, created: &str, injected: Option<&str>| {
+            let mut pod = json!({
+                "metadata": {
+                    "name": "p", "labels": {"spark-role": role}, "creationTimestamp": created,
+                    "annotations": {"spark-operator.k8s.io/secret.s": "/s"},
+                },
+                "spec": {"containers": [{"name": "c"}]},
+            });
+            if let Some(injected) = injected {
+                pod["metadata"]["annotations"][INJECTED] = json!(injected);
+            }
+            pod
+        };
+        let (late, early) = ("2026-01-03T00:00:00Z", "2026-01-01T00:00:00Z");
+        let mut mounted = pod("driver", early, None);
+        mounted["spec"]["volumes"] = json!([{"name": "v", "secret": {"secretName": "s"}}]);
+        mounted["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/s", "readOnly": true}]);
+        let mut noted = pod("driver", early, Some(r#"{"problems":["secretx: unknown key, ignored; the nearest is secrets"]}"#));
+        noted["metadata"]["annotations"]["spark-operator.k8s.io/secretx"] = json!("");
+        for (pod, registration, expected) in [
+            (pod("driver", late, Some("{}")), Some(&fail), "fine"),
+            (mounted, Some(&fail), "fine"),
+            (noted, Some(&fail), "noted"),
+            (
+                pod("driver", late, Some(r#"{"problems":["secret.s=s: no"]}"#)),
+                Some(&fail),
+                "a request was not carried out: secret.s=s: no",
+            ),
+            (pod("worker", late, None), Some(&fail), "not mutated: it has no label spark-role"),
+            (pod("driver", late, None), None, "not mutated: there is no registration"),
+            (
+                pod("driver", late, None),
+                Some(&json!({"withheld": "namespace n is excluded"})),
+                "not mutated: namespace n is excluded",
+            ),
+            (
+                pod("driver", late, None),
+                Some(&json!({"objectSelector": {"matchLabels": {"canary": "yes"}}})),
+                "not mutated: the objectSelector wants labels such as canary=yes",
+            ),
+            (pod("driver", early, None), Some(&fail), "not mutated: it is older than the registration"),
+            (pod("executor", late, None), Some(&json!({"policy": "Ignore"})), "not mutated: probably the webhook was away"),
+            (pod("executor", late, None), Some(&fail), "not mutated: the webhook was not called, though"),
+        ] {
+            let parsed: Pod = serde_json::from_value(pod.clone()).unwrap();
+            let registered = registration.map(registered);
+            let shown = match judge(&parsed, "n", registered.as_ref(), None) {
+                Judged::Fine => "fine".to_owned(),
+                Judged::Noted => "noted".to_owned(),
+                Judged::Wrong { what, .. } => what,
+            };
+            assert!(shown.starts_with(expected), "{pod}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Reading from the API server, which may be forbidden.
+//!
+//! Who runs the checks is often not an administrator. So what may not be read is a value of its own, which says the verb and
+//! the resource that are missing and becomes an `unknown` finding.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::finding::Finding;
+
+/// So many objects are asked for at once, as kubectl does.
+const PAGE: u32 = 500;
+
+/// An API server that is only read from.
+pub(super) struct Reader {
+    client: Client,
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    /// As kubectl writes it: `get configmaps --namespace spark`.
+    action: String,
+    /// Empty where it is forbidden.
+    reason: String,
+}
+
+impl Unreadable {
+    pub(super) fn new(verb: &str, resource: &str, namespace: Option<&str>, error: &kube::Error) -> Self {
+        let namespace = namespace.map_or_else(String::new, |namespace| format!(" --namespace {namespace}"));
+        let reason = match error {
+            kube::Error::Api(status) if status.code == 403 => String::new(),
+            kube::Error::Api(status) => status.message.clone(),
+            error => chain(error),
+        };
+        Self { action: format!("{verb} {resource}{namespace}"), reason }
+    }
+
+    /// What it becomes in a check.
+    pub(super) fn finding(&self, check: &'static str) -> Finding {
+        let Self { action, reason } = self;
+        if reason.is_empty() {
+            let advice = format!("allow it, or ask who may: kubectl auth can-i {action}");
+            return Finding::unknown(check, format!("you may not {action}"), advice);
+        }
+        Finding::unknown(check, format!("cannot {action}: {reason}"), "run it again; if it stays, look at the API server")
+    }
+}
+
+impl Reader {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// For the dry runs.
+    pub(super) fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// An object of the cluster; `None` where there is none.
+    pub(super) async fn get<K>(&self, name: &str) -> Result<Option<K>, Unreadable>
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        Api::<K>::all(self.client.clone())
+            .get_opt(name)
+            .await
+            .map_err(|error| Unreadable::new("get", &resource::<K>(), None, &error))
+    }
+
+    /// An object of a namespace.
+    pub(super) async fn get_in<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, Unreadable>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        api.get_opt(name).await.map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))
+    }
+
+    /// Whether there is an object in a namespace; nothing but its metadata is sent, so that no secret passes by.
+    pub(super) async fn exists_in<K>(&self, namespace: &str, name: &str) -> Result<bool, Unreadable>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        let found = api.get_metadata_opt(name).await;
+        Ok(found.map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))?.is_some())
+    }
+
+    /// All objects of the cluster.
+    pub(super) async fn list<K>(&self) -> Result<Vec<K>, Unreadable>
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let listed = list_pages(&Api::<K>::all(self.client.clone()), "").await;
+        listed.map_err(|error| Unreadable::new("list", &resource::<K>(), None, &error))
+    }
+
+    /// All objects of a namespace that a selector selects.
+    pub(super) async fn list_in<K>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, Unreadable>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let listed = list_pages(&Api::<K>::namespaced(self.client.clone(), namespace), labels).await;
+        listed.map_err(|error| Unreadable::new("list", &resource::<K>(), Some(namespace), &error))
+    }
+}
+
+async fn list_pages<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut params = ListParams::default().labels(labels).limit(PAGE);
+    let mut objects = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        objects.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
+}
+
+/// As kubectl takes it: `endpointslices.discovery.k8s.io`.
+fn resource<K: Resource<DynamicType = ()>>() -> String {
+    let (plural, group) = (K::plural(&()), K::group(&()));
+    if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") }
+}
+
+/// An error with its causes, none of them twice.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_names_verb_and_resource() {
+        use k8s_openapi::api::discovery::v1::EndpointSlice;
+        let error = |code| kube::Error::Api(Box::new(Status::failure("no", "Reason").with_code(code)));
+        let unreadable =
+            |code| Unreadable::new("list", &resource::<EndpointSlice>(), Some("spark"), &error(code)).finding("endpoints");
+        let expected = "list endpointslices.discovery.k8s.io --namespace spark";
+        assert_eq!(unreadable(403).message, format!("you may not {expected}"));
+        assert_eq!(unreadable(500).message, format!("cannot {expected}: no"));
+        assert_eq!(resource::<Pod>(), "pods");
+    }
+}

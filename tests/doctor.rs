@@ -1,0 +1,676 @@
+//! `spark-webhook doctor` on a real kube-apiserver: what is broken on purpose is named, with the exit code for scripts.
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/webhook.rs"]
+mod webhook;
+
+use std::fmt::Debug;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cluster::Cluster;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use webhook::{Webhook, command};
+
+/// A namespace, a webhook, and its registration for that namespace alone.
+struct Setup {
+    cluster: Arc<Cluster>,
+    name: &'static str,
+    registration: String,
+    client: Client,
+    webhook: Option<Webhook>,
+    directory: tempfile::TempDir,
+}
+
+impl Setup {
+    /// All is well.
+    async fn new(name: &'static str) -> Self {
+        let setup = Self::without_registration(name, &[]).await;
+        setup.cluster.register(&setup.registration_file(), name).await;
+        setup
+    }
+
+    async fn without_registration(name: &'static str, arguments: &[&str]) -> Self {
+        let cluster = Cluster::shared().await;
+        let client = cluster.namespace(name).await;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("registration.yaml");
+        let written = ["--write-registration", file.to_str().unwrap()];
+        // A certificate from files has no CA to write.
+        let arguments = if arguments.contains(&"--tls-cert") { arguments.to_vec() } else { [arguments, &written].concat() };
+        let webhook = Some(Webhook::start(&arguments));
+        Self { cluster, name, registration: format!("spark-webhook-{name}"), client, webhook, directory }
+    }
+
+    fn registration_file(&self) -> PathBuf {
+        self.directory.path().join("registration.yaml")
+    }
+
+    /// Registers one that is changed, for this namespace alone unless that is changed too.
+    async fn register_value(&self, registration: &mut Value, change: impl FnOnce(&mut Value)) {
+        registration["metadata"]["name"] = json!(self.registration);
+        let only = json!({"matchLabels": {"kubernetes.io/metadata.name": self.name}});
+        registration["webhooks"][0]["namespaceSelector"] = only;
+        change(&mut registration["webhooks"][0]);
+        let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let registration = serde_json::from_value(registration.clone()).unwrap();
+        registrations.create(&PostParams::default(), &registration).await.unwrap();
+        self.settle().await;
+    }
+
+    async fn change_registration(&self, webhook: Value) {
+        let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let mut webhook = webhook;
+        webhook["name"] = json!("spark-webhook.k8s.io");
+        let patch = Patch::Strategic(json!({"webhooks": [webhook]}));
+        registrations.patch(&self.registration, &PatchParams::default(), &patch).await.unwrap();
+        self.settle().await;
+    }
+
+    /// The API server learns of a registration by a watch, within a second.
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+
+    async fn create_pod(&self, name: &str, role: &str, annotations: &Value, volumes: Value) {
+        let pod = json!({
+            "metadata": {"name": name, "labels": {"spark-role": role}, "annotations": annotations},
+            "spec": {"containers": [{"name": "spark", "image": "i"}], "volumes": volumes},
+        });
+        self.create::<Pod>(self.name, pod).await;
+    }
+
+    async fn create_config_map(&self, name: &str, data: Value) {
+        self.create::<ConfigMap>(self.name, json!({"metadata": {"name": name}, "data": data})).await;
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_as(&self.cluster.kubeconfig(), arguments)
+    }
+
+    fn run_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Output {
+        let mut doctor = command();
+        doctor.arg("doctor").arg("--kubeconfig").arg(kubeconfig).args(["--name", &self.registration]);
+        doctor.args(arguments);
+        if !arguments.contains(&"--namespace") {
+            doctor.args(["--namespace", self.name]);
+        }
+        doctor.output().unwrap()
+    }
+
+    /// The findings, and that the exit code is theirs.
+    fn findings(&self, arguments: &[&str]) -> Vec<Found> {
+        read(&self.run(&[arguments, &["-o", "json"]].concat()))
+    }
+}
+
+/// A row, as scripts read it.
+#[derive(Debug)]
+struct Found {
+    check: String,
+    status: String,
+    message: String,
+    advice: String,
+}
+
+fn read(output: &Output) -> Vec<Found> {
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("{error}: {stdout}{}", String::from_utf8_lossy(&output.stderr)));
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let found: Vec<Found> = rows
+        .iter()
+        .map(|row| {
+            assert_eq!(row.as_object().unwrap().len(), 4);
+            let [check, status, message, advice] = ["check", "status", "message", "advice"].map(|key| text(row, key));
+            assert!(status == "passed" || !advice.is_empty(), "{row}");
+            Found { check, status, message, advice }
+        })
+        .collect();
+    let has_failed = found.iter().any(|found| found.status == "failed");
+    assert_eq!(output.status.code(), Some(i32::from(has_failed)), "{found:#?}");
+    found
+}
+
+/// That exactly these checks fail or are unknown, each with a beginning of its message.
+#[track_caller]
+fn assert_found(found: &[Found], expected: &[(&str, &str, &str)]) {
+    let shown = |found: &Found| (found.check.clone(), found.status.clone());
+    let wrong: Vec<_> = found.iter().filter(|found| found.status != "passed").map(shown).collect();
+    let checks: Vec<_> = expected.iter().map(|(check, status, _)| ((*check).to_owned(), (*status).to_owned())).collect();
+    assert_eq!(wrong, checks, "{found:#?}");
+    let wrong = found.iter().filter(|found| found.status != "passed");
+    for (found, (_, _, message)) in wrong.zip(expected) {
+        assert!(found.message.contains(message), "{message}: {found:#?}");
+    }
+}
+
+/// With a URL, the cluster does not know who is behind it.
+const BY_URL: (&str, &str, &str) = ("versions", "unknown", "for a URL");
+const RULES_UNSEEN: (&str, &str, &str) = ("rules", "unknown", "no Service");
+
+/// A certificate for 127.0.0.1 from a CA of its own, and the CA in PEM.
+fn certificate(directory: &Path, not_after: SystemTime) -> (Vec<String>, String) {
+    let mut ca_params = CertificateParams::default();
+    ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    let ca = ca_params.self_signed(&ca_key).unwrap();
+    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    leaf.not_before = (SystemTime::now() - Duration::from_secs(3600)).into();
+    leaf.not_after = not_after.into();
+    let key = KeyPair::generate().unwrap();
+    let leaf = leaf.signed_by(&key, &Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap()).unwrap();
+    let (cert_file, key_file) = (directory.join("tls.crt"), directory.join("tls.key"));
+    fs::write(&cert_file, leaf.pem()).unwrap();
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    let [cert_file, key_file] = [cert_file, key_file].map(|file| file.to_str().unwrap().to_owned());
+    (vec!["--tls-cert".to_owned(), cert_file, "--tls-key".to_owned(), key_file], ca.pem())
+}
+
+#[tokio::test]
+async fn nothing_fails_where_all_is_well() {
+    let setup = Setup::new("healthy").await;
+    setup.create_config_map("hadoop", json!({"core-site.xml": "<configuration/>"})).await;
+    setup.create_pod("driver", "driver", &json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop"}), json!([])).await;
+    let rules = setup.directory.path().join("rules.yaml");
+    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [\"*\"]}]\n").unwrap();
+    let found = setup.findings(&["--config", rules.to_str().unwrap()]);
+    assert_found(&found, &[BY_URL]);
+    let checks: Vec<&str> = found.iter().map(|found| found.check.as_str()).collect();
+    assert_eq!(
+        checks,
+        [
+            "configuration",
+            "selectors",
+            "condition",
+            "certificate",
+            "endpoints",
+            "versions",
+            "dry-run",
+            "order",
+            "pods",
+            "objects",
+            "properties",
+            "rules",
+        ]
+    );
+    let page = fs::read_to_string("docs/operations.md").unwrap();
+    for check in checks {
+        assert!(page.contains(&format!("| `{check}` |")), "{check} is not documented");
+    }
+    let message = |check: &str| found.iter().find(|found| found.check == check).unwrap().message.clone();
+    assert!(message("certificate").ends_with(" h left"), "{}", message("certificate"));
+    assert!(message("dry-run").contains(" ms (median of 10)"), "{}", message("dry-run"));
+    assert_eq!(message("pods"), "of 1 pod in healthy, 1 asks for something and has it");
+    assert_eq!(message("objects"), "1 object asked for, all there");
+
+    // For people.
+    let output = setup.run(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    assert!(text.starts_with("passed   configuration  spark-webhook-healthy calls https://127.0.0.1:"), "{text}");
+    assert!(text.ends_with("\n10 passed, 0 failed, 2 unknown\n"), "{text}");
+    println!("{text}");
+
+    // The dry runs have left nothing.
+    let pods: Api<Pod> = Api::namespaced(setup.client.clone(), setup.name);
+    assert_eq!(pods.list(&kube::api::ListParams::default()).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn without_a_registration() {
+    let setup = Setup::without_registration("nothing", &[]).await;
+    let driver = json!({"spark-operator.k8s.io/secret.s": "/s:optional"});
+    setup.create_pod("driver", "driver", &driver, json!([])).await;
+    let found = setup.findings(&[]);
+    assert_found(
+        &found,
+        &[
+            ("configuration", "failed", "MutatingWebhookConfiguration spark-webhook-nothing does not exist"),
+            ("dry-run", "failed", "a driver comes back without its mounts: there is no registration"),
+            ("pods", "failed", "driver: not mutated: there is no registration"),
+            RULES_UNSEEN,
+        ],
+    );
+
+    // And once there is one, the pod is older.
+    setup.cluster.register(&setup.registration_file(), setup.name).await;
+    let found = setup.findings(&["--pod", "driver"]);
+    assert_found(&found, &[BY_URL, ("pods", "failed", "driver: not mutated: it is older than the registration"), RULES_UNSEEN]);
+    let found = setup.findings(&["--pod", "other"]);
+    assert_found(&found, &[BY_URL, ("pods", "failed", "pod other does not exist in namespace nothing"), RULES_UNSEEN]);
+}
+
+#[tokio::test]
+async fn a_bundle_of_another_ca() {
+    let setup = Setup::new("bundle").await;
+    let (_, other) = certificate(setup.directory.path(), SystemTime::now() + Duration::from_secs(3600));
+    let bundle = |pem: &str| json!({"clientConfig": {"caBundle": base64_simd::STANDARD.encode_to_string(pem)}});
+    setup.change_registration(bundle(&other)).await;
+    let found = setup.findings(&[]);
+    // The API server may still be connected from before, but makes a new connection for a changed registration.
+    assert_found(
+        &found,
+        &[
+            ("certificate", "failed", "caBundle does not verify the certificate"),
+            ("endpoints", "unknown", "is reached from here"),
+            BY_URL,
+            ("dry-run", "failed", "x509: certificate signed by unknown authority"),
+            RULES_UNSEEN,
+        ],
+    );
+    assert!(found.iter().any(|found| found.advice.contains("--ca-secret")));
+}
+
+#[tokio::test]
+async fn a_certificate_that_expired() {
+    let directory = tempfile::tempdir().unwrap();
+    // It would not start with one that has expired.
+    let end = SystemTime::now() + Duration::from_secs(5);
+    let (arguments, ca) = certificate(directory.path(), end);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let setup = Setup::without_registration("expired", &arguments).await;
+    let url = format!("https://{}/mutate", setup.webhook.as_ref().unwrap().address());
+    let condition = spark_webhook::registration::condition(&spark_webhook::rules::Rules::default());
+    let mut registration = spark_webhook::registration::registration(&url, &ca, &condition);
+    tokio::time::sleep(end.duration_since(SystemTime::now()).unwrap_or_default() + Duration::from_secs(1)).await;
+    setup.register_value(&mut registration, |_| ()).await;
+    assert_found(
+        &setup.findings(&[]),
+        &[
+            ("certificate", "failed", "expired 0 min ago"),
+            ("endpoints", "unknown", "is reached from here"),
+            BY_URL,
+            ("dry-run", "failed", "x509: certificate has expired"),
+            RULES_UNSEEN,
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_excluded_and_pods_that_are_left_out() {
+    let setup = Setup::new("excluded").await;
+    let asks = json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop:optional"});
+    setup.create_pod("no-role", "worker", &asks, json!([])).await;
+    let found = setup.findings(&[]);
+    assert_found(&found, &[BY_URL, ("pods", "failed", "no-role: not mutated: it has no label spark-role"), RULES_UNSEEN]);
+
+    setup.cluster.namespace("excluded-other").await;
+    let found = setup.findings(&["--namespace", "excluded-other"]);
+    let excluded = "namespace excluded-other is excluded by the namespaceSelector of spark-webhook-excluded";
+    let expected = [
+        ("selectors", "failed", excluded),
+        ("endpoints", "unknown", "is reached from here"),
+        BY_URL,
+        ("dry-run", "failed", excluded),
+        RULES_UNSEEN,
+    ];
+    assert_found(&found, &expected);
+
+    // A condition from before the second prefix, and a problem that the webhook recorded.
+    let wrong = json!({"spark-operator.k8s.io/secret.s": "relative"});
+    setup.create_pod("wrong", "driver", &wrong, json!([])).await;
+    let found = setup.findings(&["--pod", "wrong"]);
+    assert_found(&found, &[BY_URL, ("pods", "failed", "wrong: a request was not carried out: secret.s=relative"), RULES_UNSEEN]);
+    let old =
+        "has(object.metadata.annotations) && object.metadata.annotations.exists(key, key.startsWith('sparkoperator.k8s.io/'))";
+    setup.change_registration(json!({"matchConditions": [{"name": "concerns-spark-webhook", "expression": old}]})).await;
+    let found = setup.findings(&["--pod", "wrong"]);
+    assert!(found.iter().any(|found| found.check == "condition" && found.status == "failed"), "{found:#?}");
+    assert!(found.iter().any(|found| found.check == "dry-run" && found.status == "failed"), "{found:#?}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_away() {
+    let mut setup = Setup::new("away").await;
+    drop(setup.webhook.take());
+    let found = setup.findings(&[]);
+    assert_found(
+        &found,
+        &[
+            ("certificate", "unknown", "cannot be reached from here"),
+            ("endpoints", "failed", "Connection refused"),
+            BY_URL,
+            ("dry-run", "failed", "connect: connection refused"),
+            RULES_UNSEEN,
+        ],
+    );
+    assert!(found.iter().any(|found| found.message.contains("Spark pods that ask for something are refused")));
+    assert!(found.iter().any(|found| found.advice.contains("kubectl delete mutatingwebhookconfiguration spark-webhook-away")));
+
+    setup.change_registration(json!({"failurePolicy": "Ignore"})).await;
+    let asks = json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop:optional"});
+    for name in ["one", "two"] {
+        setup.create_pod(name, "executor", &asks, json!([])).await;
+    }
+    let found = setup.findings(&[]);
+    assert_found(
+        &found,
+        &[
+            ("certificate", "unknown", "cannot be reached from here"),
+            ("endpoints", "failed", "Spark pods get no mounts"),
+            BY_URL,
+            ("dry-run", "failed", "failurePolicy Ignore lets the pod through"),
+            ("pods", "failed", "one, two: not mutated: probably the webhook was away"),
+            RULES_UNSEEN,
+        ],
+    );
+
+    // A wait ends in vain, having said once what it waits for.
+    let output = setup.run(&["--wait", "3s"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "waiting for endpoints, dry-run, pods\n");
+}
+
+#[tokio::test]
+async fn objects_that_do_not_exist_and_properties_in_the_plural() {
+    let setup = Setup::new("objects").await;
+    setup.create_config_map("krb5", json!({"krb5.ini": ""})).await;
+    let asks = json!({
+        "spark-operator.k8s.io/hadoopConfigMap": "hadoop",
+        "spark-operator.k8s.io/secret.extra": "/extra:optional",
+        "spark-operator.k8s.io/configMap.krb5": "/etc/krb5.conf:file=krb5.conf",
+    });
+    setup.create_pod("driver", "driver", &asks, json!([])).await;
+    let properties = "spark.kubernetes.driver.annotations.spark-operator.k8s.io/hadoopConfigMap=hadoop\nspark.app.name=x\n";
+    setup.create_config_map("conf", json!({"spark.properties": properties})).await;
+    let conf = json!([{"name": "spark-conf-volume-driver", "configMap": {"name": "conf"}}]);
+    setup.create_pod("plural", "driver", &json!({}), conf).await;
+    assert_found(
+        &setup.findings(&[]),
+        &[
+            BY_URL,
+            ("objects", "failed", "ConfigMap hadoop does not exist in namespace objects; asked for by driver"),
+            ("objects", "failed", "ConfigMap krb5 has no key krb5.conf in namespace objects; asked for by driver"),
+            (
+                "properties",
+                "failed",
+                "plural was submitted with spark.kubernetes.driver.annotations.spark-operator.k8s.io/hadoopConfigMap",
+            ),
+            RULES_UNSEEN,
+        ],
+    );
+
+    // The administrator's rules, where a default's object is missing and the registration does not send the pods.
+    let rules = setup.directory.path().join("rules.yaml");
+    let text = "apiVersion: spark-webhook/v1\ndefaults: [{namespaces: [objects], required: true, annotations: {spark-operator.k8s.io/secret.ca: /ca}}]\n";
+    fs::write(&rules, text).unwrap();
+    assert_found(
+        &setup.findings(&["--pod", "plural", "--config", rules.to_str().unwrap()]),
+        &[
+            BY_URL,
+            ("properties", "failed", "plural was submitted with"),
+            (
+                "rules",
+                "failed",
+                "the matchConditions leave out pods of the rules' defaults: they lack || (request.namespace.matches('^objects$'))",
+            ),
+            ("rules", "failed", "Secret ca, which a default requires, does not exist in objects"),
+        ],
+    );
+}
+
+/// The address of this machine that an `EndpointSlice` may have, which a loopback address is not.
+async fn own_address() -> IpAddr {
+    // Nothing is sent: this only asks which address would be used.
+    let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    socket.connect("198.51.100.1:9").await.expect("this machine has an address beside the loopback one");
+    socket.local_addr().unwrap().ip()
+}
+
+/// An address of this machine that leads to another one.
+async fn outside(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind((own_address().await, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(to).await.unwrap();
+                from.set_nodelay(true).unwrap();
+                to.set_nodelay(true).unwrap();
+                copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
+    address
+}
+
+impl Setup {
+    async fn create<K>(&self, namespace: &str, object: Value)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+
+    /// A Service and two replicas behind it, as the chart makes them; the addresses are those of the endpoints.
+    async fn create_service(&self, namespace: &str, ready: SocketAddr) {
+        let name = "spark-webhook";
+        let labels = json!({"app.kubernetes.io/name": name});
+        let spec = json!({"selector": labels, "ports": [{"name": "https", "port": 443, "targetPort": 8443}]});
+        self.create::<Service>(namespace, json!({"metadata": {"name": name}, "spec": spec})).await;
+        let slice = json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "ports": [{"name": "https", "port": ready.port()}],
+            "endpoints": [
+                {"addresses": [ready.ip()], "conditions": {"ready": true}},
+                {"addresses": ["198.51.100.78"], "conditions": {"ready": false}},
+            ],
+        });
+        self.create::<EndpointSlice>(namespace, slice).await;
+        for name in ["spark-webhook-6d4b9-7xk2p", "spark-webhook-6d4b9-qz8fm"] {
+            let containers =
+                json!([{"name": "spark-webhook", "image": "registry.example/spark-webhook:0.1.0", "args": ["serve"]}]);
+            let pod = json!({"metadata": {"name": name, "labels": labels}, "spec": {"containers": containers}});
+            self.create::<Pod>(namespace, pod).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_replicas_are_well_passes_everything() {
+    let mut setup = Setup::without_registration("spark", &["--dns-name", "spark-webhook.spark-webhook.svc"]).await;
+    setup.registration = "spark-webhook".to_owned();
+    setup.cluster.namespace("spark-webhook").await;
+    let address = outside(setup.webhook.as_ref().unwrap().address()).await;
+    setup.create_service("spark-webhook", address).await;
+    let mut registration = serde_saphyr::from_str(&fs::read_to_string(setup.registration_file()).unwrap()).unwrap();
+    setup
+        .register_value(&mut registration, |webhook| {
+            let config = webhook["clientConfig"].as_object_mut().unwrap();
+            config.remove("url");
+            let service = json!({"name": "spark-webhook", "namespace": "spark-webhook", "path": "/mutate"});
+            config.insert("service".to_owned(), service);
+        })
+        .await;
+    setup.create_config_map("hadoop-conf", json!({"core-site.xml": "<configuration/>"})).await;
+    setup.create_pod("pi-driver", "driver", &json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf"}), json!([])).await;
+    let found = setup.findings(&[]);
+    assert_found(&found, &[]);
+    let message = |check: &str| &found.iter().find(|found| found.check == check).unwrap().message;
+    assert_eq!(*message("endpoints"), format!("1 endpoint ready, 1 not ready: {address}"));
+    assert_eq!(message("versions"), "2 replicas of registry.example/spark-webhook:0.1.0");
+    assert!(
+        message("certificate").contains("for spark-webhook.spark-webhook.svc") || message("certificate").contains("localhost")
+    );
+
+    // The README shows such a run.
+    let text = String::from_utf8(setup.run(&[]).stdout).unwrap();
+    println!("{text}");
+    let readme = fs::read_to_string("README.md").unwrap();
+    let shown = readme.split("spark-webhook doctor --namespace spark\n").nth(1).unwrap();
+    let shown: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("    ")).take(text.lines().count() - 1).collect();
+    let without_numbers = |line: &str| line.replace(|character: char| character.is_ascii_digit() || character == '.', "");
+    for (line, expected) in text.lines().filter(|line| !line.is_empty()).zip(&shown) {
+        assert_eq!(without_numbers(line), without_numbers(expected));
+    }
+
+    // For another name than that of the certificate.
+    let service = json!({"name": "other", "namespace": "spark-webhook"});
+    setup
+        .create::<Service>(
+            "spark-webhook",
+            json!({"metadata": {"name": "other"}, "spec": {"ports": [{"name": "https", "port": 443}]}}),
+        )
+        .await;
+    let slice = json!({
+        "metadata": {"name": "other", "labels": {"kubernetes.io/service-name": "other"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": address.port()}],
+        "endpoints": [{"addresses": [address.ip()]}],
+    });
+    setup.create::<EndpointSlice>("spark-webhook", slice).await;
+    setup.change_registration(json!({"clientConfig": {"service": service}})).await;
+    assert_found(
+        &setup.findings(&[]),
+        &[
+            ("certificate", "failed", "and not for other.spark-webhook.svc"),
+            ("versions", "unknown", "has no selector"),
+            ("dry-run", "failed", "x509: certificate is valid for"),
+            RULES_UNSEEN,
+        ],
+    );
+    println!("{}", String::from_utf8(setup.run(&[]).stdout).unwrap());
+}
+
+/// A Service whose endpoints only the cluster could reach, its replicas and their rules; and what deleting leaves behind.
+#[tokio::test]
+async fn a_service_its_replicas_and_what_is_left_of_it() {
+    let setup = Setup::without_registration("service", &[]).await;
+    let service = json!({"name": "hook", "namespace": setup.name, "path": "/mutate", "port": 443});
+    let ca = certificate(setup.directory.path(), SystemTime::now() + Duration::from_secs(3600)).1;
+    let condition = spark_webhook::registration::condition(&spark_webhook::rules::Rules::default());
+    let mut registration = spark_webhook::registration::registration("https://unused", &ca, &condition);
+    setup
+        .register_value(&mut registration, |webhook| {
+            webhook["clientConfig"].as_object_mut().unwrap().remove("url");
+            webhook["clientConfig"]["service"] = service;
+            // The test's own pods must come to be.
+            webhook["failurePolicy"] = json!("Ignore");
+        })
+        .await;
+    let found = setup.findings(&[]);
+    let gone = found.iter().find(|found| found.check == "endpoints").unwrap();
+    assert_eq!(gone.status, "failed");
+    assert!(gone.message.starts_with("Service service/hook does not exist, and the registration was left behind"), "{gone:?}");
+    assert!(gone.advice.ends_with("kubectl delete mutatingwebhookconfiguration spark-webhook-service"), "{gone:?}");
+
+    let spec = json!({"selector": {"app": "hook"}, "ports": [{"name": "https", "port": 443, "targetPort": 8443}]});
+    setup.create::<Service>(setup.name, json!({"metadata": {"name": "hook"}, "spec": spec})).await;
+    let found = setup.findings(&[]);
+    let endpoints = found.iter().find(|found| found.check == "endpoints").unwrap();
+    assert!(endpoints.message.starts_with("no endpoint of Service service/hook is ready (0 not ready)"), "{endpoints:?}");
+    assert!(endpoints.advice.contains("kubectl --namespace service get pods --selector app=hook"), "{endpoints:?}");
+
+    // A port on which nobody listens.
+    let nobody = TcpListener::bind((own_address().await, 0)).await.unwrap().local_addr().unwrap();
+    let slice = json!({
+        "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": nobody.port()}],
+        "endpoints": [
+            {"addresses": [nobody.ip()], "conditions": {"ready": true}},
+            {"addresses": ["198.51.100.78"], "conditions": {"ready": false}},
+        ],
+    });
+    setup.create::<EndpointSlice>(setup.name, slice).await;
+    let rules = "apiVersion: spark-webhook/v1\ndefaults: [{annotations: {spark-operator.k8s.io/secret.ca: /ca}}]\n";
+    setup.create_config_map("rules", json!({"rules.yaml": rules})).await;
+    for (name, image) in [("hook-a", "spark-webhook:1"), ("hook-b", "spark-webhook:2")] {
+        let pod = json!({
+            "metadata": {"name": name, "labels": {"app": "hook"}},
+            "spec": {
+                "containers": [{
+                    "name": "spark-webhook", "image": image, "args": ["serve", "--config=/etc/rules/rules.yaml"],
+                    "volumeMounts": [{"name": "rules", "mountPath": "/etc/rules"}],
+                }],
+                "volumes": [{"name": "rules", "configMap": {"name": "rules"}}],
+            },
+        });
+        setup.create::<Pod>(setup.name, pod).await;
+    }
+    let found = setup.findings(&[]);
+    let row = |check: &str| found.iter().find(|found| found.check == check).unwrap();
+    let certificate = row("certificate");
+    assert_eq!(certificate.status, "unknown");
+    assert!(certificate.message.contains(&format!("{nobody} cannot be reached from here")), "{certificate:?}");
+    assert!(certificate.advice.contains("port-forward service/hook 8443:443"), "{certificate:?}");
+    assert_eq!(row("endpoints").message, format!("1 endpoint ready, 1 not ready: {nobody}"));
+    assert_eq!(row("versions").message, "the replicas differ: spark-webhook:1 (hook-a); spark-webhook:2 (hook-b)");
+    assert_eq!(row("rules").message, "the matchConditions leave out pods of the rules' defaults: they lack || true");
+
+    let pods: Api<Pod> = Api::namespaced(setup.client.clone(), setup.name);
+    pods.delete("hook-b", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await.unwrap();
+    let found = setup.findings(&[]);
+    assert_eq!(found.iter().find(|found| found.check == "versions").unwrap().message, "1 replica of spark-webhook:1");
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
+    let setup = Setup::new("rights").await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(setup.client.clone(), setup.name);
+    let token: TokenRequest = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
+    let token = accounts.create_token_request("default", &PostParams::default(), &token).await.unwrap().status.unwrap().token;
+    let mut kubeconfig: Value = serde_json::from_str(&fs::read_to_string(setup.cluster.kubeconfig()).unwrap()).unwrap();
+    kubeconfig["users"][0]["user"]["token"] = json!(token);
+    let file = setup.directory.path().join("kubeconfig");
+    fs::write(&file, kubeconfig.to_string()).unwrap();
+    assert_found(
+        &read(&setup.run_as(&file, &["-o", "json"])),
+        &[
+            ("configuration", "unknown", "you may not get mutatingwebhookconfigurations.admissionregistration.k8s.io"),
+            ("dry-run", "unknown", "you may not create pods --namespace rights"),
+            ("order", "unknown", "you may not list mutatingwebhookconfigurations.admissionregistration.k8s.io"),
+            ("pods", "unknown", "you may not list pods --namespace rights"),
+            RULES_UNSEEN,
+        ],
+    );
+}
+
+#[tokio::test]
+async fn it_could_not_look() {
+    let setup = Setup::without_registration("no-look", &[]).await;
+    let nowhere = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "c", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    });
+    let file = setup.directory.path().join("nowhere");
+    fs::write(&file, nowhere.to_string()).unwrap();
+    let missing = setup.directory.path().join("missing");
+    for (kubeconfig, more, expected) in [
+        (&file, &[][..], "spark-webhook: the API server at https://127.0.0.1:1/ does not answer as it should: "),
+        (&missing, &[], "spark-webhook: the kubeconfig cannot be used: failed to read kubeconfig"),
+        (
+            &setup.cluster.kubeconfig(),
+            &["--context", "other"],
+            "spark-webhook: the kubeconfig cannot be used: failed to load current context",
+        ),
+    ] {
+        let output = setup.run_as(kubeconfig, more);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{stderr}");
+        assert!(stderr.starts_with(expected), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
