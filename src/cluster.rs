@@ -99,34 +99,35 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
 /// Looks at everything once. The findings are in the order in which a person should read them.
 pub async fn examine(client: &Client, question: &Question) -> Vec<Finding> {
     let reader = Reader::new(client.clone());
-    let (registered, mut findings) = registration::check(&reader, question).await;
-    let places = match &registered {
+    let (registration, mut findings) = registration::check(&reader, question).await;
+    let registered = registration.found();
+    let places = match registered {
         Some(registered) => endpoints::find(&reader, registered).await,
         None => Vec::new(),
     };
     // Where this process cannot look, what the API server met tells how things are.
-    let proof = dry_run::check(&reader, question, registered.as_ref()).await;
+    let proof = dry_run::check(&reader, question, &registration).await;
     let (rules, rules_findings) = rules::read(&reader, question, &places).await;
 
-    if let Some(registered) = &registered {
+    if let Some(registered) = registered {
         findings.push(registration::check_condition(registered, rules.as_rules()));
         findings.extend(certificate::check(registered, &places, proof.is_mutated).await);
         findings.extend(endpoints::check(registered, &places, proof.is_mutated));
         findings.extend(versions::check(&reader, &places).await);
     }
     findings.extend(proof.findings);
-    findings.extend(order::check(&reader, question, registered.as_ref()).await);
+    findings.extend(order::check(&reader, question, registered).await);
 
     match pods::asked_about(&reader, question).await {
         Ok(pods) => {
-            findings.extend(pods::check(question, registered.as_ref(), rules.as_rules(), &pods));
+            findings.extend(pods::check(question, &registration, rules.as_rules(), &pods));
             findings.extend(objects::check(&reader, question, &pods).await);
             findings.extend(properties::check(&reader, question, &pods).await);
         }
         Err(finding) => findings.push(finding),
     }
     findings.extend(rules_findings);
-    findings.extend(rules::check(&reader, registered.as_ref(), &rules).await);
+    findings.extend(rules::check(&reader, registered, &rules).await);
     findings
 }
 

@@ -18,6 +18,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
@@ -626,7 +627,7 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
 
 #[tokio::test]
 async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
-    let setup = Setup::new("rights").await;
+    let setup = Setup::without_registration("rights", &[]).await;
     let accounts: Api<ServiceAccount> = Api::namespaced(setup.client.clone(), setup.name);
     let token: TokenRequest = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
     let token = accounts.create_token_request("default", &PostParams::default(), &token).await.unwrap().status.unwrap().token;
@@ -641,6 +642,32 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
             ("dry-run", "unknown", "you may not create pods --namespace rights"),
             ("order", "unknown", "you may not list mutatingwebhookconfigurations.admissionregistration.k8s.io"),
             ("pods", "unknown", "you may not list pods --namespace rights"),
+            RULES_UNSEEN,
+        ],
+    );
+
+    // Who may read what is in the namespace learns what is wrong there, but not why.
+    let asks = json!({"spark-operator.k8s.io/secret.s": "/s", "spark-operator.k8s.io/hadoopConfigMap": "h"});
+    setup.create_pod("driver", "driver", &asks, json!([])).await;
+    let may = |resource: &str, verbs: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs});
+    let rules = [may("pods", &["get", "list"]), may("configmaps", &["get"])];
+    setup.create::<Role>(setup.name, json!({"metadata": {"name": "view"}, "rules": rules})).await;
+    let binding = json!({
+        "metadata": {"name": "view"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": setup.name}],
+    });
+    setup.create::<RoleBinding>(setup.name, binding).await;
+    setup.settle().await;
+    assert_found(
+        &read(&setup.run_as(&file, &["-o", "json"])),
+        &[
+            ("configuration", "unknown", "you may not get mutatingwebhookconfigurations"),
+            ("dry-run", "unknown", "you may not create pods --namespace rights"),
+            ("order", "unknown", "you may not list mutatingwebhookconfigurations"),
+            ("pods", "failed", "driver: not mutated: why, the registration would tell, which you may not see"),
+            ("objects", "failed", "ConfigMap h does not exist"),
+            ("objects", "unknown", "you may not get secrets --namespace rights"),
             RULES_UNSEEN,
         ],
     );

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Question;
 use super::finding::{Finding, Status};
 use super::reading::{Reader, Unreadable, chain};
-use super::registration::{ROLES, Registered, labels_for};
+use super::registration::{ROLES, Registered, Registration, labels_for};
 use crate::annotations::{INJECTED, PREFIXES};
 
 const CHECK: &str = "dry-run";
@@ -30,16 +30,16 @@ pub(super) struct Proof {
     pub(super) findings: Vec<Finding>,
 }
 
-pub(super) async fn check(reader: &Reader, question: &Question, registered: Option<&Registered>) -> Proof {
+pub(super) async fn check(reader: &Reader, question: &Question, registration: &Registration) -> Proof {
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         for role in ROLES {
             let started = Instant::now();
-            match create(reader, question, registered, role).await {
+            match create(reader, question, registration, role).await {
                 Ok(()) => took.push(started.elapsed()),
                 Err(finding) => {
                     // An excluded namespace says nothing about the webhook.
-                    let should_be = registered.is_some_and(|registered| registered.withheld.is_none());
+                    let should_be = registration.found().is_some_and(|registered| registered.withheld.is_none());
                     let is_mutated = (should_be && finding.status == Status::Failed).then_some(false);
                     return Proof { is_mutated, findings: vec![*finding] };
                 }
@@ -53,7 +53,8 @@ pub(super) async fn check(reader: &Reader, question: &Question, registered: Opti
     Proof { is_mutated: Some(true), findings: vec![Finding::passed(CHECK, message)] }
 }
 
-async fn create(reader: &Reader, question: &Question, registered: Option<&Registered>, role: &str) -> Result<(), Box<Finding>> {
+async fn create(reader: &Reader, question: &Question, registration: &Registration, role: &str) -> Result<(), Box<Finding>> {
+    let registered = registration.found();
     let namespace = &question.namespace;
     let unreadable = |error: &kube::Error| Unreadable::new("create", "pods", Some(namespace), error);
     let created = match serde_json::from_value::<Pod>(pod(registered, role)) {
@@ -65,7 +66,7 @@ async fn create(reader: &Reader, question: &Question, registered: Option<&Regist
     };
     match created {
         Ok(created) if is_mutated(&created) => Ok(()),
-        Ok(_) => Err(Box::new(unchanged(registered, role))),
+        Ok(_) => Err(Box::new(unchanged(registration, role))),
         Err(kube::Error::Api(status)) => {
             let webhooks: Vec<&str> =
                 registered.iter().flat_map(|registered| &registered.webhooks).map(|webhook| webhook.name.as_str()).collect();
@@ -89,23 +90,33 @@ async fn create(reader: &Reader, question: &Question, registered: Option<&Regist
     }
 }
 
-fn unchanged(registered: Option<&Registered>, role: &str) -> Finding {
+fn unchanged(registration: &Registration, role: &str) -> Finding {
     let message = format!("a {role} comes back without its mounts");
-    match registered {
-        None => Finding::failed(CHECK, format!("{message}: there is no registration"), "see above"),
-        Some(Registered { withheld: Some(reason), .. }) => Finding::failed(CHECK, format!("{message}: {reason}"), "see above"),
-        Some(registered) if registered.ignores_failure() => Finding::failed(
+    let registered = match registration {
+        Registration::Found(registered) => registered,
+        Registration::Absent => {
+            return Finding::failed(CHECK, format!("{message}: there is no registration"), "see configuration");
+        }
+        Registration::Unseen => {
+            return Finding::failed(CHECK, message, "ask who may see the registration to run this: see configuration");
+        }
+    };
+    if let Some(reason) = &registered.withheld {
+        return Finding::failed(CHECK, format!("{message}: {reason}"), "see configuration and selectors");
+    }
+    if registered.ignores_failure() {
+        return Finding::failed(
             CHECK,
             format!("{message}: the call fails, and failurePolicy Ignore lets the pod through, or a condition leaves it out"),
             "see certificate, endpoints and condition; the API server's log and its metric \
              apiserver_admission_webhook_fail_open_count tell of failed calls",
-        ),
-        Some(_) => Finding::failed(
-            CHECK,
-            format!("{message}: a condition or selector of the registration leaves it out"),
-            "see condition and selectors; an API server learns of a new registration within seconds",
-        ),
+        );
     }
+    Finding::failed(
+        CHECK,
+        format!("{message}: a condition or selector of the registration leaves it out"),
+        "see condition and selectors; an API server learns of a new registration within seconds",
+    )
 }
 
 /// A pod that passes Pod Security `restricted` and most quotas, so that nobody but the webhook has a say in what comes back.

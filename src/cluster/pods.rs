@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::finding::{Finding, Status};
 use super::reading::Reader;
-use super::registration::{Registered, labels_for, selects};
+use super::registration::{Registration, labels_for, selects};
 use super::{Question, counted, some_of};
 use crate::admission::{Outcome, Policy, Reason, admit, review};
 use crate::annotations::key::{Key, PrefixedKey};
@@ -55,13 +55,13 @@ pub(super) fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
 }
 
-pub(super) fn check(question: &Question, registered: Option<&Registered>, rules: Option<&Rules>, pods: &[Pod]) -> Vec<Finding> {
+pub(super) fn check(question: &Question, registration: &Registration, rules: Option<&Rules>, pods: &[Pod]) -> Vec<Finding> {
     // Pods that have the same to say are said once: an application has hundreds of executors.
     let mut grouped: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let (mut asking, mut with_notes) = (0, 0);
     for pod in pods.iter().filter(|pod| asks(pod)) {
         asking += 1;
-        match judge(pod, &question.namespace, registered, rules) {
+        match judge(pod, &question.namespace, registration, rules) {
             Judged::Fine => {}
             Judged::Noted => with_notes += 1,
             Judged::Wrong { what, advice } => grouped.entry((what, advice)).or_default().push(name(pod)),
@@ -113,7 +113,7 @@ impl Judged {
     }
 }
 
-fn judge(pod: &Pod, namespace: &str, registered: Option<&Registered>, rules: Option<&Rules>) -> Judged {
+fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<&Rules>) -> Judged {
     let Ok(body) = serde_json::to_value(pod).and_then(|pod| serde_json::to_vec(&review::of(&pod, namespace))) else {
         return Judged::Fine;
     };
@@ -145,7 +145,7 @@ fn judge(pod: &Pod, namespace: &str, registered: Option<&Registered>, rules: Opt
         Outcome::Unchanged | Outcome::Ignored(_) => return Judged::Fine,
         Outcome::Mutated | Outcome::Refused => {}
     }
-    let (what, advice) = why_not_called(pod, registered, rules);
+    let (what, advice) = why_not_called(pod, registration, rules);
     Judged::wrong(format!("not mutated: {what}"), advice)
 }
 
@@ -156,13 +156,18 @@ fn recorded_problems(record: &str) -> Vec<String> {
     problems.into_iter().flatten().filter_map(|problem| problem.as_str().map(str::to_owned)).collect()
 }
 
-fn why_not_called(pod: &Pod, registered: Option<&Registered>, rules: Option<&Rules>) -> (String, String) {
+fn why_not_called(pod: &Pod, registration: &Registration, rules: Option<&Rules>) -> (String, String) {
     const AGAIN: &str = "submit it again: pods are changed only when they are created";
-    let Some(registered) = registered else {
-        return ("there is no registration".to_owned(), format!("see configuration; then {AGAIN}"));
+    let registered = match registration {
+        Registration::Found(registered) => registered,
+        Registration::Absent => return ("there is no registration".to_owned(), format!("see configuration; then {AGAIN}")),
+        Registration::Unseen => {
+            let what = "why, the registration would tell, which you may not see";
+            return (what.to_owned(), "ask who may see it to run this: see configuration".to_owned());
+        }
     };
     if let Some(reason) = &registered.withheld {
-        return (reason.clone(), "see above".to_owned());
+        return (reason.clone(), "see configuration and selectors".to_owned());
     }
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     if !registered.webhooks.iter().any(|webhook| selects(webhook.object_selector.as_ref(), &labels)) {
@@ -193,19 +198,20 @@ fn why_not_called(pod: &Pod, registered: Option<&Registered>, rules: Option<&Rul
 mod tests {
     use serde_json::json;
 
+    use super::super::registration::Registered;
     use super::*;
 
-    fn registered(value: &Value) -> Registered {
+    fn registered(value: &Value) -> Registration {
         let webhook = json!({
             "name": "w", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None",
             "failurePolicy": value["policy"], "objectSelector": value["objectSelector"],
         });
-        Registered {
+        Registration::Found(Registered {
             name: "spark-webhook".to_owned(),
             created: Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap()),
             webhooks: vec![serde_json::from_value(webhook).unwrap()],
             withheld: value["withheld"].as_str().map(str::to_owned),
-        }
+        })
     }
 
     #[test]
@@ -256,8 +262,8 @@ mod tests {
             (pod("executor", late, None), Some(&fail), "not mutated: the webhook was not called, though"),
         ] {
             let parsed: Pod = serde_json::from_value(pod.clone()).unwrap();
-            let registered = registration.map(registered);
-            let shown = match judge(&parsed, "n", registered.as_ref(), None) {
+            let registration = registration.map_or(Registration::Absent, registered);
+            let shown = match judge(&parsed, "n", &registration, None) {
                 Judged::Fine => "fine".to_owned(),
                 Judged::Noted => "noted".to_owned(),
                 Judged::Wrong { what, .. } => what,

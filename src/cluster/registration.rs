@@ -22,6 +22,26 @@ pub(super) const ROLES: [&str; 2] = ["driver", "executor"];
 /// The label by which an API server's own labels name each namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
+/// Whether the API server was told anything.
+pub(super) enum Registration {
+    /// It was.
+    Found(Registered),
+    /// There is no such MutatingWebhookConfiguration.
+    Absent,
+    /// It may not be read.
+    Unseen,
+}
+
+impl Registration {
+    /// What the API server was told, as far as it can be seen.
+    pub(super) fn found(&self) -> Option<&Registered> {
+        match self {
+            Self::Found(registered) => Some(registered),
+            Self::Absent | Self::Unseen => None,
+        }
+    }
+}
+
 /// What the API server was told.
 pub(super) struct Registered {
     /// The name of the MutatingWebhookConfiguration.
@@ -41,7 +61,7 @@ impl Registered {
     }
 }
 
-pub(super) async fn check(reader: &Reader, question: &Question) -> (Option<Registered>, Vec<Finding>) {
+pub(super) async fn check(reader: &Reader, question: &Question) -> (Registration, Vec<Finding>) {
     const CHECK: &str = "configuration";
     let name = &question.registration;
     let configuration = match reader.get::<MutatingWebhookConfiguration>(name).await {
@@ -49,9 +69,9 @@ pub(super) async fn check(reader: &Reader, question: &Question) -> (Option<Regis
         Ok(None) => {
             let message = format!("MutatingWebhookConfiguration {name} does not exist, so the API server calls nobody");
             let advice = "install the chart, or say what yours is called: --name; kubectl get mutatingwebhookconfigurations";
-            return (None, vec![Finding::failed(CHECK, message, advice)]);
+            return (Registration::Absent, vec![Finding::failed(CHECK, message, advice)]);
         }
-        Err(unreadable) => return (None, vec![unreadable.finding(CHECK)]),
+        Err(unreadable) => return (Registration::Unseen, vec![unreadable.finding(CHECK)]),
     };
     let mut registered = Registered {
         name: name.clone(),
@@ -74,7 +94,7 @@ pub(super) async fn check(reader: &Reader, question: &Question) -> (Option<Regis
         registered.withheld.get_or_insert(namespace.message.clone());
     }
     findings.push(namespace);
-    (Some(registered), findings)
+    (Registration::Found(registered), findings)
 }
 
 /// Where a webhook is called.
