@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::cluster::{Cluster, installed};
 use super::http::get;
 use super::spark::Spark;
-use super::webhook::Webhook;
+use super::webhook::{Webhook, command};
 use super::{CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template};
 
 fn dry_run() -> PostParams {
@@ -530,6 +530,43 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
         assert_eq!(status.allowed, expected, "{verb} {resource} {namespace}/{name}");
     }
     release.helm("helm3", &["uninstall", "rights"]);
+}
+
+/// With the chart's role, `doctor` sees everything but Secrets, and only what is a right of its own is missing: to create pods.
+#[tokio::test]
+async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
+    let release = Release::new("doctor", "doctor: {rbac: {create: true}}\n").await;
+    let namespace = "doctor-jobs";
+    let pods: Api<Pod> = Api::namespaced(release.client.clone(), namespace);
+    let mut pod = asking_pod(&release.labels());
+    let conf = ("spark-operator.k8s.io/hadoopConfigMap".to_owned(), "missing".to_owned());
+    pod.metadata.annotations.as_mut().unwrap().extend([conf]);
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    release.install("helm4");
+    let account = "system:serviceaccount:doctor:spark-webhook-doctor";
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "doctor"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "spark-webhook-doctor-doctor"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": account}],
+    });
+    apply(&release.client, &binding).await.unwrap();
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&kubeconfig, release.kubeconfig().await.to_string()).unwrap();
+    let mut doctor = command();
+    doctor.args(["doctor", "--namespace", namespace, "--name", "spark-webhook-doctor", "-o", "json", "--kubeconfig"]);
+    let output = doctor.arg(kubeconfig.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let row = |row: &Value| format!("{} {} {}", row["check"], row["status"], row["message"]).replace('"', "");
+    let not_allowed: Vec<String> = found.iter().map(row).filter(|row| row.contains("you may not")).collect();
+    let expected = [
+        "dry-run unknown you may not create pods --namespace doctor-jobs",
+        "objects unknown you may not get secrets --namespace doctor-jobs",
+    ];
+    assert_eq!(not_allowed, expected);
+    let missing = "objects failed ConfigMap missing does not exist in namespace doctor-jobs; asked for by p";
+    assert!(found.iter().map(row).any(|row| row == missing), "{found:#?}");
+    release.helm("helm4", &["uninstall", "doctor"]);
 }
 
 /// RBAC lets the account patch the configuration; with the policy, the API server takes nothing but a caBundle from it.
