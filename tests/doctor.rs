@@ -2,6 +2,8 @@
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/spark.rs"]
+mod spark;
 #[path = "support/webhook.rs"]
 mod webhook;
 
@@ -9,7 +11,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +28,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use spark::Spark;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use webhook::{Webhook, command};
@@ -623,6 +626,23 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     pods.delete("hook-b", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await.unwrap();
     let found = setup.findings(&[]);
     assert_eq!(found.iter().find(|found| found.check == "versions").unwrap().message, "1 replica of spark-webhook:1");
+
+    // What the deletion of a namespace leaves behind.
+    let gone = json!({"service": {"name": "hook", "namespace": "deleted"}});
+    setup.change_registration(json!({"failurePolicy": "Fail", "clientConfig": gone})).await;
+    assert_found(
+        &setup.findings(&[]),
+        &[
+            ("certificate", "unknown", "there is nobody to ask"),
+            (
+                "endpoints",
+                "failed",
+                "namespace deleted does not exist, and the registration was left behind: Spark pods that ask",
+            ),
+            ("dry-run", "failed", "service \"hook\" not found"),
+            RULES_UNSEEN,
+        ],
+    );
 }
 
 #[tokio::test]
@@ -671,6 +691,57 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
             RULES_UNSEEN,
         ],
     );
+}
+
+/// Real spark-submits with a property in the plural: the driver has no annotation, but its properties tell.
+#[tokio::test]
+async fn a_driver_that_spark_submit_made_with_a_property_in_the_plural() {
+    let setup = Setup::new("plural").await;
+    let annotation = "spark-operator.k8s.io/hadoopConfigMap";
+    for version in ["3.5.9", "4.1.2"] {
+        let properties = [(format!("spark.kubernetes.driver.annotations.{annotation}"), "hadoop-conf".to_owned())];
+        let output = Spark::new(version).submit(&setup.cluster, setup.name, &properties);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let found = setup.findings(&[]);
+    let plural =
+        format!("-driver was submitted with spark.kubernetes.driver.annotations.{annotation}, which Spark does not know");
+    assert_found(&found, &[BY_URL, ("properties", "failed", &plural), ("properties", "failed", &plural), RULES_UNSEEN]);
+    let advice = format!("write it in the singular: spark.kubernetes.driver.annotation.{annotation}");
+    assert_eq!(found.iter().filter(|found| found.advice == advice).count(), 2);
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_nothing_fails_any_more() {
+    let setup = Setup::without_registration("wait", &[]).await;
+    let mut doctor = command();
+    doctor.args(["doctor", "--namespace", setup.name, "--name", &setup.registration, "--wait", "1m"]);
+    doctor.env("SPARK_WEBHOOK_KUBECONFIG", setup.cluster.kubeconfig()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let doctor = doctor.spawn().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    setup.cluster.register(&setup.registration_file(), setup.name).await;
+    let output = tokio::task::spawn_blocking(|| doctor.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "waiting for configuration, dry-run\n");
+}
+
+#[tokio::test]
+async fn rules_that_do_not_allow_what_the_dry_run_asks_for_are_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = directory.path().join("rules.yaml");
+    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [spark-conf]}]\n").unwrap();
+    for (namespace, on_problem) in [("allow-warn", "warn"), ("allow-deny", "deny")] {
+        let arguments = ["--config", rules.to_str().unwrap(), "--on-problem", on_problem];
+        let setup = Setup::without_registration(namespace, &arguments).await;
+        setup.cluster.register(&setup.registration_file(), namespace).await;
+        let found = setup.findings(&["--config", rules.to_str().unwrap()]);
+        assert_found(&found, &[BY_URL]);
+        let message = &found.iter().find(|found| found.check == "dry-run").unwrap().message;
+        assert!(
+            message.starts_with("the webhook is called for a driver and an executor, and its rules do not allow"),
+            "{message}"
+        );
+    }
 }
 
 #[tokio::test]

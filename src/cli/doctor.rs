@@ -15,8 +15,9 @@ use crate::registration;
 
 /// Looks at a cluster and says why Spark pods are not mutated
 ///
-/// Reads the registration, the certificate, the endpoints and the pods of a namespace, and creates an annotated driver and
-/// executor there in a dry run, which stores and starts nothing. What may not be read is unknown, with the right that is missing.
+/// Reads the registration, the certificate, the endpoints and the pods of a namespace, and has an annotated
+/// driver and executor created there in a dry run, which stores and starts nothing. What may not be read is
+/// unknown, with the right that is missing.
 ///
 ///   spark-webhook doctor --namespace spark
 ///   spark-webhook doctor --namespace spark --pod pi-driver

@@ -31,12 +31,15 @@ pub(super) struct Proof {
 }
 
 pub(super) async fn check(reader: &Reader, question: &Question, registration: &Registration) -> Proof {
-    let mut took = Vec::new();
+    let (mut took, mut have_mounts) = (Vec::new(), true);
     for _ in 0..ROUNDS {
         for role in ROLES {
             let started = Instant::now();
             match create(reader, question, registration, role).await {
-                Ok(()) => took.push(started.elapsed()),
+                Ok(has_mount) => {
+                    took.push(started.elapsed());
+                    have_mounts &= has_mount;
+                }
                 Err(finding) => {
                     // An excluded namespace says nothing about the webhook.
                     let should_be = registration.found().is_some_and(|registered| registered.withheld.is_none());
@@ -48,12 +51,17 @@ pub(super) async fn check(reader: &Reader, question: &Question, registration: &R
     }
     took.sort_unstable();
     let median = took.get(took.len() / 2).copied().unwrap_or_default();
-    let message =
-        format!("a driver and an executor get their mounts; a create takes {} (median of {})", shown(median), took.len());
+    let what = if have_mounts {
+        "a driver and an executor get their mounts"
+    } else {
+        "the webhook is called for a driver and an executor, and its rules do not allow what they ask for"
+    };
+    let message = format!("{what}; a create takes {} (median of {})", shown(median), took.len());
     Proof { is_mutated: Some(true), findings: vec![Finding::passed(CHECK, message)] }
 }
 
-async fn create(reader: &Reader, question: &Question, registration: &Registration, role: &str) -> Result<(), Box<Finding>> {
+/// Whether a pod of the role gets its mount; `false` where the webhook itself says no.
+async fn create(reader: &Reader, question: &Question, registration: &Registration, role: &str) -> Result<bool, Box<Finding>> {
     let registered = registration.found();
     let namespace = &question.namespace;
     let unreadable = |error: &kube::Error| Unreadable::new("create", "pods", Some(namespace), error);
@@ -65,13 +73,14 @@ async fn create(reader: &Reader, question: &Question, registration: &Registratio
         Err(error) => Err(kube::Error::SerdeError(error)),
     };
     match created {
-        Ok(created) if is_mutated(&created) => Ok(()),
+        Ok(created) if has_mount(&created) => Ok(true),
+        Ok(created) if has_record(&created) => Ok(false),
         Ok(_) => Err(Box::new(unchanged(registration, role))),
         Err(kube::Error::Api(status)) => {
             let webhooks: Vec<&str> =
                 registered.iter().flat_map(|registered| &registered.webhooks).map(|webhook| webhook.name.as_str()).collect();
             match meaning(&status.message, &webhooks) {
-                Some(Refusal::Allowed) => Ok(()),
+                Some(Refusal::ByRules) => Ok(false),
                 Some(Refusal::Forbidden) => Err(Box::new(unreadable(&kube::Error::Api(status)).finding(CHECK))),
                 Some(Refusal::Webhook(advice)) => {
                     Err(Box::new(Finding::failed(CHECK, format!("a {role} is refused: {}", status.message), advice)))
@@ -148,19 +157,22 @@ fn pod(registered: Option<&Registered>, role: &str) -> Value {
 /// Where the pods ask for their ConfigMap.
 const MOUNT_PATH: &str = "/mnt/spark-webhook-doctor";
 
-/// The mount itself, or the webhook's word why not: rules that allow other names only are no failure.
-fn is_mutated(pod: &Pod) -> bool {
-    let mut mounts =
-        pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.volume_mounts.iter().flatten());
-    let has_mount = mounts.any(|mount| mount.mount_path == MOUNT_PATH);
-    has_mount || pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(INJECTED))
+fn has_mount(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts.any(|mount| mount.mount_path == MOUNT_PATH)
+}
+
+/// The webhook's word: it was called.
+fn has_record(pod: &Pod) -> bool {
+    pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(INJECTED))
 }
 
 /// What a refusal means.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     /// The webhook was asked, and its rules deny what the pod asks for: it works.
-    Allowed,
+    ByRules,
     /// Who asks may not create pods.
     Forbidden,
     /// The webhook is not as it should be.
@@ -195,7 +207,7 @@ fn meaning(message: &str, webhooks: &[&str]) -> Option<Refusal> {
     }
     if message.contains("denied the request") {
         return Some(if is_ours {
-            Refusal::Allowed
+            Refusal::ByRules
         } else {
             Refusal::Other("another webhook or policy denies it: the message names it")
         });
@@ -246,7 +258,7 @@ mod tests {
             (format!("{failed}context deadline exceeded"), "webhook a network policy"),
             (format!("{failed}EOF"), "webhook the webhook's answer"),
             ("Internal error occurred: failed calling webhook \"other.example\": x".to_owned(), "other another webhook fails"),
-            ("admission webhook \"spark-webhook.k8s.io\" denied the request: configMap.x: not allowed".to_owned(), "allowed"),
+            ("admission webhook \"spark-webhook.k8s.io\" denied the request: configMap.x: not allowed".to_owned(), "by rules"),
             ("admission webhook \"validate.kyverno.svc\" denied the request: no".to_owned(), "other another webhook or policy"),
             (
                 "pods is forbidden: User \"x\" cannot create resource \"pods\" in API group \"\" in the namespace \"n\""
@@ -266,7 +278,7 @@ mod tests {
             ("Pod \"x\" is invalid: y".to_owned(), "none"),
         ] {
             let shown = match meaning(&message, &["spark-webhook.k8s.io"]) {
-                Some(Refusal::Allowed) => "allowed".to_owned(),
+                Some(Refusal::ByRules) => "by rules".to_owned(),
                 Some(Refusal::Forbidden) => "forbidden".to_owned(),
                 Some(Refusal::Webhook(advice)) => format!("webhook {advice}"),
                 Some(Refusal::Other(advice)) => format!("other {advice}"),
