@@ -20,7 +20,7 @@ const CHECK: &str = "dry-run";
 /// So often each role is created: enough for a median.
 const ROUNDS: usize = 5;
 
-/// The name of the pods, of the ConfigMap that they ask for, and of their images.
+/// Begins the names of the pods, and is that of the ConfigMap that they ask for and of their images.
 const NAME: &str = "spark-webhook-doctor";
 
 /// What the dry runs have shown.
@@ -135,7 +135,7 @@ fn pod(registered: Option<&Registered>, role: &str) -> Value {
     let resources = json!({"cpu": "10m", "memory": "16Mi"});
     json!({
         "metadata": {
-            "name": format!("{NAME}-{role}"),
+            "generateName": format!("{NAME}-{role}-"),
             "labels": labels.map_or_else(|| json!({"spark-role": role}), |labels| json!(labels)),
             "annotations": {format!("{}configMap.{NAME}", PREFIXES[0]): format!("{MOUNT_PATH}:optional")},
         },
