@@ -79,20 +79,16 @@ async fn create(reader: &Reader, question: &Question, registration: &Registratio
         Err(kube::Error::Api(status)) => {
             let webhooks: Vec<&str> =
                 registered.iter().flat_map(|registered| &registered.webhooks).map(|webhook| webhook.name.as_str()).collect();
+            let message = format!("a {role} is refused: {}", status.message);
             match meaning(&status.message, &webhooks) {
                 Some(Refusal::ByRules) => Ok(false),
                 Some(Refusal::Forbidden) => Err(Box::new(unreadable(&kube::Error::Api(status)).finding(CHECK))),
-                Some(Refusal::Webhook(advice)) => {
-                    Err(Box::new(Finding::failed(CHECK, format!("a {role} is refused: {}", status.message), advice)))
+                Some(Refusal::Webhook(advice)) => Err(Box::new(Finding::failed(CHECK, message, advice))),
+                // What comes after the webhook, or before it, says nothing about it.
+                Some(Refusal::Other(advice)) => Err(Box::new(Finding::unknown(CHECK, message, advice))),
+                None => {
+                    Err(Box::new(Finding::unknown(CHECK, message, "the message is that of the API server, not of this webhook")))
                 }
-                Some(Refusal::Other(advice)) => {
-                    Err(Box::new(Finding::unknown(CHECK, format!("a {role} is refused: {}", status.message), advice)))
-                }
-                None => Err(Box::new(Finding::unknown(
-                    CHECK,
-                    format!("a {role} is refused: {}", status.message),
-                    "not by this webhook: the message is that of the API server",
-                ))),
             }
         }
         Err(error) => Err(Box::new(Finding::unknown(CHECK, format!("no answer: {}", chain(&error)), "run it again"))),
@@ -142,7 +138,7 @@ fn pod(registered: Option<&Registered>, role: &str) -> Value {
         "spec": {
             "automountServiceAccountToken": false,
             "restartPolicy": "Never",
-            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": if role == "driver" { "spark-kubernetes-driver" } else { "spark-kubernetes-executor" },
                 "image": NAME,
