@@ -74,7 +74,7 @@ pub enum Origin {
 }
 
 /// What kind of object a volume takes its files from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A ConfigMap.
     ConfigMap,

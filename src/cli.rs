@@ -21,10 +21,11 @@ use crate::rules::Rules;
 
 /// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
 ///
-/// An admission webhook for Kubernetes: it sees each Spark driver and executor pod once, when it is created, and answers with
-/// a patch. Pods ask by annotations, which every way of submitting can set:
+/// An admission webhook for Kubernetes: it sees each Spark driver and executor pod once, when
+/// it is created, and answers with a patch. Pods ask by annotations, which every way of
+/// submitting can set:
 ///
-///   spark-submit --conf spark.kubernetes.driver.annotation.spark-operator.k8s.io/hadoopConfigMap=hadoop-conf ...
+///   --conf spark.kubernetes.driver.annotation.spark-operator.k8s.io/hadoopConfigMap=NAME
 #[derive(Debug, Parser)]
 #[command(name = "spark-webhook", version, max_term_width = 110, verbatim_doc_comment)]
 pub struct Cli {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use spark_webhook::admission::{Outcome, Policy, admit};
+use spark_webhook::admission::{Outcome, Policy, admit, review};
 
 #[path = "support/documentation.rs"]
 mod documentation;
@@ -87,10 +87,7 @@ fn the_table_says_what_happens() {
                 "metadata": {"labels": {"spark-role": "executor"}, "annotations": {format!("spark-operator.k8s.io/{spelling}"): value}},
                 "spec": {"containers": [{"name": "executor"}]},
             });
-            let review = json!({
-                "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-                "request": {"uid": "u", "operation": "CREATE", "resource": {"group": "", "version": "v1", "resource": "pods"}, "object": pod},
-            });
+            let review = review::of(&pod, "default");
             let body = review.to_string().into_bytes();
             let response: Value = serde_json::from_slice(&admit(&body, &Policy::default()).unwrap().response).unwrap();
             let patch = base64_simd::STANDARD.decode_to_vec(response["response"]["patch"].as_str().unwrap()).unwrap();

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 use soundness::{answer, defaulted};
-use spark_webhook::admission::Policy;
+use spark_webhook::admission::{Policy, review};
 
 /// An annotation in which little is wrong, so that requests meet in the pod and not only in the parser.
 fn annotation() -> impl Strategy<Value = (String, String)> {
@@ -261,29 +261,21 @@ fn complete(spec: &mut Map<String, Value>) {
 fn pod_with(annotations: impl IntoIterator<Item = (String, String)>) -> Value {
     let annotations: Map<_, _> =
         annotations.into_iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), json!(value))).collect();
-    json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "u",
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "operation": "CREATE",
-            "object": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"labels": {"spark-role": "driver", "spark-version": "4.1.2"}, "annotations": annotations},
-                "spec": {
-                    "volumes": [{"name": "own", "configMap": {"name": "base"}}],
-                    "containers": [{
-                        "name": "spark",
-                        "args": ["driver"],
-                        "env": [{"name": "SPARK_CONF_DIR", "value": "/opt/spark/conf"}],
-                        "volumeMounts": [{"name": "own", "mountPath": "/opt/spark/conf"}],
-                    }],
-                },
-            },
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"labels": {"spark-role": "driver", "spark-version": "4.1.2"}, "annotations": annotations},
+        "spec": {
+            "volumes": [{"name": "own", "configMap": {"name": "base"}}],
+            "containers": [{
+                "name": "spark",
+                "args": ["driver"],
+                "env": [{"name": "SPARK_CONF_DIR", "value": "/opt/spark/conf"}],
+                "volumeMounts": [{"name": "own", "mountPath": "/opt/spark/conf"}],
+            }],
         },
-    })
+    });
+    review::of(&pod, "default")
 }
 
 #[test]

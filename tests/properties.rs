@@ -11,7 +11,7 @@ use generate::{config, review, rules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use soundness::{answer, assert_sound};
-use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use spark_webhook::admission::{OnProblem, Outcome, Policy, review};
 
 fn deny() -> Policy {
     Policy { on_problem: OnProblem::Deny, ..Policy::default() }
@@ -112,20 +112,12 @@ fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
         (0..256).map(|i| (format!("spark-operator.k8s.io/configMap.x{i}"), json!(format!("/a/b{i}")))).collect();
     let volumes: Vec<Value> = (0..10_000).map(|i| json!({"name": format!("x{i}-volume"), "emptyDir": {}})).collect();
     let mounts: Vec<Value> = (0..10_000).map(|_| json!({"name": "none", "mountPath": "/a"})).collect();
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "u",
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "operation": "CREATE",
-            "object": {
-                "kind": "Pod",
-                "metadata": {"labels": {"spark-role": "driver"}, "annotations": annotations},
-                "spec": {"volumes": volumes, "containers": [{"name": "spark", "volumeMounts": mounts}]},
-            },
-        },
+    let pod = json!({
+        "kind": "Pod",
+        "metadata": {"labels": {"spark-role": "driver"}, "annotations": annotations},
+        "spec": {"volumes": volumes, "containers": [{"name": "spark", "volumeMounts": mounts}]},
     });
+    let review = review::of(&pod, "default");
     let started = std::time::Instant::now();
     let answer = answer(&review, &Policy::default());
     assert_eq!(answer.patch.len(), 2 * 256 + 1);

@@ -77,7 +77,6 @@ async fn ask_until(address: SocketAddr, is_over: Arc<AtomicBool>) -> usize {
 async fn flood(clients: usize) {
     allow_descriptors(8_192);
     let started = Instant::now();
-
     let webhook = Webhook::start(&[]);
     assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
     let descriptors = webhook.descriptors();

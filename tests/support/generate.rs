@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
+use spark_webhook::admission::review;
 use spark_webhook::rules::Rules;
 
 fn name() -> impl Strategy<Value = &'static str> {
@@ -205,21 +206,12 @@ pub fn review() -> impl Strategy<Value = Value> {
         if let Some(volumes) = volumes {
             spec["volumes"] = json!(volumes);
         }
-        json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": "b0f7a5b8-0000-4000-8000-000000000000",
-                "resource": {"group": "", "version": "v1", "resource": "pods"},
-                "operation": "CREATE",
-                "namespace": "default",
-                "object": {
-                    "apiVersion": "v1", "kind": "Pod",
-                    "metadata": {"name": "p", "labels": {"spark-role": role, "spark-version": version}, "annotations": annotations, "unknownField": [1, 2]},
-                    "spec": spec,
-                },
-            },
-        })
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "labels": {"spark-role": role, "spark-version": version}, "annotations": annotations, "unknownField": [1, 2]},
+            "spec": spec,
+        });
+        review::of(&pod, "default")
     })
 }
 
