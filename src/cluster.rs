@@ -46,7 +46,7 @@ pub struct Question {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// A kubeconfig that cannot be used, or a context that is not in it.
-    #[error("the kubeconfig cannot be used")]
+    #[error("the kubeconfig cannot be used; give another one by --kubeconfig, or a context that is in it by --context")]
     Kubeconfig(#[from] KubeconfigError),
     /// Neither a kubeconfig nor a service account.
     #[error("no cluster is configured; give --kubeconfig, set KUBECONFIG, or run in a pod with a service account")]
