@@ -792,11 +792,15 @@ async fn it_could_not_look() {
     let missing = setup.directory.path().join("missing");
     for (kubeconfig, more, expected) in [
         (&file, &[][..], "spark-webhook: the API server at https://127.0.0.1:1/ does not answer as it should: "),
-        (&missing, &[], "spark-webhook: the kubeconfig cannot be used: failed to read kubeconfig"),
+        (
+            &missing,
+            &[],
+            "spark-webhook: the kubeconfig cannot be used; give another one by --kubeconfig, or a context that is in it by --context: failed to read kubeconfig",
+        ),
         (
             &setup.cluster.kubeconfig(),
             &["--context", "other"],
-            "spark-webhook: the kubeconfig cannot be used: failed to load current context",
+            "spark-webhook: the kubeconfig cannot be used; give another one by --kubeconfig, or a context that is in it by --context: failed to load current context",
         ),
     ] {
         let output = setup.run_as(kubeconfig, more);
