@@ -293,7 +293,8 @@ fn read_request<'a>(
         (None, None) => return Err(error(&"there is no path, write one")),
     };
     let request = Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
-    if request.variable().is_some_and(|variable| variable.value.contains("$(")) {
+    // The other part of a variable's value is the name of a file, which has no such characters.
+    if value::has_pair(request.path.as_str(), *b"$(") && request.variable().is_some() {
         return Err(error(&PathError::Substitution));
     }
     Ok(request)

@@ -11,6 +11,8 @@ mod reader;
 
 pub use reader::read;
 
+use wide::u8x16;
+
 /// Appends a string, in quotation marks and escaped, that is made of some parts.
 pub fn push_string(bytes: &mut Vec<u8>, parts: &[&str]) {
     bytes.push(b'"');
@@ -44,39 +46,33 @@ fn escape(text: &str, bytes: &mut Vec<u8>) {
 
 /// The first quotation mark, backslash or control character, or the end.
 fn to_be_escaped(bytes: &[u8]) -> usize {
-    let in_word = |word: Word| word.below(b' ') | word.equal(b'"') | word.equal(b'\\');
-    first_special(bytes, 0, in_word, |byte| matches!(byte, b'"' | b'\\' | ..b' '))
+    let in_block = |block: u8x16| block.simd_lt(u8x16::splat(b' ')) | quotes_and_backslashes(block);
+    first_special(bytes, 0, in_block, |byte| matches!(byte, b'"' | b'\\' | ..b' '))
 }
 
-/// The first of certain bytes from a place on, or the end; looked for in eight bytes at once.
-fn first_special(bytes: &[u8], mut at: usize, in_word: impl Fn(Word) -> u64, is_special: impl Fn(u8) -> bool) -> usize {
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let special = in_word(Word(u64::from_le_bytes(*word))) & (Word::ONES << 7);
+/// The first quotation mark or backslash from a place on, or the end.
+#[inline]
+fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
+    first_special(bytes, at, quotes_and_backslashes, |byte| matches!(byte, b'"' | b'\\'))
+}
+
+#[inline]
+fn quotes_and_backslashes(block: u8x16) -> u8x16 {
+    block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'))
+}
+
+/// The first of certain bytes from a place on, or the end; looked for in sixteen bytes at once.
+#[inline]
+fn first_special(bytes: &[u8], mut at: usize, in_block: impl Fn(u8x16) -> u8x16, is_special: impl Fn(u8) -> bool) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let special = in_block(u8x16::new(*block)).to_bitmask();
         if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+            return at + special.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
-}
-
-/// Eight bytes. What is asked of each is answered in its highest bit: rightly for the first of which it is true and for those
-/// before it. The other bits mean nothing.
-#[derive(Clone, Copy)]
-struct Word(u64);
-
-impl Word {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-
-    /// Which are smaller: a byte borrows from its highest bit when more is subtracted, if that bit was not set before.
-    fn below(self, byte: u8) -> u64 {
-        self.0.wrapping_sub(Self::ONES * u64::from(byte)) & !self.0
-    }
-
-    fn equal(self, byte: u8) -> u64 {
-        Self(self.0 ^ (Self::ONES * u64::from(byte))).below(1)
-    }
 }
 
 #[cfg(test)]
@@ -87,12 +83,12 @@ mod tests {
     fn every_special_byte_is_found_at_every_place() {
         for byte in 0..=u8::MAX {
             let is_special = byte < 0x20 || byte == b'"' || byte == b'\\';
-            for place in 0..20 {
+            for place in 0..40 {
                 // Neighbours that carries and borrows could come from.
                 for neighbour in [b'!', b'#', 0x7f, 0x80, 0xff] {
-                    let mut bytes = [neighbour; 20];
+                    let mut bytes = [neighbour; 40];
                     bytes[place] = byte;
-                    assert_eq!(to_be_escaped(&bytes), if is_special { place } else { 20 }, "{byte:#x} at {place}");
+                    assert_eq!(to_be_escaped(&bytes), if is_special { place } else { 40 }, "{byte:#x} at {place}");
                 }
             }
         }

@@ -5,6 +5,8 @@
 //! took an eighth of the server's CPU time (`make bench-server` under perf). Where whoever reads is too slow, lines are
 //! dropped and counted.
 
+mod fields;
+
 use std::io::{self, Write};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +17,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
+
+use fields::TextFields;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -129,7 +133,7 @@ pub fn init(format: LogFormat) -> Log {
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_target(false);
     let layer = match format {
-        LogFormat::Text => layer.with_ansi(is_terminal).boxed(),
+        LogFormat::Text => layer.fmt_fields(TextFields).with_ansi(is_terminal).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
     let said = std::env::var("RUST_LOG").unwrap_or_default();

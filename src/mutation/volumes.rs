@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
@@ -131,7 +130,7 @@ fn volume_name<'a, 'n>(request: &Request<'a>, taken: impl Iterator<Item = &'n st
         Kind::SparkConfigMap => Cow::Borrowed("spark-config-map-volume"),
         Kind::HadoopConfigMap => Cow::Borrowed("hadoop-config-map-volume"),
         Kind::GcpServiceAccount => Cow::Borrowed("gcp-service-account-secret-volume"),
-        Kind::ConfigMap | Kind::Secret | Kind::HadoopDelegationToken => Cow::Owned(format!("{}-volume", request.name)),
+        Kind::ConfigMap | Kind::Secret | Kind::HadoopDelegationToken => Cow::Owned([request.name.as_str(), "-volume"].concat()),
     };
     // The name is a DNS-1123 subdomain: without dots and not too long it is a label.
     let is_label = preferred.len() <= MAX_LABEL && !preferred.contains('.');
@@ -139,11 +138,8 @@ fn volume_name<'a, 'n>(request: &Request<'a>, taken: impl Iterator<Item = &'n st
         return preferred;
     }
     let digest = Sha256::digest(identity(request));
-    let mut hash = String::with_capacity(8);
-    for byte in digest.iter().take(4) {
-        // Writing to a String cannot fail.
-        let _ = write!(hash, "{byte:02x}");
-    }
+    let first = digest.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
+    let hash = format!("{first:08x}");
     // A pod may have thousands of volumes named so that many numbers are taken: look each up, do not search for it.
     let taken: HashSet<&str> = taken.filter(|name| name.contains(&hash)).collect();
     let stem = preferred.replace('.', "-");
