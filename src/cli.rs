@@ -7,6 +7,7 @@ mod conf;
 mod doctor;
 mod man;
 mod mutate;
+mod policy;
 mod serve;
 
 use std::path::Path;
@@ -41,6 +42,7 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     #[cfg(feature = "cluster")]
     Doctor(doctor::Doctor),
+    Policy(policy::Policy),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -59,6 +61,7 @@ impl Cli {
             Command::CheckConfig(check_config) => check_config.run(),
             #[cfg(feature = "cluster")]
             Command::Doctor(doctor) => doctor.run(),
+            Command::Policy(_) => policy::Policy::run(),
             Command::Completions(completions) => Ok(completions.run()),
             Command::Man(man) => man.run(),
         }

@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod mutation;
 pub mod patch;
 pub mod pod;
+pub mod policy;
 pub mod properties;
 pub mod registration;
 pub mod rules;

@@ -112,7 +112,7 @@ pub enum PathError {
 }
 
 /// Directories that a container or Spark cannot do without; what is below them may be mounted.
-const HIDING: [&str; 19] = [
+pub(crate) const HIDING: [&str; 19] = [
     "/bin",
     "/boot",
     "/etc",
@@ -135,7 +135,7 @@ const HIDING: [&str; 19] = [
 ];
 
 /// File systems of the kernel: neither they nor anything below them.
-const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
+pub(crate) const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 impl<'a> MountPath<'a> {
     /// Checks a path, after repeated and trailing slashes are removed.

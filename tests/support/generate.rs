@@ -215,6 +215,55 @@ pub fn review() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A generated pod with what the generator leaves out because nothing of ours looks at it; none where that does not help.
+pub fn acceptable(mut pod: Value) -> Option<Value> {
+    let is_qualified = |name: &str| {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric();
+        let is_of_a_name = |byte: u8| is_word(byte) || b"-_.".contains(&byte);
+        name.len() <= 63
+            && name.bytes().all(is_of_a_name)
+            && name.bytes().next().is_some_and(is_word)
+            && name.bytes().last().is_some_and(is_word)
+    };
+    pod["metadata"].as_object_mut()?.remove("unknownField");
+    pod["metadata"]["annotations"]
+        .as_object_mut()?
+        .retain(|key, _| key.split_once('/').is_some_and(|(_, name)| is_qualified(name)));
+    let volumes = pod["spec"]["volumes"].as_array_mut();
+    for volume in volumes.into_iter().flatten() {
+        for (kind, source) in [("image", json!({"reference": "i"})), ("nfs", json!({"server": "s", "path": "/p"}))] {
+            if volume.get(kind).is_some() {
+                volume[kind] = source;
+            }
+        }
+    }
+    let containers = pod["spec"]["containers"].as_array_mut()?;
+    for (index, container) in containers.iter_mut().enumerate() {
+        container["image"] = json!("i");
+        // Names must differ; the first keeps what tells that it is Spark's.
+        if index > 0 {
+            container["name"] = json!(format!("c{index}"));
+        }
+        for env in container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
+            if env.get("valueFrom").is_some() {
+                env["valueFrom"] = json!({"fieldRef": {"fieldPath": "metadata.name"}});
+            }
+        }
+        let mut paths = Vec::new();
+        if let Some(mounts) = container.get_mut("volumeMounts").and_then(Value::as_array_mut) {
+            // No path twice, and none that is empty.
+            mounts.retain(|mount| {
+                mount["mountPath"] != "" && !paths.contains(&mount["mountPath"]) && {
+                    paths.push(mount["mountPath"].clone());
+                    true
+                }
+            });
+        }
+    }
+    pod["spec"]["initContainers"][0]["image"] = json!("i");
+    Some(pod)
+}
+
 /// Rules as a file of an administrator's may have them.
 pub fn rules() -> impl Strategy<Value = Rules> {
     let rule = (proptest::collection::vec(annotation(), 1..4), any::<bool>(), any::<bool>()).prop_map(

@@ -1,0 +1,26 @@
+//! The plain part of the contract as a MutatingAdmissionPolicy: CEL that the API server itself evaluates, for clusters that
+//! want no webhook.
+//!
+//! The policy is written in `policy.yaml`, for people to read before they apply it. It changes only pods for which the result is
+//! the webhook's, to the byte (`tests/policy.rs` holds both to the same pods), and leaves every other one as it is; a
+//! ValidatingAdmissionPolicy beside it warns who creates such a pod. The changes are a JSON patch and not an apply
+//! configuration: that would leave a `valueFrom` beside the new value of a variable, which no pod may have.
+
+/// The policies and their bindings, as YAML documents for `kubectl apply -f`.
+#[must_use]
+pub fn manifest() -> String {
+    include_str!("policy.yaml").replace("VERSION", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::value::{HIDING, KERNEL};
+
+    #[test]
+    fn it_refuses_every_path_that_is_refused() {
+        let words = manifest().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("in ['{}']", HIDING.join("', '"))));
+        assert!(words.contains(&format!("^/({})(/|$)", KERNEL.map(|path| path.trim_start_matches('/')).join("|"))));
+    }
+}
