@@ -22,6 +22,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use later::LaterWebhook;
 use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
+use spark_webhook::policy;
 use webhook::Webhook;
 
 const NAMESPACES: [&str; 4] = ["none", "floor", "ours", "policy"];
@@ -90,7 +91,7 @@ fn median_difference(those: &[Duration], others: &[Duration]) -> f64 {
     differences[differences.len() / 2]
 }
 
-/// A driver as a real spark-submit makes it, with six annotations of ours.
+/// A driver as a real spark-submit makes it, with six annotations of ours, all such as the policy takes.
 fn driver() -> Pod {
     let review: Value = serde_json::from_slice(&fs::read("tests/golden/ctr1-35-driver.json").unwrap()).unwrap();
     let mut pod = review["request"]["object"].clone();
@@ -102,6 +103,10 @@ fn driver() -> Pod {
         pod["spec"].as_object_mut().unwrap().remove(field);
     }
     pod["spec"]["automountServiceAccountToken"] = json!(false);
+    // A name with dots is none that the policy takes at a path.
+    let annotations = pod["metadata"]["annotations"].as_object_mut().unwrap();
+    let path = annotations.remove("spark-operator.k8s.io/configMap.more.dotted.name").unwrap();
+    annotations.insert("spark-operator.k8s.io/configMap.more".to_owned(), path);
     serde_json::from_value(pod).unwrap()
 }
 
@@ -143,38 +148,16 @@ async fn register_floor(client: &Client, pod: &Pod) -> LaterWebhook {
     floor
 }
 
-/// Two mounts and two variables by CEL, which is what a policy can do at most without reading annotations' options.
+/// The policy that `spark-webhook policy` prints. The one that only warns has nothing to say of this pod.
 async fn register_policy(client: &Client) {
-    let expression = r#"Object{spec: Object.spec{
-        volumes: [
-            Object.spec.volumes{name: "spark-config-map-volume", configMap: Object.spec.volumes.configMap{name: object.metadata.annotations["spark-operator.k8s.io/sparkConfigMap"]}},
-            Object.spec.volumes{name: "hadoop-config-map-volume", configMap: Object.spec.volumes.configMap{name: object.metadata.annotations["spark-operator.k8s.io/hadoopConfigMap"]}}],
-        containers: object.spec.containers.map(c, Object.spec.containers{
-            name: c.name,
-            volumeMounts: [
-                Object.spec.containers.volumeMounts{name: "spark-config-map-volume", mountPath: "/etc/spark/conf", readOnly: true},
-                Object.spec.containers.volumeMounts{name: "hadoop-config-map-volume", mountPath: "/etc/hadoop/conf", readOnly: true}],
-            env: [
-                Object.spec.containers.env{name: "SPARK_CONF_DIR", value: "/etc/spark/conf"},
-                Object.spec.containers.env{name: "HADOOP_CONF_DIR", value: "/etc/hadoop/conf"}]})}}"#;
-    let policy = json!({
-        "metadata": {"name": "policy"},
-        "spec": {
-            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]},
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
-        },
-    });
-    store(client, "MutatingAdmissionPolicy", &policy).await;
-    let binding = json!({
-        "metadata": {"name": "policy"},
-        "spec": {
-            "policyName": "policy",
-            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "policy"}}},
-        },
-    });
-    store(client, "MutatingAdmissionPolicyBinding", &binding).await;
+    for mut document in serde_saphyr::from_multiple::<Value>(&policy::manifest()).unwrap() {
+        let kind = document["kind"].as_str().unwrap().to_owned();
+        if kind.ends_with("Binding") {
+            document["spec"]["matchResources"] =
+                json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "policy"}}});
+        }
+        store(client, &kind, &document).await;
+    }
 }
 
 async fn store(client: &Client, kind: &str, object: &Value) {
@@ -182,6 +165,7 @@ async fn store(client: &Client, kind: &str, object: &Value) {
     let resource = match kind {
         // The plural that English would make is another.
         "MutatingAdmissionPolicy" => ApiResource { plural: "mutatingadmissionpolicies".to_owned(), ..resource },
+        "ValidatingAdmissionPolicy" => ApiResource { plural: "validatingadmissionpolicies".to_owned(), ..resource },
         _ => resource,
     };
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
