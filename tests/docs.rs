@@ -101,6 +101,47 @@ fn the_table_says_what_happens() {
     }
 }
 
+/// Each claim of docs/comparison.md has a source: a page, or a test that is there.
+#[test]
+fn the_comparison_claims_nothing_without_a_source() {
+    let page = fs::read_to_string("docs/comparison.md").unwrap();
+    let claims: Vec<&str> = page.split("\n- ").skip(1).map(|claim| claim.split("\n\n").next().unwrap()).collect();
+    assert!(claims.len() > 25);
+    for claim in claims {
+        let tests: Vec<&str> = claim.split("[`").skip(1).filter(|link| link.contains(".rs`: `")).collect();
+        assert!(claim.contains("](https://") || !tests.is_empty(), "{claim}");
+        for test in tests {
+            let (file, name) = test.split_once("`: `").unwrap();
+            let code = fs::read_to_string(format!("tests/{file}")).unwrap();
+            let name = name.split('`').next().unwrap();
+            assert!(code.contains(&format!("fn {name}(")), "{claim}");
+        }
+    }
+}
+
+/// What docs/comparison.md says of properties and pod templates, in pods that real Sparks made with either.
+#[test]
+fn sparks_own_conf_dir_comes_last_but_for_executor_env() {
+    let mut names = std::collections::HashSet::new();
+    // `spark.kubernetes.driverEnv`, `spark.executorEnv`, and two templates.
+    let cases = [("secrets-35-driver", 1), ("secrets-35-exec", 0), ("tplD-35-driver", 1), ("tplD-35-exec", 1)];
+    for (case, own) in cases {
+        let review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+        let spec = &review["request"]["object"]["spec"];
+        let env = spec["containers"][0]["env"].as_array().unwrap();
+        let entries: Vec<&Value> =
+            env.iter().filter(|entry| entry["name"] == "SPARK_CONF_DIR").map(|entry| &entry["value"]).collect();
+        assert!(
+            entries.len() == 2 && entries[own] == "/opt/spark/conf" && entries[1 - own] != "/opt/spark/conf",
+            "{case}: {entries:?}"
+        );
+        let volumes = spec["volumes"].as_array().unwrap();
+        let conf = volumes.iter().find(|volume| volume["name"].as_str().unwrap().starts_with("spark-conf-volume-")).unwrap();
+        names.insert(conf["configMap"]["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(names.len(), cases.len(), "each submission makes a name of its own: {names:?}");
+}
+
 /// Whoever adds a metric or a value of one of its labels says what it means.
 #[test]
 fn operations_names_every_metric_and_its_labels_values() {
