@@ -1,0 +1,9 @@
+//! The systems that a Spark user already has, beside this webhook on a real kube-apiserver: the real one wherever it can be had,
+//! and the shape that it gives to pods where it cannot.
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+#[path = "../support/spark.rs"]
+mod spark;
+#[path = "../support/webhook.rs"]
+mod webhook;
