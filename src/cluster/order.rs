@@ -1,8 +1,8 @@
 //! Who else changes Spark pods, and in which order.
 //!
-//! The API server calls mutating webhooks in the order of the names of their configurations. What the Spark operator's
-//! webhook adds to a pod should be there before this one looks at it; where it comes later, `reinvocationPolicy: IfNeeded` makes
-//! up for it.
+//! The API server calls mutating webhooks in the order of the names of their configurations. Most may stand anywhere: what a later
+//! one adds is seen in a second round. Not so the CRD operator's: it mounts without looking whether something is mounted there, so
+//! it must come first (`tests/neighbours/operator.rs` shows what happens otherwise).
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,17 @@ use super::{Question, some_of};
 use crate::annotations::PREFIXES;
 
 const CHECK: &str = "order";
+
+/// How the names of the CRD operator's webhooks end, in its chart, whatever the release and so the configuration is called.
+const OPERATOR: &str = ".sparkoperator.k8s.io";
+
+/// Another configuration that may be called for Spark pods.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Other<'a> {
+    name: &'a str,
+    is_like_ours: bool,
+    is_operators: bool,
+}
 
 pub(super) async fn check(reader: &Reader, question: &Question, registered: Option<&Registered>) -> Vec<Finding> {
     let configurations = match reader.list::<MutatingWebhookConfiguration>().await {
@@ -37,26 +48,32 @@ fn judge(
     configurations: &[MutatingWebhookConfiguration],
     namespace: &BTreeMap<String, String>,
 ) -> Finding {
-    let mut others: Vec<(&str, bool)> = configurations
+    let mut others: Vec<Other> = configurations
         .iter()
         .filter_map(|configuration| {
             let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
             let touching: Vec<&MutatingWebhook> = webhooks.iter().filter(|webhook| touches(webhook, namespace)).collect();
-            let is_like_ours = touching.iter().any(|webhook| knows_our_prefixes(webhook));
-            Some((configuration.metadata.name.as_deref()?, is_like_ours)).filter(|(name, _)| *name != own && !touching.is_empty())
+            let other = Other {
+                name: configuration.metadata.name.as_deref()?,
+                is_like_ours: touching.iter().any(|webhook| knows_our_prefixes(webhook)),
+                is_operators: touching.iter().any(|webhook| webhook.name.ends_with(OPERATOR)),
+            };
+            Some(other).filter(|other| other.name != own && !touching.is_empty())
         })
         .collect();
     others.sort_unstable();
-    let names = |is_wanted: &dyn Fn(&str, bool) -> bool| -> Vec<String> {
-        others.iter().filter(|(name, is_like_ours)| is_wanted(name, *is_like_ours)).map(|(name, _)| (*name).to_owned()).collect()
+    let names = |is_wanted: &dyn Fn(&Other) -> bool| -> Vec<String> {
+        others.iter().filter(|other| is_wanted(other)).map(|other| other.name.to_owned()).collect()
     };
-    let (before, after) = (names(&|name, _| name < own), names(&|name, _| name > own));
-    let late = after.iter().find(|name| name.starts_with("spark-operator"));
-    if let Some(late) = late.filter(|_| !is_reinvoked) {
+    let (before, after) = (names(&|other| other.name < own), names(&|other| other.name > own));
+    if let Some(late) = others.iter().find(|other| other.is_operators && other.name > own) {
         return Finding::failed(
             CHECK,
-            format!("{late} is called after {own}, which does not see what it adds"),
-            "set reinvocationPolicy: IfNeeded (chart: webhook.reinvocationPolicy), or give the configuration a name that sorts after it",
+            format!(
+                "{} is called after {own}: a pod that asks for one path by a SparkApplication's field and by annotation is refused",
+                late.name
+            ),
+            "let its name sort before: install the operator with fullnameOverride=spark-operator; or ask for a path in one way only",
         );
     }
     let mut told = Vec::new();
@@ -67,7 +84,7 @@ fn judge(
         let again = if is_reinvoked { ", after which it is called again" } else { "" };
         told.push(format!("after it: {}{again}", some_of(&after)));
     }
-    let like_ours = names(&|_, is_like_ours| is_like_ours);
+    let like_ours = names(&|other| other.is_like_ours);
     if !like_ours.is_empty() {
         told.push(format!("{} is another registration for the same annotations", some_of(&like_ours)));
     }
@@ -104,8 +121,9 @@ mod tests {
                 json!([])
             };
             let resource = if name.contains("jobs") { "jobs" } else { "pods" };
+            let webhook = if name.contains("operator") { "mutate--v1-pod.sparkoperator.k8s.io" } else { "w.example.com" };
             serde_json::from_value(json!({"metadata": {"name": name}, "webhooks": [{
-                "name": "w", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None", "matchConditions": like_ours,
+                "name": webhook, "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None", "matchConditions": like_ours,
                 "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]}],
                 "namespaceSelector": if name.contains("elsewhere") { json!({"matchLabels": {"a": "b"}}) } else { json!({}) },
             }]}))
@@ -121,8 +139,14 @@ mod tests {
             ),
             (vec!["spark-webhook", "vault"], "spark-webhook", true, "passed: after it: vault, after which it is called again"),
             (vec!["spark-webhook", "vault"], "spark-webhook", false, "passed: after it: vault"),
-            (vec!["hook", "spark-operator-webhook"], "hook", true, "passed: after it: spark-operator-webhook, after which"),
-            (vec!["hook", "spark-operator-webhook"], "hook", false, "failed: spark-operator-webhook is called after hook"),
+            // A second round of this one cannot take away what the operator's has mounted again.
+            (vec!["hook", "spark-operator-webhook"], "hook", true, "failed: spark-operator-webhook is called after hook"),
+            (
+                vec!["spark-webhook", "sparkoperator-spark-operator-webhook"],
+                "spark-webhook",
+                true,
+                "failed: sparkoperator-spark-operator-webhook is called after spark-webhook",
+            ),
             (
                 vec!["a", "copy"],
                 "a",
