@@ -59,6 +59,29 @@ fn every_task_is_carried_out_without_a_problem() {
     }
 }
 
+/// Annotations of ours in the recipes' `--conf` lines: a problem would be a recipe that does not work.
+#[test]
+fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
+    let mut asked = 0;
+    for entry in fs::read_dir("docs/recipes").unwrap() {
+        let file = entry.unwrap().path();
+        let page = fs::read_to_string(&file).unwrap();
+        for (role, case) in [("driver", "noann-35-driver"), ("executor", "noann-35-exec")] {
+            let mut review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+            let metadata = &mut review["request"]["object"]["metadata"];
+            metadata["labels"]["spark-version"] = json!("4.1.2");
+            metadata["annotations"] = annotations(&page, role).into();
+            let body = review.to_string().into_bytes();
+            let admission = admit(&body, &Policy::default()).unwrap();
+            if let Some(subject) = admission.subject {
+                assert_eq!((admission.outcome, &*subject.problems), (Outcome::Mutated, &[][..]), "{}", file.display());
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked >= 4, "{asked}");
+}
+
 /// A key's row in the page, and the mount that the webhook makes of it.
 #[test]
 fn the_table_says_what_happens() {

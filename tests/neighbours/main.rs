@@ -3,6 +3,14 @@
 
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/documentation.rs"]
+mod documentation;
+#[path = "../support/later.rs"]
+mod later;
+mod rock;
+mod shapes;
+#[path = "../support/soundness.rs"]
+mod soundness;
 #[path = "../support/spark.rs"]
 mod spark;
 #[path = "../support/webhook.rs"]

@@ -1,4 +1,5 @@
-//! The tasks of docs/annotations.md, as a reader would carry them out.
+//! The tasks of docs/annotations.md and of recipes, as a reader would carry them out.
+#![allow(dead_code, reason = "each user has a part of it")]
 
 /// Each task of the page, with its title.
 pub fn tasks(page: &str) -> Vec<(&str, &str)> {
@@ -15,7 +16,6 @@ pub fn properties(task: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The command lines of kubectl in a task.
-#[allow(dead_code, reason = "only where there is a cluster")]
 pub fn kubectl_lines(task: &str) -> impl Iterator<Item = &str> {
     task.lines().map(str::trim).filter(|line| line.starts_with("kubectl "))
 }
