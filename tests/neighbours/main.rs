@@ -7,6 +7,7 @@ mod cluster;
 mod documentation;
 #[path = "../support/later.rs"]
 mod later;
+mod operator;
 mod rock;
 mod shapes;
 #[path = "../support/soundness.rs"]

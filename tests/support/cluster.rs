@@ -249,7 +249,8 @@ pub fn installed(tool: &str, arguments: &[&str]) -> PathBuf {
     path
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+/// Ports on which nothing listens at the moment.
+pub fn free_ports<const N: usize>() -> [u16; N] {
     // All are held until all are known, so that no two are the same.
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
