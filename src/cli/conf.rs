@@ -54,7 +54,8 @@ pub(super) struct Conf {
     #[arg(long, env = "SPARK_WEBHOOK_ROLES", value_name = "ROLES", default_value = "both")]
     roles: Roles,
 
-    /// How to write the properties: as a properties file, as arguments of spark-submit, as JSON, or as PYSPARK_SUBMIT_ARGS
+    /// How to write the properties: as a properties file, as arguments of spark-submit, as JSON, as PYSPARK_SUBMIT_ARGS, or as
+    /// the --properties-file of spark8t's service-account-registry (1.5 or later)
     #[arg(long, env = "SPARK_WEBHOOK_FORMAT", value_name = "FORMAT", default_value = "properties")]
     format: Format,
 }
@@ -72,6 +73,7 @@ enum Format {
     Args,
     Json,
     Env,
+    Spark8t,
 }
 
 impl Conf {
@@ -127,7 +129,12 @@ impl Conf {
 fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String> {
     let mut text = String::new();
     match format {
-        Format::Properties => {
+        Format::Properties | Format::Spark8t => {
+            if let Some((key, value)) =
+                properties.iter().find(|(_, value)| matches!(format, Format::Spark8t) && has_variable(value))
+            {
+                bail!("{key}={value}: spark8t would put a variable of the environment there; use a path without $");
+            }
             for (key, value) in properties {
                 // To Java's properties a backslash begins an escape.
                 writeln!(text, "{key}={}", value.replace('\\', "\\\\"))?;
@@ -156,6 +163,11 @@ fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String
     Ok(text)
 }
 
+/// Whether Python's `expandvars` finds a variable, which nothing can keep it from.
+fn has_variable(value: &str) -> bool {
+    value.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{".contains(c)))
+}
+
 fn quoted(word: &str) -> String {
     let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:=,@%+".contains(c));
     if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r#"'"'"'"#)) }
@@ -175,6 +187,18 @@ mod tests {
             write(Format::Env, &properties).unwrap(),
             "PYSPARK_SUBMIT_ARGS=--conf a.b/c=/x --conf d=/y:mode=0440 pyspark-shell\n"
         );
+    }
+
+    #[test]
+    fn what_spark8t_would_change_is_refused_for_it() {
+        for (value, is_refused) in
+            [("/a$b", true), ("/a${b}", true), ("/$_", true), ("/a$", false), ("/a$-b", false), ("/a b", false)]
+        {
+            let properties = [("k".to_owned(), value)];
+            assert_eq!(write(Format::Spark8t, &properties).is_err(), is_refused, "{value}");
+            assert_eq!(write(Format::Properties, &properties).unwrap(), format!("k={value}\n"));
+        }
+        assert_eq!(write(Format::Spark8t, &[("k".to_owned(), "/a\\b")]).unwrap(), "k=/a\\\\b\n");
     }
 
     #[test]
