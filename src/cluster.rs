@@ -4,6 +4,7 @@
 //! certificate, the endpoints, the pod itself. Each check looks at one of them and answers with [`Finding`]s. None of them
 //! changes anything: the one create is a dry run. Whatever may not be read makes a finding `unknown`, never an error.
 
+mod account;
 mod certificate;
 mod dry_run;
 mod endpoints;
@@ -25,6 +26,7 @@ use kube::{Client, Config};
 
 use crate::rules::Rules;
 
+pub use account::Account;
 pub use finding::{Finding, Status};
 
 use reading::Reader;
@@ -40,6 +42,8 @@ pub struct Question {
     pub registration: String,
     /// The administrator's rules; without them those that the replicas read are looked for.
     pub rules: Option<Rules>,
+    /// A service account of Charmed Spark, with what its pods will ask for.
+    pub account: Option<Account>,
 }
 
 /// Why nothing could be looked at.
@@ -128,6 +132,9 @@ pub async fn examine(client: &Client, question: &Question) -> Vec<Finding> {
     }
     findings.extend(rules_findings);
     findings.extend(rules::check(&reader, registered, &rules).await);
+    if let Some(account) = &question.account {
+        findings.extend(account::check(&reader, account).await);
+    }
     findings
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use cluster::Cluster;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -645,6 +645,90 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     );
 }
 
+/// What spark8t and the integration hub have stored, by hand and half; `tests/neighbours/spark8t.rs` has them store it themselves.
+#[tokio::test]
+async fn a_service_account_of_charmed_spark() {
+    let setup = Setup::new("accounts").await;
+    let annotation = |role: &str, key: &str| format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io_2f{key}");
+    let found = setup.findings(&["--service-account", "accounts:nobody"]);
+    let create = "create it: service-account-registry create --username nobody --namespace accounts";
+    assert_found(&found, &[BY_URL, RULES_UNSEEN, ("account", "failed", "service account nobody does not exist")]);
+    assert!(found.iter().any(|found| found.advice == create), "{found:#?}");
+    let page = fs::read_to_string("docs/operations.md").unwrap();
+    assert!(page.contains("| `account` |"));
+
+    setup.create::<ServiceAccount>(setup.name, json!({"metadata": {"name": "etl"}})).await;
+    let account = ["--service-account", "accounts:etl"];
+    let found = setup.findings(&account);
+    assert_found(&found, &[BY_URL, RULES_UNSEEN, ("account", "failed", "Secret spark8t-sa-conf-etl does not exist")]);
+
+    let hub = json!({
+        "spark.hadoop.fs.s3a.secret.key": "password-of-the-hub",
+        "spark.kubernetes.driver.secrets.integrator-hub-conf-truststore": "/etc/spark8t/conf/integrator-hub-conf-truststore",
+        "spark.driver.extraJavaOptions": "-Djavax.net.ssl.trustStore=/etc/spark8t/conf/integrator-hub-conf-truststore/truststore.jks",
+        // As spark8t before 1.5 wrote it.
+        "spark.executorEnv.A__B": "c",
+        "spark.executor.extraJavaOptions": "-Djavax.net.ssl.trustStore=/opt/truststore.jks",
+        annotation("executor", "configMap.app"): "etc/app",
+    });
+    let own = json!({
+        annotation("driver", "hadoopConfigMap"): "hadoop",
+        "spark.kubernetes.driver.annotations.spark-operator.k8s.io_2fsecret.s": "/s",
+        "spark_zz": "x",
+    });
+    let secret = |name: &str, data: Value| json!({"metadata": {"name": name}, "stringData": data});
+    setup.create::<Secret>(setup.name, secret("integrator-hub-conf-etl", hub)).await;
+    setup.create::<Secret>(setup.name, secret("spark8t-sa-conf-etl", own)).await;
+    let found = setup.findings(&account);
+    assert_found(
+        &found,
+        &[
+            BY_URL,
+            RULES_UNSEEN,
+            ("account", "failed", "key spark_zz of Secret spark8t-sa-conf-etl is none that spark8t writes"),
+            ("account", "failed", "etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.s, which Spark"),
+            ("account", "failed", "executors: configMap.app=etc/app: the path must start with"),
+            ("account", "unknown", "executors read the truststore /opt/truststore.jks, which no property mounts"),
+            ("account", "failed", "ConfigMap hadoop does not exist in namespace accounts; asked for by drivers"),
+            (
+                "account",
+                "failed",
+                "Secret integrator-hub-conf-truststore does not exist in namespace accounts; asked for by drivers",
+            ),
+        ],
+    );
+    let asks = |pods: &str, what: &str| format!("{pods} of accounts:etl will ask for {what}");
+    for message in [asks("drivers", "hadoopConfigMap=hadoop"), asks("executors", "configMap.app=etc/app (by the hub)")] {
+        assert!(found.iter().any(|found| found.message == message), "{message}: {found:#?}");
+    }
+    let text = String::from_utf8(setup.run(&account).stdout).unwrap();
+    assert!(!text.contains("password-of-the-hub"), "{text}");
+    println!("{text}");
+
+    // As its advice says.
+    let remove = found.iter().find(|found| found.message.contains("spark_zz")).unwrap();
+    let (_, patch) = remove.advice.split_once("--patch '").unwrap();
+    let patch: json_patch::Patch = serde_json::from_str(patch.split_once('\'').unwrap().0).unwrap();
+    let secrets: Api<Secret> = Api::namespaced(setup.client.clone(), setup.name);
+    let mut own = serde_json::to_value(secrets.get("spark8t-sa-conf-etl").await.unwrap()).unwrap();
+    json_patch::patch(&mut own, &patch).unwrap();
+    let own = serde_json::from_value(own).unwrap();
+    secrets.replace("spark8t-sa-conf-etl", &PostParams::default(), &own).await.unwrap();
+    setup.create_config_map("hadoop", json!({"core-site.xml": ""})).await;
+    let truststore = json!({"metadata": {"name": "integrator-hub-conf-truststore"}, "stringData": {"other.jks": ""}});
+    setup.create::<Secret>(setup.name, truststore).await;
+    let found = setup.findings(&account);
+    let failed: Vec<&str> = found.iter().filter(|found| found.status == "failed").map(|found| found.message.as_str()).collect();
+    assert_eq!(failed.len(), 3, "{found:#?}");
+    assert!(failed[2].starts_with("Secret integrator-hub-conf-truststore has no key truststore.jks"), "{found:#?}");
+
+    // An add-config that was refused leaves it empty.
+    let patch = Patch::Merge(json!({"data": null}));
+    secrets.patch("spark8t-sa-conf-etl", &PatchParams::default(), &patch).await.unwrap();
+    let found = setup.findings(&account);
+    assert!(found.iter().any(|found| found.status == "unknown" && found.message.contains("conf-etl is empty")), "{found:#?}");
+}
+
 #[tokio::test]
 async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
     let setup = Setup::without_registration("rights", &[]).await;
@@ -690,6 +774,18 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
             ("objects", "unknown", "you may not get secrets --namespace rights"),
             RULES_UNSEEN,
         ],
+    );
+    let found = read(&setup.run_as(&file, &["-o", "json", "--service-account", "rights:etl"]));
+    let account: Vec<&str> = found.iter().filter(|found| found.check == "account").map(|found| found.message.as_str()).collect();
+    assert_eq!(
+        account,
+        [
+            "you may not get serviceaccounts --namespace rights",
+            "Secret integrator-hub-conf-etl: you may not get secrets --namespace rights",
+            "Secret spark8t-sa-conf-etl: you may not get secrets --namespace rights",
+            "drivers of rights:etl will ask for nothing, as far as may be read",
+            "executors of rights:etl will ask for nothing, as far as may be read",
+        ]
     );
 }
 

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::cluster::{Finding, Question, Status, connect, examine};
+use crate::cluster::{Account, Finding, Question, Status, connect, examine};
 use crate::registration;
 
 /// Looks at a cluster and says why Spark pods are not mutated
@@ -21,19 +21,24 @@ use crate::registration;
 ///
 ///   spark-webhook doctor --namespace spark
 ///   spark-webhook doctor --namespace spark --pod pi-driver
+///   spark-webhook doctor --service-account spark:etl
 ///   helm upgrade … && spark-webhook doctor --namespace spark --wait 2m
 ///
 /// Ends with 0 if nothing failed, with 1 if something did, with 2 if it could not look.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Doctor {
-    /// Namespace of the Spark pods; without it that of the context, or of the service account
+    /// Namespace of the Spark pods; without it that of --service-account, of the context, or of the pod's service account
     #[arg(short, long, env = "SPARK_WEBHOOK_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
 
     /// A pod to look at, finished or not; without it all pods of the namespace that are not finished
     #[arg(long, env = "SPARK_WEBHOOK_POD", value_name = "NAME")]
     pod: Option<String>,
+
+    /// An account of Charmed Spark's spark8t: what its pods will ask for, and what of that does not exist
+    #[arg(long, env = "SPARK_WEBHOOK_SERVICE_ACCOUNT", value_name = "NAMESPACE:NAME")]
+    service_account: Option<Account>,
 
     /// Kubeconfig to use; without it KUBECONFIG, ~/.kube/config or the pod's service account
     #[arg(long, env = "SPARK_WEBHOOK_KUBECONFIG", value_name = "FILE")]
@@ -75,10 +80,11 @@ impl Doctor {
     }
 
     async fn look(self) -> anyhow::Result<ExitCode> {
-        let Self { namespace, pod, kubeconfig, context, name, config, wait, output } = self;
+        let Self { namespace, pod, service_account: account, kubeconfig, context, name, config, wait, output } = self;
         let rules = config.as_deref().map(|file| super::read_rules(Some(file))).transpose()?;
         let (client, default_namespace) = connect(kubeconfig.as_deref(), context.as_deref()).await?;
-        let question = Question { namespace: namespace.unwrap_or(default_namespace), pod, registration: name, rules };
+        let namespace = namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
+        let question = Question { namespace: namespace.unwrap_or(default_namespace), pod, registration: name, rules, account };
         let deadline = Instant::now() + wait.unwrap_or_default();
         let mut told = String::new();
         let findings = loop {

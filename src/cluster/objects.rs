@@ -12,33 +12,40 @@ use crate::annotations::{self, Kind, Request, Source};
 
 const CHECK: &str = "objects";
 
+/// What the names of the integration hub's Secrets begin with.
+pub(super) const HUB: &str = "integrator-hub-conf";
+
 /// An object that pods name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Named {
-    kind: &'static str,
-    name: String,
+pub(super) struct Named {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
     /// Of a file in it, where one is named.
-    key: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 /// Who names it, and whether all of them can do without.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct By {
-    pods: Vec<String>,
-    is_required: bool,
+pub(super) struct By {
+    pub(super) pods: Vec<String>,
+    pub(super) is_required: bool,
 }
 
 pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) -> Vec<Finding> {
-    let named = named(pods);
+    report(reader, CHECK, &question.namespace, named(pods)).await
+}
+
+/// What of it does not exist in a namespace.
+pub(super) async fn report(reader: &Reader, check: &'static str, namespace: &str, named: BTreeMap<Named, By>) -> Vec<Finding> {
     let (mut findings, mut told) = (Vec::new(), String::new());
     let count = named.len();
     for (object, by) in named {
         let Named { kind, name, key } = &object;
-        let lacks = match look_for(reader, &question.namespace, &object).await {
+        let lacks = match look_for(reader, namespace, &object).await {
             Ok(None) => continue,
             Ok(Some(lacks)) => lacks,
             Err(unreadable) => {
-                let finding = unreadable.finding(CHECK);
+                let finding = unreadable.finding(check);
                 if !findings.contains(&finding) {
                     findings.push(finding);
                 }
@@ -47,11 +54,14 @@ pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) ->
         };
         if by.is_required {
             let advice = match key {
+                _ if name.starts_with(HUB) => {
+                    "the integration hub makes it: see that it runs, and that it has what this is made of".to_owned()
+                }
                 Some(key) => format!("create it with the key: kubectl create {} {name} --from-file={key}=…", created_as(kind)),
                 None => format!("create it: kubectl create {} {name} --from-file=…", created_as(kind)),
             };
-            let message = format!("{lacks} in namespace {}; asked for by {}", question.namespace, some_of(&by.pods));
-            findings.push(Finding::failed(CHECK, message, advice));
+            let message = format!("{lacks} in namespace {namespace}; asked for by {}", some_of(&by.pods));
+            findings.push(Finding::failed(check, message, advice));
         } else {
             told = format!("{told}; {lacks}, and is optional");
         }
@@ -62,7 +72,7 @@ pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) ->
         } else {
             format!("{} asked for{}", counted(count, "object"), if told.is_empty() { ", all there" } else { &told })
         };
-        findings.push(Finding::passed(CHECK, message));
+        findings.push(Finding::passed(check, message));
     }
     findings
 }
@@ -71,7 +81,7 @@ fn created_as(kind: &str) -> &'static str {
     if kind == "Secret" { "secret generic" } else { "configmap" }
 }
 
-fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
+pub(super) fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
     let mut named: BTreeMap<Named, By> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| asks(pod)) {
         let annotations = pod.metadata.annotations.iter().flatten();

@@ -61,13 +61,15 @@ fn conf_map(pod: &Pod) -> Option<String> {
 
 /// The keys in the plural under our prefixes, in a file that Java's `Properties.store` has written.
 fn plural_keys(text: &str) -> BTreeSet<String> {
-    let starts = ["driver", "executor"].map(|role| format!("spark.kubernetes.{role}.annotations."));
-    let keys = text.lines().map(key_of);
-    keys.filter(|key| {
-        let annotation = starts.iter().find_map(|start| key.strip_prefix(start.as_str()));
-        annotation.is_some_and(|annotation| PREFIXES.iter().any(|prefix| annotation.starts_with(prefix)))
-    })
-    .collect()
+    text.lines().map(key_of).filter(|key| is_plural(key)).collect()
+}
+
+/// Whether a property was meant to be an annotation of ours, and is not.
+pub(super) fn is_plural(property: &str) -> bool {
+    let rest = property.strip_prefix("spark.kubernetes.");
+    let rest = rest.and_then(|rest| rest.strip_prefix("driver").or_else(|| rest.strip_prefix("executor")));
+    let annotation = rest.and_then(|rest| rest.strip_prefix(".annotations."));
+    annotation.is_some_and(|annotation| PREFIXES.iter().any(|prefix| annotation.starts_with(prefix)))
 }
 
 /// Up to the first separator that no backslash precedes, which would be a part of the key.

@@ -532,16 +532,18 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
     release.helm("helm3", &["uninstall", "rights"]);
 }
 
-/// With the chart's role, `doctor` sees everything but Secrets, and only what is a right of its own is missing: to create pods.
+/// With the chart's role, `doctor` sees everything but Secrets that are not named, and only what is a right of its own is missing: to create pods.
 #[tokio::test]
 async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
-    let release = Release::new("doctor", "doctor: {rbac: {create: true}}\n").await;
+    let release = Release::new("doctor", "doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}}\n").await;
     let namespace = "doctor-jobs";
     let pods: Api<Pod> = Api::namespaced(release.client.clone(), namespace);
     let mut pod = asking_pod(&release.labels());
     let conf = ("spark-operator.k8s.io/hadoopConfigMap".to_owned(), "missing".to_owned());
     pod.metadata.annotations.as_mut().unwrap().extend([conf]);
     pods.create(&PostParams::default(), &pod).await.unwrap();
+    let etl = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "etl", "namespace": namespace}});
+    apply(&release.client, &etl).await.unwrap();
     release.install("helm4");
     let account = "system:serviceaccount:doctor:spark-webhook-doctor";
     let binding = json!({
@@ -553,7 +555,8 @@ async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     fs::write(&kubeconfig, release.kubeconfig().await.to_string()).unwrap();
     let mut doctor = command();
-    doctor.args(["doctor", "--namespace", namespace, "--name", "spark-webhook-doctor", "-o", "json", "--kubeconfig"]);
+    doctor.args(["doctor", "--namespace", namespace, "--name", "spark-webhook-doctor", "-o", "json"]);
+    doctor.args(["--service-account", "doctor-jobs:etl", "--kubeconfig"]);
     let output = doctor.arg(kubeconfig.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -562,6 +565,7 @@ async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
     let expected = [
         "dry-run unknown you may not create pods --namespace doctor-jobs",
         "objects unknown you may not get secrets --namespace doctor-jobs",
+        "account unknown Secret integrator-hub-conf-etl: you may not get secrets --namespace doctor-jobs",
     ];
     assert_eq!(not_allowed, expected);
     let missing = "objects failed ConfigMap missing does not exist in namespace doctor-jobs; asked for by p";

@@ -75,7 +75,7 @@ webhook:
   namespaceSelector: {matchLabels: {spark: "yes"}, matchExpressions: [{key: environment, operator: In, values: [test, production]}]}
   objectSelector: {matchLabels: {canary: "yes"}, matchExpressions: [{key: legacy, operator: DoesNotExist}]}
 networkPolicy: {enabled: true, from: [{ipBlock: {cidr: 10.0.0.0/8}}], metricsFrom: [{namespaceSelector: {matchLabels: {name: monitoring}}}]}
-doctor: {rbac: {create: true}}
+doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 grafanaDashboard: {enabled: true}

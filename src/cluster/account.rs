@@ -1,0 +1,382 @@
+//! A service account of Charmed Spark: what its pods will ask for, and what is half-written or missing behind it.
+//!
+//! spark8t and the integration hub keep an account's properties in a Secret each, and spark8t puts them into every submission.
+//! Whoever submits sees neither, and spark8t reads a Secret that it cannot decode as an empty one, without a word. The Secrets
+//! hold access keys too, so only annotations of ours are ever shown. Nothing of an account is ever written.
+
+mod secret_key;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::finding::Finding;
+use super::objects::{self, By, Named};
+use super::properties::is_plural;
+use super::reading::Reader;
+use crate::annotations::key::PrefixedKey;
+use crate::annotations::problem::Excerpt;
+use crate::annotations::{self, PREFIXES, Severity, Source};
+
+const CHECK: &str = "account";
+
+/// Spark's words for a pod's role, and ours for those pods.
+const ROLES: [(&str, &str); 2] = [("driver", "drivers"), ("executor", "executors")];
+
+/// An account, written `NAMESPACE:NAME` as spark8t does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its namespace, in which its pods run.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for Account {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("write NAMESPACE:NAME"),
+        }
+    }
+}
+
+/// Who keeps properties of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeper {
+    Hub,
+    Spark8t,
+}
+
+impl Keeper {
+    /// The later wins, as in spark8t.
+    const ALL: [Self; 2] = [Self::Hub, Self::Spark8t];
+
+    fn secret(self, account: &str) -> String {
+        match self {
+            Self::Hub => format!("{}-{account}", objects::HUB),
+            Self::Spark8t => format!("spark8t-sa-conf-{account}"),
+        }
+    }
+}
+
+/// A property's value.
+#[derive(Debug, PartialEq, Eq)]
+struct Stored {
+    value: String,
+    by: Keeper,
+}
+
+type Properties = BTreeMap<String, Stored>;
+
+pub(super) async fn check(reader: &Reader, account: &Account) -> Vec<Finding> {
+    let Account { namespace, name } = account;
+    let mut findings = Vec::new();
+    match reader.exists_in::<ServiceAccount>(namespace, name).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let message = format!("service account {name} does not exist in namespace {namespace}");
+            let advice = format!("create it: service-account-registry create --username {name} --namespace {namespace}");
+            return vec![Finding::failed(CHECK, message, advice)];
+        }
+        Err(unreadable) => findings.push(unreadable.finding(CHECK)),
+    }
+    let (mut properties, mut seen) = (Properties::new(), "");
+    for keeper in Keeper::ALL {
+        match reader.get_in::<Secret>(namespace, &keeper.secret(name)).await {
+            Ok(found) => findings.extend(read(account, keeper, found, &mut properties)),
+            Err(unreadable) => {
+                seen = ", as far as may be read";
+                let finding = unreadable.finding(CHECK);
+                findings.push(Finding { message: format!("Secret {}: {}", keeper.secret(name), finding.message), ..finding });
+            }
+        }
+    }
+    findings.extend(told(account, &properties, seen));
+    let mut named = objects::named(&pods(&properties));
+    findings.extend(name_secrets(&properties, &mut named));
+    if !named.is_empty() {
+        findings.extend(objects::report(reader, CHECK, namespace, named).await);
+    }
+    findings
+}
+
+/// Adds the properties of a Secret, and says what is wrong with it.
+fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &mut Properties) -> Vec<Finding> {
+    let Account { namespace, name } = account;
+    let secret_name = keeper.secret(name);
+    let store = format!("service-account-registry add-config --username {name} --namespace {namespace}");
+    let Some(secret) = secret else {
+        if keeper == Keeper::Hub {
+            return Vec::new();
+        }
+        let message = format!("Secret {secret_name} does not exist, so {name} has no properties, and add-config fails");
+        let advice = format!("kubectl --namespace {namespace} create secret generic {secret_name}; then {store} --conf …");
+        return vec![Finding::failed(CHECK, message, advice)];
+    };
+    let data = secret.data.unwrap_or_default();
+    if data.is_empty() && keeper == Keeper::Spark8t {
+        let message =
+            format!("Secret {secret_name} is empty: nothing was stored, or an add-config that was refused has wiped it");
+        return vec![Finding::unknown(CHECK, message, format!("store what it is to hold: {store} --conf …"))];
+    }
+    let (mut findings, mut stored, mut is_readable) = (Vec::new(), Properties::new(), true);
+    for (key, value) in data {
+        let remove = format!(
+            r#"kubectl --namespace {namespace} patch secret {secret_name} --type json --patch '[{{"op":"remove","path":"/data/{key}"}}]'"#
+        );
+        let again = match keeper {
+            Keeper::Hub => "the integration hub writes it again",
+            Keeper::Spark8t => "then store it again by service-account-registry add-config",
+        };
+        let property = secret_key::property(&key);
+        if property.is_none() {
+            let message = format!("key {key} of Secret {secret_name} is none that spark8t writes, and its property is lost");
+            findings.push(Finding::failed(CHECK, message, format!("{remove}; {again}")));
+        }
+        match (property, String::from_utf8(value.0)) {
+            (Some(property), Ok(value)) => {
+                stored.insert(property, Stored { value, by: keeper });
+            }
+            (None, Ok(_)) => {}
+            (_, Err(_)) => {
+                is_readable = false;
+                let message =
+                    format!("the value of {key} in Secret {secret_name} is not UTF-8, and spark8t reads the Secret as empty");
+                findings.push(Finding::failed(CHECK, message, format!("{remove}; {again}")));
+            }
+        }
+    }
+    if is_readable {
+        for (property, mut stored) in stored {
+            // Java options are the one thing of which spark8t keeps both, the later winning for each `-D`.
+            if property.ends_with("JavaOptions")
+                && let Some(earlier) = properties.get(&property)
+            {
+                stored.value = format!("{} {}", earlier.value, stored.value);
+            }
+            properties.insert(property, stored);
+        }
+    }
+    findings
+}
+
+/// What the pods of each role will ask for, with how much of it was seen, and what is wrong with it.
+fn told(account: &Account, properties: &Properties, seen: &str) -> Vec<Finding> {
+    let Account { namespace, name } = account;
+    let mut findings = Vec::new();
+    for property in properties.keys().filter(|property| is_plural(property)) {
+        let advice = format!("write it in the singular: {}", property.replacen(".annotations.", ".annotation.", 1));
+        findings.push(Finding::failed(CHECK, format!("{name} stores {property}, which Spark does not know"), advice));
+    }
+    let mut problems: BTreeMap<String, (Severity, Vec<&str>)> = BTreeMap::new();
+    for (role, pods) in ROLES {
+        let annotations = annotations(properties, role);
+        let requests = annotations::parse(annotations.iter().map(|(key, stored)| (*key, stored.value.as_str())));
+        for problem in &requests.problems {
+            problems.entry(problem.text().to_owned()).or_insert((problem.severity(), Vec::new())).1.push(pods);
+        }
+        let shown: Vec<String> = annotations.iter().map(|(key, stored)| shown(key, stored)).collect();
+        let asks = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
+        findings.push(Finding::passed(CHECK, format!("{pods} of {namespace}:{name} will ask for {asks}{seen}")));
+    }
+    for (text, (severity, pods)) in problems {
+        let message = format!("{}: {text}", pods.join(" and "));
+        findings.push(match severity {
+            Severity::Error => Finding::failed(
+                CHECK,
+                message,
+                format!(
+                    "store what it says: service-account-registry add-config --username {name} --namespace {namespace} --conf …"
+                ),
+            ),
+            Severity::Note => Finding::passed(CHECK, message),
+        });
+    }
+    findings
+}
+
+/// The annotations under our prefixes that pods of a role get.
+fn annotations<'p>(properties: &'p Properties, role: &str) -> Vec<(&'p str, &'p Stored)> {
+    let start = format!("spark.kubernetes.{role}.annotation.");
+    let annotations = properties.iter().filter_map(|(property, stored)| Some((property.strip_prefix(&start)?, stored)));
+    annotations.filter(|(key, _)| PrefixedKey::parse(key).is_some()).collect()
+}
+
+fn shown(key: &str, Stored { value, by }: &Stored) -> String {
+    const SHOWN: usize = 100;
+    let annotation = format!("{}={}", key.strip_prefix(PREFIXES[0]).unwrap_or(key), value.trim());
+    let by = if *by == Keeper::Hub { " (by the hub)" } else { "" };
+    format!("{}{by}", Excerpt::new(&annotation, SHOWN))
+}
+
+/// The pods as Spark will make them, as far as annotations go.
+fn pods(properties: &Properties) -> Vec<Pod> {
+    let pod = |(role, name): (&str, &str)| {
+        let annotations = annotations(properties, role).into_iter().map(|(key, stored)| (key.to_owned(), stored.value.clone()));
+        let metadata =
+            ObjectMeta { name: Some(name.to_owned()), annotations: Some(annotations.collect()), ..ObjectMeta::default() };
+        Pod { metadata, ..Pod::default() }
+    };
+    ROLES.map(pod).to_vec()
+}
+
+/// Adds the Secrets that Spark itself will mount, above all that of a truststore with its file in it; and says which truststore
+/// nothing mounts.
+fn name_secrets(properties: &Properties, named: &mut BTreeMap<Named, By>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (role, pods) in ROLES {
+        let start = format!("spark.kubernetes.{role}.secrets.");
+        let mounted = |property: &'_ str| property.strip_prefix(&start).map(str::to_owned);
+        let mut secrets: Vec<(String, &str, Option<String>)> = properties
+            .iter()
+            .filter_map(|(property, stored)| Some((mounted(property)?, stored.value.trim().trim_end_matches('/'), None)))
+            .collect();
+        if let Some(truststore) = truststore(properties, role) {
+            let file = |directory: &str| Some(truststore.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
+            let holder = secrets.iter_mut().find_map(|(_, directory, key)| Some((key, file(directory)?)));
+            let annotations = annotations(properties, role);
+            let requests = annotations::parse(annotations.iter().map(|(key, stored)| (*key, stored.value.as_str())));
+            if let Some((key, file)) = holder {
+                *key = Some(file);
+            } else if !requests.mounts.iter().any(|request| Path::new(truststore).starts_with(request.path.as_str())) {
+                let message =
+                    format!("{pods} read the truststore {truststore}, which no property mounts: it must be in the image");
+                let advice = format!("mount its Secret, unless the image has it: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
+                findings.push(Finding::unknown(CHECK, message, advice));
+            }
+        }
+        for (name, _, key) in secrets {
+            let by = named.entry(Named { kind: Source::Secret.kind(), name, key }).or_default();
+            by.is_required = true;
+            by.pods.push(pods.to_owned());
+        }
+    }
+    findings
+}
+
+/// The file that the last `-Djavax.net.ssl.trustStore=` of a role names.
+fn truststore<'p>(properties: &'p Properties, role: &str) -> Option<&'p str> {
+    let options = ["defaultJavaOptions", "extraJavaOptions"].map(|name| properties.get(&format!("spark.{role}.{name}")));
+    let words = options.into_iter().flatten().flat_map(|stored| stored.value.split_ascii_whitespace());
+    words.filter_map(|word| word.strip_prefix("-Djavax.net.ssl.trustStore=")).next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn account() -> Account {
+        "n:etl".parse().unwrap()
+    }
+
+    fn secret(data: &[(&str, &[u8])]) -> Secret {
+        let data: BTreeMap<_, _> =
+            data.iter().map(|(key, value)| (*key, base64_simd::STANDARD.encode_to_string(value))).collect();
+        serde_json::from_value(json!({"data": data})).unwrap()
+    }
+
+    fn stored(properties: &[(&str, &str)]) -> Properties {
+        let stored = |value: &str| Stored { value: value.to_owned(), by: Keeper::Spark8t };
+        properties.iter().map(|(property, value)| ((*property).to_owned(), stored(value))).collect()
+    }
+
+    fn lines(findings: &[Finding]) -> Vec<String> {
+        findings.iter().map(|Finding { status, message, .. }| format!("{} {message}", status.as_str())).collect()
+    }
+
+    #[test]
+    fn an_account_has_a_namespace_and_a_name() {
+        assert_eq!(account(), Account { namespace: "n".to_owned(), name: "etl".to_owned() });
+        for wrong in ["etl", ":etl", "n:", ""] {
+            assert_eq!(wrong.parse::<Account>(), Err("write NAMESPACE:NAME"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_half_written_secret_is_named_with_what_to_do() {
+        let half = secret(&[("spark.a", b"1"), ("spark_zz", b"2")]);
+        let binary = secret(&[("spark.a", b"1"), ("spark.b", b"\xff")]);
+        for (keeper, secret, expected, kept) in [
+            (Keeper::Hub, None, "", 0),
+            (Keeper::Hub, Some(secret(&[])), "", 0),
+            (Keeper::Spark8t, None, "failed Secret spark8t-sa-conf-etl does not exist, so etl has no properties", 0),
+            (Keeper::Spark8t, Some(secret(&[])), "unknown Secret spark8t-sa-conf-etl is empty: nothing was stored, or", 0),
+            (Keeper::Spark8t, Some(half), "failed key spark_zz of Secret spark8t-sa-conf-etl is none that spark8t writes", 1),
+            (Keeper::Hub, Some(binary), "failed the value of spark.b in Secret integrator-hub-conf-etl is not UTF-8", 0),
+        ] {
+            let mut properties = Properties::new();
+            let findings = read(&account(), keeper, secret, &mut properties);
+            let shown = lines(&findings).join("\n");
+            assert!(shown.starts_with(expected) && shown.is_empty() == expected.is_empty(), "{expected}: {shown}");
+            assert_eq!(properties.len(), kept, "{expected}");
+            assert!(findings.iter().all(|finding| !finding.advice.is_empty()));
+        }
+    }
+
+    #[test]
+    fn the_accounts_own_property_wins_over_the_hubs_and_java_options_are_joined() {
+        let mut properties = Properties::new();
+        let option = "spark.driver.extraJavaOptions";
+        let hub = secret(&[("spark.a", b"hub"), ("spark.b", b"hub"), (option, b"-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks")]);
+        read(&account(), Keeper::Hub, Some(hub), &mut properties);
+        read(&account(), Keeper::Spark8t, Some(secret(&[("spark.a", b"own"), (option, b"-Dx=own")])), &mut properties);
+        let value = |property: &str| properties[property].value.as_str();
+        assert_eq!((value("spark.a"), value("spark.b")), ("own", "hub"));
+        assert_eq!(value(option), "-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks -Dx=own");
+        assert_eq!(truststore(&properties, "driver"), Some("/t/t.jks"));
+        assert_eq!(truststore(&properties, "executor"), None);
+    }
+
+    #[test]
+    fn what_pods_will_ask_for_is_told_and_nothing_else_of_the_secrets() {
+        let properties = stored(&[
+            ("spark.hadoop.fs.s3a.secret.key", "password"),
+            ("spark.kubernetes.driver.annotation.prometheus.io/scrape", "true"),
+            ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/hadoopConfigMap", "hadoop"),
+            ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.db", "db"),
+            ("spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.x", "/x"),
+            ("spark.kubernetes.executor.annotation.spark-operator.k8s.io/secret.db", "db"),
+            ("spark.kubernetes.executor.annotation.sparkoperator.k8s.io/secretx", ""),
+        ]);
+        assert_eq!(
+            lines(&told(&account(), &properties, "")),
+            [
+                "failed etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.x, which Spark does not know",
+                "passed drivers of n:etl will ask for hadoopConfigMap=hadoop, secret.db=db",
+                "passed executors of n:etl will ask for secret.db=db, sparkoperator.k8s.io/secretx=",
+                "failed drivers and executors: secret.db=db: the path must start with \"/\", write secret.db=/db",
+                "passed executors: sparkoperator.k8s.io/secretx: unknown key, ignored; the nearest is secrets",
+            ]
+        );
+        assert_eq!(lines(&told(&account(), &stored(&[]), ", so far"))[0], "passed drivers of n:etl will ask for nothing, so far");
+        let hub = Stored { value: "hadoop".to_owned(), by: Keeper::Hub };
+        assert_eq!(shown("spark-operator.k8s.io/hadoopConfigMap", &hub), "hadoopConfigMap=hadoop (by the hub)");
+    }
+
+    #[test]
+    fn a_truststore_needs_its_secret_with_the_file_in_it() {
+        let option = ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/etc/conf/hub/t.jks");
+        let secrets = ("spark.kubernetes.driver.secrets.hub", "/etc/conf/hub/");
+        let asked = ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.own", "/etc/conf/hub");
+        for (properties, expected, unmounted) in
+            [(&[option, secrets][..], "hub#t.jks", 0), (&[secrets], "hub#", 0), (&[option, asked], "own#", 0), (&[option], "", 1)]
+        {
+            let properties = stored(properties);
+            let mut named = objects::named(&pods(&properties));
+            let findings = name_secrets(&properties, &mut named);
+            let shown: Vec<String> =
+                named.keys().map(|named| format!("{}#{}", named.name, named.key.as_deref().unwrap_or_default())).collect();
+            assert_eq!((shown.join(","), findings.len()), (expected.to_owned(), unmounted));
+        }
+    }
+}
