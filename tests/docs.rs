@@ -165,6 +165,18 @@ fn sparks_own_conf_dir_comes_last_but_for_executor_env() {
     assert_eq!(names.len(), cases.len(), "each submission makes a name of its own: {names:?}");
 }
 
+#[test]
+fn every_recipe_is_in_the_list() {
+    let list = fs::read_to_string("docs/recipes/README.md").unwrap();
+    let mut recipes = 0;
+    for file in fs::read_dir("docs/recipes").unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(name == "README.md" || list.contains(&format!("({name})")), "{name}");
+        recipes += 1;
+    }
+    assert_eq!(recipes - 1, list.lines().filter(|line| line.contains(".md](")).count());
+}
+
 /// Whoever adds a metric or a value of one of its labels says what it means.
 #[test]
 fn operations_names_every_metric_and_its_labels_values() {

@@ -8,11 +8,14 @@ mod documentation;
 #[path = "../support/later.rs"]
 mod later;
 mod operator;
+mod recipe;
 mod rock;
 mod shapes;
 #[path = "../support/soundness.rs"]
 mod soundness;
 #[path = "../support/spark.rs"]
 mod spark;
+mod spark8t;
+mod submitters;
 #[path = "../support/webhook.rs"]
 mod webhook;
