@@ -5,6 +5,7 @@
 mod cluster;
 #[path = "../support/documentation.rs"]
 mod documentation;
+mod history_server;
 #[path = "../support/later.rs"]
 mod later;
 mod operator;
