@@ -143,7 +143,7 @@ fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &
         }
         match (property, String::from_utf8(value.0)) {
             (Some(property), Ok(value)) => {
-                stored.insert(property, Stored { value, by: keeper });
+                stored.insert(property, Stored { value: as_spark_reads(&value), by: keeper });
             }
             (None, Ok(_)) => {}
             (_, Err(_)) => {
@@ -166,6 +166,16 @@ fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &
         }
     }
     findings
+}
+
+/// A value after its way through the properties file that spark8t writes and Spark reads, where a backslash escapes.
+fn as_spark_reads(value: &str) -> String {
+    let mut is_escaped = false;
+    let is_kept = |character: &char| {
+        is_escaped = *character == '\\' && !is_escaped;
+        !is_escaped
+    };
+    value.trim().chars().filter(is_kept).collect()
 }
 
 /// What the pods of each role will ask for, with how much of it was seen, and what is wrong with it.
@@ -212,7 +222,7 @@ fn annotations<'p>(properties: &'p Properties, role: &str) -> Vec<(&'p str, &'p 
 
 fn shown(key: &str, Stored { value, by }: &Stored) -> String {
     const SHOWN: usize = 100;
-    let annotation = format!("{}={}", key.strip_prefix(PREFIXES[0]).unwrap_or(key), value.trim());
+    let annotation = format!("{}={value}", key.strip_prefix(PREFIXES[0]).unwrap_or(key));
     let by = if *by == Keeper::Hub { " (by the hub)" } else { "" };
     format!("{}{by}", Excerpt::new(&annotation, SHOWN))
 }
@@ -237,7 +247,7 @@ fn name_secrets(properties: &Properties, named: &mut BTreeMap<Named, By>) -> Vec
         let mounted = |property: &'_ str| property.strip_prefix(&start).map(str::to_owned);
         let mut secrets: Vec<(String, &str, Option<String>)> = properties
             .iter()
-            .filter_map(|(property, stored)| Some((mounted(property)?, stored.value.trim().trim_end_matches('/'), None)))
+            .filter_map(|(property, stored)| Some((mounted(property)?, stored.value.trim_end_matches('/'), None)))
             .collect();
         if let Some(truststore) = truststore(properties, role) {
             let file = |directory: &str| Some(truststore.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
@@ -335,6 +345,9 @@ mod tests {
         assert_eq!(value(option), "-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks -Dx=own");
         assert_eq!(truststore(&properties, "driver"), Some("/t/t.jks"));
         assert_eq!(truststore(&properties, "executor"), None);
+        for (value, expected) in [(" /a ", "/a"), (r"/a\\b", r"/a\b"), (r"/a\b", "/ab"), (r"\\\\", r"\\"), ("", "")] {
+            assert_eq!(as_spark_reads(value), expected, "{value}");
+        }
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Resource;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +111,8 @@ async fn an_accounts_drivers_have_what_it_and_the_hub_ask_for() {
         "spark.executorEnv.LOKI_URL": "http://loki:3100",
         "spark.hadoop.fs.s3a.secret.key": "access",
         "spark.kubernetes.driver.annotation.spark-operator.k8s.io/configMap.hub": "/mnt/hub",
+        // The account's own wins.
+        "spark.kubernetes.driver.annotation.spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf-of-the-hub",
         format!("spark.kubernetes.driver.secrets.{TRUSTSTORE}"): directory,
         "spark.kubernetes.driverEnv.LOKI_URL": "http://loki:3100",
         format!("spark.kubernetes.executor.secrets.{TRUSTSTORE}"): directory,
@@ -143,8 +146,8 @@ async fn an_accounts_drivers_have_what_it_and_the_hub_ask_for() {
     let pods: Api<Pod> = Api::namespaced(place.client.clone(), place.namespace);
     let pod = serde_json::to_value(pods.get("clash").await.unwrap()).unwrap();
     let problem = &injected(&pod)["problems"][0];
-    let taken = "is mounted there; remove that mount or this annotation";
-    assert!(problem.as_str().is_some_and(|text| text.starts_with("configMap.clash=") && text.ends_with(taken)), "{problem}");
+    let occupied = "is mounted there; remove that mount or this annotation";
+    assert!(problem.as_str().is_some_and(|text| text.starts_with("configMap.clash=") && text.ends_with(occupied)), "{problem}");
     assert_eq!(mounts(&pod), by_spark);
     assert_eq!(injected(&pod)["mounts"], json!(expected));
 
@@ -157,6 +160,16 @@ async fn an_accounts_drivers_have_what_it_and_the_hub_ask_for() {
             "passed 4 objects asked for, all there".to_owned(),
         ]
     );
+    // The account itself may see as much, but not the Secrets that it names.
+    let etl: Api<ServiceAccount> = Api::namespaced(place.client.clone(), place.namespace);
+    let request: TokenRequest = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
+    let token = etl.create_token_request("etl", &PostParams::default(), &request).await.unwrap().status.unwrap().token;
+    let mut kubeconfig: Value = serde_json::from_slice(&std::fs::read(place.cluster.kubeconfig()).unwrap()).unwrap();
+    kubeconfig["users"][0]["user"]["token"] = json!(token);
+    std::fs::write(place.directory.path().join("etl"), kubeconfig.to_string()).unwrap();
+    let by_itself = place.account("analytics:etl --kubeconfig etl");
+    assert_eq!(by_itself[..2], place.account("analytics:etl")[..2]);
+    assert_eq!(by_itself[2..], ["unknown you may not get secrets --namespace analytics"]);
     // The page's own line, for people.
     let text = place.run(&format!("{} || [ $? = 1 ]", page.block("spark-webhook doctor").trim()));
     assert!(text.contains("passed   account        drivers of analytics:etl will ask for"), "{text}");
@@ -195,6 +208,16 @@ async fn an_account_is_half_written_in_the_ways_that_spark8t_has() {
     let refused = format!("{} --conf spark.{}=x", registry("add-config"), "long".repeat(100));
     assert!(!place.charmed(&refused).output().unwrap().status.success());
     assert_eq!(place.account("charmed-traps:old")[0], empty);
+
+    // A value that is no text: spark8t reads nothing of the Secret.
+    let key = "spark.kubernetes.driver.annotation.spark-operator.k8s.io_2fsecret.db";
+    let data = json!({key: base64_simd::STANDARD.encode_to_string("/mnt/db"), "spark.b": "/w=="});
+    place.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "spark8t-sa-conf-old"}, "data": data})).await;
+    let config = written(place.charmed(&registry("get-config")));
+    assert!(!config.contains("secret.db") && config.contains("spark.executorEnv.A_B=c"), "{config}");
+    let found = place.account("charmed-traps:old");
+    let unread = "failed the value of spark.b in Secret spark8t-sa-conf-old is not UTF-8, and spark8t reads the Secret as empty";
+    assert_eq!(found[..2], [unread, "passed drivers of charmed-traps:old will ask for nothing"]);
 }
 
 /// `--format spark8t` is what spark8t stores and Spark reads, blanks and backslashes included.
@@ -209,6 +232,8 @@ async fn what_conf_writes_arrives_unchanged() {
          spark-submit {account} --class org.apache.spark.examples.SparkPi local:///opt/spark/examples/jars/spark-examples.jar"
     )));
     assert_eq!(injected(&place.pod("driver").await)["mounts"], json!(["/mnt/a b\\c$=configmap/odd", "/mnt/x=secret/x"]));
+    let asks = place.account("charmed-conf:etl");
+    assert_eq!(asks[0], r"passed drivers of charmed-conf:etl will ask for configMap.odd=/mnt/a b\c$, secret.x=/mnt/x:mode=0440");
     let refused = place.shell("spark-webhook conf --secret 'x=/mnt/$HOME' --format spark8t").output().unwrap();
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && error.contains("use a path without $"), "{error}");
