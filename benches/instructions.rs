@@ -4,6 +4,9 @@
 //! committed `benches/instructions.txt`; more than 5 % away, in either direction, fails. `UPDATE_INSTRUCTIONS=1` writes the file:
 //! look at its difference before you commit it.
 
+#[path = "../tests/support/sidecars.rs"]
+mod sidecars;
+
 use std::fmt::Write;
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
@@ -11,7 +14,8 @@ use std::{env, fs};
 
 use spark_webhook::admission::{Policy, admit};
 
-const CASES: [&str; 5] = ["plain-41-driver", "kubeflow-35-driver", "ctr1-35-driver", "noann-35-driver", "plain-41-exec"];
+const CASES: [&str; 6] =
+    ["plain-41-driver", "kubeflow-35-driver", "ctr1-35-driver", "noann-35-driver", "plain-41-exec", "sidecars+ctr1-35-driver"];
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 
 /// How far a count may be from the committed one, in percent.
@@ -54,7 +58,8 @@ fn main() -> ExitCode {
 }
 
 fn admit_often(case: &str, times: u64) {
-    let body = fs::read(format!("{}/tests/golden/{case}.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let read = |case: &str| fs::read(format!("{}/tests/golden/{case}.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let body = case.strip_prefix("sidecars+").map_or_else(|| read(case), |case| sidecars::with_sidecars(&read(case)));
     let policy = Policy::default();
     for _ in 0..times {
         black_box(admit(black_box(&body), &policy).unwrap());
