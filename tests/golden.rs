@@ -2,6 +2,8 @@
 //!
 //! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always cargo test --test golden`.
 
+#[path = "support/sidecars.rs"]
+mod sidecars;
 #[path = "support/soundness.rs"]
 mod soundness;
 
@@ -96,6 +98,28 @@ fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
         }
     }
     assert!(checked >= 30, "{checked}");
+}
+
+#[test]
+fn sidecars_that_came_before_change_nothing_but_the_place_of_sparks_container() {
+    let mut changed = 0;
+    for (name, review) in cases() {
+        if !review["request"]["object"]["metadata"]["labels"]["spark-app-selector"].is_string() {
+            continue;
+        }
+        let with_sidecars = serde_json::from_slice(&sidecars::with_sidecars(review.to_string().as_bytes())).unwrap();
+        let [mut without, with] = [&review, &with_sidecars].map(|review| answer(review, &Policy::default()));
+        assert_sound(&with_sidecars, &Policy::default(), &with);
+        for operation in &mut without.patch {
+            let path = operation["path"].as_str().unwrap();
+            if let Some((index, field)) = path.strip_prefix("/spec/containers/").and_then(|rest| rest.split_once('/')) {
+                operation["path"] = json!(format!("/spec/containers/{}/{field}", index.parse::<usize>().unwrap() + 4));
+            }
+        }
+        assert_eq!((&with.patch, &with.warnings), (&without.patch, &without.warnings), "{name}");
+        changed += usize::from(!with.patch.is_empty());
+    }
+    assert!(changed > 45, "{changed}");
 }
 
 #[test]
