@@ -55,7 +55,7 @@ pub(super) async fn report(reader: &Reader, check: &'static str, namespace: &str
         if by.is_required {
             let advice = match key {
                 _ if name.starts_with(HUB) => {
-                    "the integration hub makes it: see that it runs, and that it has what this is made of".to_owned()
+                    "the integration hub makes it, of the CA of its S3 storage: see that it runs, and has one".to_owned()
                 }
                 Some(key) => format!("create it with the key: kubectl create {} {name} --from-file={key}=…", created_as(kind)),
                 None => format!("create it: kubectl create {} {name} --from-file=…", created_as(kind)),
