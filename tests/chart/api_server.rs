@@ -21,7 +21,7 @@ use super::cluster::{Cluster, installed};
 use super::http::get;
 use super::spark::Spark;
 use super::webhook::{Webhook, command};
-use super::{CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template};
+use super::{CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template, tests};
 
 fn dry_run() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
@@ -101,7 +101,8 @@ async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted()
         .unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         let objects = objects(&template("helm3", &release, &format!("{IMAGE}{values}")).unwrap());
-        for object in &objects {
+        let tests = tests(&release, &values);
+        for object in objects.iter().chain(&tests) {
             // Where it is not looked at, no other test's pod waits for it.
             let mut object = object.clone();
             if object["kind"] == "MutatingWebhookConfiguration" {
@@ -119,7 +120,7 @@ async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted()
         pod["spec"]["hostNetwork"] = json!(true);
         let refused = pods.create(&dry_run(), &serde_json::from_value(pod).unwrap()).await.unwrap_err();
         assert!(refused.to_string().contains("violates PodSecurity \"restricted"), "{refused}");
-        for object in objects.iter().filter(|object| object["metadata"]["namespace"].is_null()) {
+        for object in objects.iter().chain(&tests).filter(|object| object["metadata"]["namespace"].is_null()) {
             let name = object["metadata"]["name"].as_str().unwrap();
             api_of(&client, object).delete(name, &DeleteParams::default()).await.unwrap();
         }

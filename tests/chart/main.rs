@@ -75,7 +75,7 @@ webhook:
   namespaceSelector: {matchLabels: {spark: "yes"}, matchExpressions: [{key: environment, operator: In, values: [test, production]}]}
   objectSelector: {matchLabels: {canary: "yes"}, matchExpressions: [{key: legacy, operator: DoesNotExist}]}
 networkPolicy: {enabled: true, from: [{ipBlock: {cidr: 10.0.0.0/8}}], metricsFrom: [{namespaceSelector: {matchLabels: {name: monitoring}}}]}
-doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}}
+doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}, namespace: kube-public}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 grafanaDashboard: {enabled: true}
@@ -98,8 +98,18 @@ fn run(command: &mut Command, values: &str) -> Result<String, String> {
 
 /// What `helm template` writes, or why it does not. Without a cluster Helm 3 takes an old Kubernetes for granted.
 fn template(version: &str, release: &str, values: &str) -> Result<String, String> {
+    template_with(version, release, &["--skip-tests"], values)
+}
+
+/// The objects that are there while `helm test` runs.
+fn tests(release: &str, values: &str) -> Vec<Value> {
+    let only = ["--show-only", "templates/tests/doctor.yaml"];
+    objects(&template_with("helm3", release, &only, &format!("{IMAGE}{values}")).unwrap())
+}
+
+fn template_with(version: &str, release: &str, more: &[&str], values: &str) -> Result<String, String> {
     let arguments = ["template", release, CHART, "--namespace", release, "--kube-version", "1.30.0", "--values", "-"];
-    run(&mut helm(version, &arguments), values)
+    run(helm(version, &arguments).args(more), values)
 }
 
 /// The objects of a rendering.

@@ -11,7 +11,7 @@ use spark_webhook::rules::Rules;
 
 use super::{
     CHART, EVERYTHING, HELMS, IMAGE, RELEASE, arguments, certificate_modes, flag, helm, objects, only, rendered, run, template,
-    webhook,
+    tests, webhook,
 };
 
 #[test]
@@ -205,6 +205,45 @@ fn the_service_account_may_do_what_managed_certificates_need_and_nothing_else() 
             let account = json!([{"kind": "ServiceAccount", "name": RELEASE, "namespace": RELEASE}]);
             assert_eq!(binding["subjects"], account);
         }
+    }
+}
+
+/// The pod of `helm test` is doctor's, with the rights of the chart's role for it, and takes no admissions; and nothing of it stays.
+#[test]
+fn helm_test_runs_doctor_and_nothing_else_does() {
+    for object in rendered(EVERYTHING) {
+        assert!(object["metadata"]["annotations"]["helm.sh/hook"].is_null(), "{object}");
+    }
+    for (values, namespace) in [("", "default"), (EVERYTHING, "kube-public")] {
+        let objects = tests(RELEASE, values);
+        for object in &objects {
+            let annotations = &object["metadata"]["annotations"];
+            assert_eq!(annotations["helm.sh/hook"], "test");
+            assert_eq!(annotations["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded,hook-failed");
+            // The pod comes last: its weight is 0.
+            assert_eq!(annotations["helm.sh/hook-weight"] == "-1", object["kind"] != "Pod");
+        }
+        let pod = only(&objects, "Pod");
+        let all = rendered(values);
+        let selected = only(&all, "Service")["spec"]["selector"].as_object().unwrap();
+        assert!(selected.iter().any(|(key, value)| pod["metadata"]["labels"][key] != *value), "{pod}");
+        let replica = &only(&all, "Deployment")["spec"]["template"]["spec"];
+        let container = &pod["spec"]["containers"][0];
+        for key in ["image", "imagePullPolicy", "resources", "securityContext"] {
+            assert_eq!(container[key], replica["containers"][0][key], "{key}");
+        }
+        for key in ["securityContext", "imagePullSecrets", "nodeSelector", "tolerations"] {
+            assert_eq!(pod["spec"][key], replica[key], "{key}");
+        }
+        let name = format!("--name={RELEASE}");
+        assert_eq!(container["args"], json!(["doctor", name, format!("--namespace={namespace}"), "--wait=30s"]));
+        assert_eq!(pod["spec"]["serviceAccountName"], only(&objects, "ServiceAccount")["metadata"]["name"]);
+        let dry_run = only(&objects, "Role");
+        assert_eq!(dry_run["metadata"]["namespace"], namespace);
+        assert_eq!(dry_run["rules"], json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]));
+        let with_role = rendered("doctor: {rbac: {create: true}}\n");
+        let role = with_role.iter().find(|object| object["metadata"]["name"] == "spark-webhook-doctor").unwrap();
+        assert_eq!(only(&objects, "ClusterRole")["rules"], role["rules"]);
     }
 }
 

@@ -12,11 +12,11 @@ app.kubernetes.io/name: spark-webhook
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The metadata of an object: a dict of root, suffix of the name, cluster (not namespaced), labels and annotations. */}}
+{{/* The metadata of an object: a dict of root, suffix of the name, cluster (not namespaced), another namespace, labels and annotations. */}}
 {{- define "spark-webhook.metadata" -}}
 name: {{ include "spark-webhook.name" .root }}{{ .suffix }}
 {{- if not .cluster }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .namespace | default .root.Release.Namespace }}
 {{- end }}
 labels:
   {{- include "spark-webhook.selectorLabels" .root | nindent 2 }}
@@ -30,6 +30,22 @@ annotations:
   {{ $key }}: {{ $value | quote }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What doctor reads, but Secrets. */}}
+{{- define "spark-webhook.doctorRules" -}}
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [namespaces, pods]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [services, configmaps, serviceaccounts]
+  verbs: [get]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list]
 {{- end }}
 
 {{- define "spark-webhook.image" -}}
