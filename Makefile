@@ -1,5 +1,7 @@
 # make test       everything that proves the project, with what it needs installed first (CI runs this)
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
+# make image      the image as an archive, for docker load or ctr images import: Debian, as root; prints its size
+# make image-binary  only the program in it: static, with the list of its dependencies inside
 # make audit      licences, sources and bans of the dependency tree
 # make fuzz       the fuzz targets, SECONDS each (600 unless given: make fuzz SECONDS=60)
 # make bench      what an admission costs, and the server's start and memory
@@ -10,7 +12,7 @@
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node audit fuzz bench bench-server bench-cluster mutants soak
+.PHONY: test test-node image image-binary audit fuzz bench bench-server bench-cluster mutants soak
 .DELETE_ON_ERROR:
 
 test:
@@ -18,6 +20,19 @@ test:
 
 test-node:
 	@tests/node/run
+
+image: image-binary
+	@manifests/image "$(STATIC)/release" "$(TARGET)/spark-webhook.tar"
+
+# With a target that is named, the flags are not those of build scripts and macros, which cannot be static. A program that finds its own place in
+# memory has half a megabyte of addresses to put right, unless they are packed.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+HOST = $(shell rustc --version --verbose | sed -n 's/^host: //p')
+STATIC = $(TARGET)/$(HOST)
+image-binary:
+	@tests/tools/install auditable
+	RUSTFLAGS='-C target-feature=+crt-static' "$$(tests/tools/install path auditable)/bin/cargo-auditable" auditable rustc \
+	  --locked --release --target $(HOST) --bin spark-webhook -- -C link-arg=-Wl,-z,pack-relative-relocs
 
 audit:
 	@tests/tools/install deny
