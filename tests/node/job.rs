@@ -15,7 +15,7 @@ use crate::spark::{Spark, conf};
 use crate::webhook::Webhook;
 
 /// Of the node that tests/node/node brings up. Never the caller's own cluster.
-const KUBECONFIG: &str = "/var/lib/spark-webhook-node/kubeconfig";
+pub const KUBECONFIG: &str = "/var/lib/spark-webhook-node/kubeconfig";
 
 /// The certificate authority of its API server.
 pub const NODE_CA: &str = "/var/lib/spark-webhook-node/pki/ca.crt";
@@ -168,6 +168,16 @@ impl Job {
     /// Runs it, to Succeeded.
     pub async fn run(self) -> Report {
         let (client, _webhook) = self.set_up().await;
+        self.run_to_the_end(client).await
+    }
+
+    /// The same behind a webhook that the cluster has, which is called for the job's namespace.
+    pub async fn run_as_the_cluster_is(self) -> Report {
+        let client = self.make_namespace().await;
+        self.run_to_the_end(client).await
+    }
+
+    async fn run_to_the_end(&self, client: Client) -> Report {
         let output = self.submit();
         let pods: Api<Pod> = Api::namespaced(client, &self.name);
         let driver = self.one_pod(&pods, "driver").await;
@@ -207,12 +217,10 @@ impl Job {
         logs
     }
 
-    /// The namespace, with what Spark and the job need in it, and a webhook for it.
-    async fn set_up(&self) -> (Client, Webhook) {
-        let kubeconfig = Kubeconfig::read_from(KUBECONFIG).expect("there is no node: make test-node brings one up");
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}});
+    /// The namespace, with what Spark and the job need in it.
+    async fn make_namespace(&self) -> Client {
+        let client = client().await;
+        create_namespace(&client, &self.name, &json!({})).await;
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "spark"}});
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -221,14 +229,18 @@ impl Job {
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
             "subjects": [{"kind": "ServiceAccount", "name": "spark", "namespace": self.name}],
         });
-        for object in [&namespace, &account, &binding].into_iter().chain(&self.objects) {
+        for object in [&account, &binding].into_iter().chain(&self.objects) {
             create(&client, &self.name, object).await;
         }
         for line in &self.kubectl {
             self.run_kubectl(line);
         }
-        self.wait_for_default_account(&client).await;
+        client
+    }
 
+    /// That, and a webhook for it.
+    async fn set_up(&self) -> (Client, Webhook) {
+        let client = self.make_namespace().await;
         let path = |name: &str| self.directory.path().join(name).to_str().unwrap().to_owned();
         let mut arguments = vec!["--write-registration".to_owned(), path("registration.yaml")];
         if let Some(rules) = self.rules {
@@ -248,16 +260,6 @@ impl Job {
         command.args(words).args(["--namespace", &self.name]).env("KUBECONFIG", KUBECONFIG);
         let output = command.current_dir(self.directory.path()).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// No pod is created before the controller manager has made the namespace's own service account.
-    async fn wait_for_default_account(&self, client: &Client) {
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &self.name);
-        let deadline = Instant::now() + TIMEOUT;
-        while accounts.get_opt("default").await.unwrap().is_none() {
-            assert!(Instant::now() < deadline, "there is no service account");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
     }
 
     fn submit(&self) -> std::process::Output {
@@ -332,10 +334,30 @@ impl Job {
     }
 }
 
-async fn create(client: &Client, namespace: &str, object: &Value) {
+/// A client for the node's administrator.
+pub async fn client() -> Client {
+    let kubeconfig = Kubeconfig::read_from(KUBECONFIG).expect("there is no node: make test-node brings one up");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// A namespace in which pods can be created: the controller manager has made its own service account.
+pub async fn create_namespace(client: &Client, name: &str, labels: &Value) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    create(client, "", &namespace).await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), name);
+    let deadline = Instant::now() + TIMEOUT;
+    while accounts.get_opt("default").await.unwrap().is_none() {
+        assert!(Instant::now() < deadline, "there is no service account");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// An object in a namespace, or without one.
+pub async fn create(client: &Client, namespace: &str, object: &Value) {
     let (group, version) = object["apiVersion"].as_str().unwrap().rsplit_once('/').unwrap_or(("", "v1"));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, object["kind"].as_str().unwrap()));
-    let api: Api<DynamicObject> = if object["kind"] == "Namespace" {
+    let api: Api<DynamicObject> = if namespace.is_empty() {
         Api::all_with(client.clone(), &resource)
     } else {
         Api::namespaced_with(client.clone(), namespace, &resource)
@@ -343,11 +365,11 @@ async fn create(client: &Client, namespace: &str, object: &Value) {
     api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await.unwrap();
 }
 
-fn phase(pod: &Pod) -> &str {
+pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-async fn log(pods: &Api<Pod>, pod: &Pod, container: Option<&str>) -> String {
+pub async fn log(pods: &Api<Pod>, pod: &Pod, container: Option<&str>) -> String {
     let parameters = LogParams { container: container.map(str::to_owned), ..LogParams::default() };
     pods.logs(pod.metadata.name.as_deref().unwrap(), &parameters).await.unwrap()
 }

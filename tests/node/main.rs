@@ -4,8 +4,11 @@
 //! driver ships files of its conf dir to its executors, which must not pass for our work.
 
 mod browser;
+mod chart;
 mod documentation;
+mod image;
 mod job;
+mod stream;
 
 #[path = "../support/cluster.rs"]
 mod cluster;
