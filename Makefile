@@ -2,6 +2,7 @@
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
 # make image      the image as an archive, for docker load or ctr images import: Debian, as root; prints its size
 # make image-binary  only the program in it: static, with the list of its dependencies inside
+# make release    publishes image, chart and signatures: for the release workflow, which gives REGISTRY and SOURCE
 # make audit      licences, sources and bans of the dependency tree
 # make fuzz       the fuzz targets, SECONDS each (600 unless given: make fuzz SECONDS=60)
 # make bench      what an admission costs, and the server's start and memory
@@ -12,7 +13,7 @@
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node image image-binary audit fuzz bench bench-server bench-cluster mutants soak
+.PHONY: test test-node image image-binary release audit fuzz bench bench-server bench-cluster mutants soak
 .DELETE_ON_ERROR:
 
 test:
@@ -33,6 +34,9 @@ image-binary:
 	@tests/tools/install auditable
 	RUSTFLAGS='-C target-feature=+crt-static' "$$(tests/tools/install path auditable)/bin/cargo-auditable" auditable rustc \
 	  --locked --release --target $(HOST) --bin spark-webhook -- -C link-arg=-Wl,-z,pack-relative-relocs
+
+release:
+	@manifests/release "$(REGISTRY)" "$(SOURCE)" target/images target/published
 
 audit:
 	@tests/tools/install deny

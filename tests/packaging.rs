@@ -52,3 +52,27 @@ fn every_command_has_a_manual_page() {
     let serve = std::fs::read_to_string(directory.path().join("spark-webhook-serve.1")).unwrap();
     assert!(serve.contains(r"\-\-drain\-delay"), "{serve}");
 }
+
+/// What a workflow does, anybody can do: the logic is the Makefile's.
+#[test]
+fn workflows_run_what_the_makefile_has() {
+    let makefile = std::fs::read_to_string("Makefile").unwrap();
+    let mut made = 0;
+    for file in std::fs::read_dir(".github/workflows").unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let workflow: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        for job in workflow["jobs"].as_object().unwrap().values() {
+            for run in job["steps"].as_array().unwrap().iter().filter_map(|step| step["run"].as_str()) {
+                match run.split(' ').collect::<Vec<_>>()[..] {
+                    ["make", target, ..] => {
+                        assert!(makefile.contains(&format!("\n{target}:")), "{run}");
+                        made += 1;
+                    }
+                    [".ci/run"] | ["apt-get", ..] => {}
+                    _ => panic!("{run}"),
+                }
+            }
+        }
+    }
+    assert_eq!(made, 2);
+}

@@ -331,6 +331,41 @@ fn the_image_is_named_by_registry_repository_and_digest_or_tag() {
     }
 }
 
+/// The chart of a release needs no value, and nothing in it leads out of it into nowhere.
+#[test]
+fn what_a_release_publishes_has_its_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = format!("registry.example/team/spark-webhook@sha256:{}", "a".repeat(64));
+    let package = |image: &str| {
+        let arguments = [image, "https://source.example/v1", directory.path().to_str().unwrap()];
+        Command::new("manifests/package").args(arguments).output().unwrap()
+    };
+    let refusal = package("registry.example/team/spark-webhook:1");
+    assert!(!refusal.status.success() && String::from_utf8_lossy(&refusal.stderr).contains("by its digest"));
+    let output = package(&image);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let chart = directory.path().join(format!("spark-webhook-{}.tgz", env!("CARGO_PKG_VERSION")));
+    let chart = chart.to_str().unwrap();
+    let image_of = |yaml: &str| {
+        let objects = objects(yaml);
+        let container = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        container["image"].as_str().unwrap().to_owned()
+    };
+    for version in HELMS {
+        let rendered = run(&mut helm(version, &["template", RELEASE, chart, "--kube-version", "1.30.0"]), "").unwrap();
+        assert_eq!(image_of(&rendered), image);
+    }
+    for file in ["install.yaml", "canary.yaml"] {
+        let manifest = fs::read_to_string(directory.path().join(file)).unwrap();
+        assert_eq!(image_of(&manifest), image);
+        assert!(!manifest.contains("VERSION"), "{file}");
+    }
+    let readme = run(&mut helm("helm3", &["show", "readme", chart]), "").unwrap();
+    assert!(readme.contains("](https://source.example/v1/docs/security.md)"));
+    assert!(!readme.contains("](.."));
+}
+
 /// Webhooks are called in the order of their configurations' names, and a later one sees what the operator's has done.
 #[test]
 fn every_releases_registration_comes_after_an_operators() {
