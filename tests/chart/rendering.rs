@@ -131,6 +131,7 @@ fn the_pods_are_restricted_and_end_in_time_in_every_mode() {
             let deployment = only(&objects, "Deployment");
             let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
             assert_eq!(deployment["spec"]["strategy"], rolling);
+            assert_eq!(deployment["spec"]["minReadySeconds"], 3);
             let template = &deployment["spec"]["template"];
             let spec = &template["spec"];
             assert_eq!(spec["securityContext"], json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
