@@ -1,5 +1,6 @@
 # make test       everything that proves the project, with what it needs installed first (CI runs this)
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
+# make test-versions  the cluster and chart tests on the oldest kube-apiserver that is supported, too
 # make image      the image as an archive, for docker load or ctr images import: Debian, as root; prints its size
 # make image-binary  only the program in it: static, with the list of its dependencies inside
 # make release    publishes image, chart and signatures: for the release workflow, which gives REGISTRY and SOURCE
@@ -13,7 +14,7 @@
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node image image-binary release audit fuzz bench bench-server bench-cluster mutants soak
+.PHONY: test test-node test-versions image image-binary release audit fuzz bench bench-server bench-cluster mutants soak
 .DELETE_ON_ERROR:
 
 test:
@@ -21,6 +22,10 @@ test:
 
 test-node:
 	@tests/node/run
+
+test-versions:
+	@for tool in oldest spark helm crds prometheus; do tests/tools/install $$tool || exit 1; done
+	KUBEBUILDER_ASSETS="$$(tests/tools/install path oldest)" cargo test --locked --test cluster --test managed --test doctor --test chart
 
 image: image-binary
 	@manifests/image "$(STATIC)/release" "$(TARGET)/spark-webhook.tar"

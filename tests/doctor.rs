@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use cluster::Cluster;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -466,6 +466,12 @@ impl Setup {
         api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
     }
 
+    /// By these, and not by slices, older API servers find a Service's replica, such as that of 1.32; a controller keeps both alike.
+    async fn create_endpoints(&self, namespace: &str, service: &str, ready: SocketAddr) {
+        let subset = json!({"addresses": [{"ip": ready.ip()}], "ports": [{"name": "https", "port": ready.port()}]});
+        self.create::<Endpoints>(namespace, json!({"metadata": {"name": service}, "subsets": [subset]})).await;
+    }
+
     /// A Service and two replicas behind it, as the chart makes them; the addresses are those of the endpoints.
     async fn create_service(&self, namespace: &str, ready: SocketAddr) {
         let name = "spark-webhook";
@@ -482,6 +488,7 @@ impl Setup {
             ],
         });
         self.create::<EndpointSlice>(namespace, slice).await;
+        self.create_endpoints(namespace, name, ready).await;
         for name in ["spark-webhook-6d4b9-7xk2p", "spark-webhook-6d4b9-qz8fm"] {
             let containers =
                 json!([{"name": "spark-webhook", "image": "registry.example/spark-webhook:0.1.0", "args": ["serve"]}]);
@@ -544,6 +551,7 @@ async fn a_service_whose_replicas_are_well_passes_everything() {
         "endpoints": [{"addresses": [address.ip()]}],
     });
     setup.create::<EndpointSlice>("spark-webhook", slice).await;
+    setup.create_endpoints("spark-webhook", "other", address).await;
     setup.change_registration(json!({"clientConfig": {"service": service}})).await;
     assert_found(
         &setup.findings(&[]),
