@@ -140,14 +140,21 @@ fn volume_name<'a, 'n>(request: &Request<'a>, taken: impl Iterator<Item = &'n st
     let digest = Sha256::digest(identity(request));
     let first = digest.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
     let hash = format!("{first:08x}");
-    // A pod may have thousands of volumes named so that many numbers are taken: look each up, do not search for it.
-    let taken: HashSet<&str> = taken.filter(|name| name.contains(&hash)).collect();
     let stem = preferred.replace('.', "-");
-    let mut number = 1;
-    loop {
+    let numbered = |number: usize| {
         let suffix = if number == 1 { hash.clone() } else { format!("{hash}-{number}") };
         let stem = stem.get(..MAX_LABEL - 1 - suffix.len()).unwrap_or(&stem);
-        let name = format!("{}-{suffix}", stem.trim_matches('-'));
+        [stem.trim_matches('-'), "-", &suffix].concat()
+    };
+    let first = numbered(1);
+    if taken.clone().all(|name| name != first) {
+        return Cow::Owned(first);
+    }
+    // A pod may have thousands of volumes named so that many numbers are taken: look each up, do not search for it.
+    let taken: HashSet<&str> = taken.collect();
+    let mut number = 2;
+    loop {
+        let name = numbered(number);
         if !taken.contains(&*name) {
             return Cow::Owned(name);
         }
