@@ -54,8 +54,8 @@ fuzz:
 bench:
 	cargo bench
 
-bench-server:
-	cargo bench --locked --bench server
+bench-server: image-binary
+	OURS="$(STATIC)/release/spark-webhook" cargo bench --locked --bench server
 
 bench-cluster:
 	@tests/tools/install controlplane

@@ -35,7 +35,8 @@ impl Kind {
                 command
             }
             Self::Ours => {
-                let mut command = webhook::command();
+                let program = env::var("OURS").expect("OURS must name the program; make bench-server has that of the image");
+                let mut command = webhook::command_of(&program);
                 command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).env_remove("RUST_LOG");
                 command
             }

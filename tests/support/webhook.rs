@@ -177,7 +177,8 @@ pub fn command() -> Command {
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spark-webhook");
 
-fn command_of(program: &str) -> Command {
+/// Any other one, without flags from the environment.
+pub fn command_of(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SPARK_WEBHOOK_")) {
         command.env_remove(name);
