@@ -43,10 +43,10 @@ fn review() -> Vec<u8> {
 async fn assert_nothing_is_left(webhook: &Webhook, descriptors_before: usize, within: Duration) {
     let deadline = Instant::now() + within;
     loop {
+        // Before the admin port is asked: the connection for that may take a while to close.
+        let descriptors = webhook.descriptors();
         let connections = http::metric(webhook.admin_address(), "connections").await;
         let requests = http::metric(webhook.admin_address(), "requests_in_flight").await;
-        let descriptors = webhook.descriptors();
-        // The admin port's own connection may still be closing.
         if connections == 0.0 && requests == 0.0 && descriptors <= descriptors_before {
             break;
         }
