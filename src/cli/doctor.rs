@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
+use crate::annotations::problem::Excerpt;
 use crate::cluster::{Account, Finding, Question, Status, connect, examine};
 use crate::registration;
 
@@ -123,6 +124,9 @@ fn as_json(finding: &Finding) -> Value {
     json!({"check": check, "status": status.as_str(), "message": message, "advice": advice})
 }
 
+/// More than any finding has, but for names without end.
+const MAX_CHARS: usize = 4096;
+
 fn write_text(out: &mut impl Write, findings: &[Finding]) -> std::io::Result<()> {
     for Finding { check, status, message, advice } in findings {
         let style = match status {
@@ -130,6 +134,8 @@ fn write_text(out: &mut impl Write, findings: &[Finding]) -> std::io::Result<()>
             Status::Failed => AnsiColor::Red.on_default().bold(),
             Status::Unknown => AnsiColor::Yellow.on_default(),
         };
+        // They quote what anybody may have written into the cluster, and this may be a terminal.
+        let [message, advice] = [message, advice].map(|text| Excerpt::new(text, MAX_CHARS).to_string());
         writeln!(out, "{style}{:<7}{style:#}  {check:<13}  {message}", status.as_str())?;
         if !advice.is_empty() {
             let dimmed = Style::new().dimmed();
@@ -166,5 +172,15 @@ mod tests {
         let expected = "failed   a              m\n                        → do\nfailed   a              m\npassed   b              m\nunknown  c              m\n\n1 passed, 2 failed, 1 unknown\n";
         assert_eq!(text, expected);
         assert_eq!(as_json(&findings[0]), json!({"check": "a", "status": "failed", "message": "m", "advice": "do"}));
+    }
+
+    #[test]
+    fn what_a_cluster_says_does_not_reach_the_terminal_as_escapes() {
+        let finding =
+            Finding { check: "a", status: Status::Failed, message: "\u{1b}[2J".to_owned(), advice: "\u{1b}]0;x\u{7}".to_owned() };
+        let mut text = Vec::new();
+        write_text(&mut text, &[finding]).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(r"\u{1b}[2J") && text.contains(r"\u{1b}]0;x\u{7}"), "{text:?}");
     }
 }

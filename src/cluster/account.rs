@@ -2,7 +2,8 @@
 //!
 //! spark8t and the integration hub keep an account's properties in a Secret each, and spark8t puts them into every submission.
 //! Whoever submits sees neither, and spark8t reads a Secret that it cannot decode as an empty one, without a word. The Secrets
-//! hold access keys too, so only annotations of ours are ever shown. Nothing of an account is ever written.
+//! hold access keys too: of their values only annotations of ours and paths of truststores are ever shown. Nothing of an account
+//! is ever written.
 
 mod secret_key;
 
@@ -19,6 +20,7 @@ use super::properties::is_plural;
 use super::reading::Reader;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::problem::Excerpt;
+use crate::annotations::value::{FileName, ObjectName};
 use crate::annotations::{self, PREFIXES, Severity, Source};
 
 const CHECK: &str = "account";
@@ -170,12 +172,24 @@ fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &
 
 /// A value after its way through the properties file that spark8t writes and Spark reads, where a backslash escapes.
 fn as_spark_reads(value: &str) -> String {
-    let mut is_escaped = false;
-    let is_kept = |character: &char| {
-        is_escaped = *character == '\\' && !is_escaped;
-        !is_escaped
-    };
-    value.trim().chars().filter(is_kept).collect()
+    let (mut read, mut rest) = (String::with_capacity(value.len()), value.trim().chars());
+    while let Some(character) = rest.next() {
+        let escaped = if character == '\\' { rest.next() } else { None };
+        read.extend(match escaped {
+            None if character == '\\' => None,
+            None => Some(character),
+            Some('t') => Some('\t'),
+            Some('n') => Some('\n'),
+            Some('r') => Some('\r'),
+            Some('f') => Some('\u{c}'),
+            Some('u') => {
+                let digits: String = rest.by_ref().take(4).collect();
+                u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32)
+            }
+            Some(other) => Some(other),
+        });
+    }
+    read
 }
 
 /// What the pods of each role will ask for, with how much of it was seen, and what is wrong with it.
@@ -264,6 +278,17 @@ fn name_secrets(properties: &Properties, named: &mut BTreeMap<Named, By>) -> Vec
             }
         }
         for (name, _, key) in secrets {
+            // Anybody may have written the properties, and what is named further on is for a shell.
+            if ObjectName::parse(&name).is_err() || key.as_ref().is_some_and(|key| FileName::parse(key).is_none()) {
+                let object = match key {
+                    Some(key) => format!("Secret {name} with the key {key}"),
+                    None => format!("Secret {name}"),
+                };
+                let message = format!("{pods} are to mount {}, and none can have that name", Excerpt::new(&object, 200));
+                let advice = format!("write another one: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
+                findings.push(Finding::failed(CHECK, message, advice));
+                continue;
+            }
             let by = named.entry(Named { kind: Source::Secret.kind(), name, key }).or_default();
             by.is_required = true;
             by.pods.push(pods.to_owned());
@@ -345,7 +370,15 @@ mod tests {
         assert_eq!(value(option), "-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks -Dx=own");
         assert_eq!(truststore(&properties, "driver"), Some("/t/t.jks"));
         assert_eq!(truststore(&properties, "executor"), None);
-        for (value, expected) in [(" /a ", "/a"), (r"/a\\b", r"/a\b"), (r"/a\b", "/ab"), (r"\\\\", r"\\"), ("", "")] {
+        for (value, expected) in [
+            (" /a ", "/a"),
+            (r"/a\\b", r"/a\b"),
+            (r"/a\b", "/ab"),
+            (r"\\\\", r"\\"),
+            ("", ""),
+            (r"/a\tb", "/a\tb"),
+            (r"/a\u0062\", "/ab"),
+        ] {
             assert_eq!(as_spark_reads(value), expected, "{value}");
         }
     }
@@ -390,6 +423,20 @@ mod tests {
             let shown: Vec<String> =
                 named.keys().map(|named| format!("{}#{}", named.name, named.key.as_deref().unwrap_or_default())).collect();
             assert_eq!((shown.join(","), findings.len()), (expected.to_owned(), unmounted));
+        }
+    }
+
+    #[test]
+    fn what_no_secret_can_be_called_is_never_part_of_advice() {
+        let option = ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/etc/hub/$(id)");
+        for properties in [
+            &[option, ("spark.kubernetes.driver.secrets.hub", "/etc/hub")][..],
+            &[("spark.kubernetes.driver.secrets.$(id)", "/x")],
+        ] {
+            let mut named = BTreeMap::new();
+            let findings = name_secrets(&stored(properties), &mut named);
+            assert!(named.is_empty());
+            assert!(findings[0].message.contains("$(id)") && !findings[0].advice.contains("$(id)"), "{findings:?}");
         }
     }
 }

@@ -51,6 +51,8 @@ impl Spark {
         fs::write(&program, "from pyspark import SparkContext\nSparkContext().parallelize(range(2), 2).count()\n").unwrap();
         let mut command = self.command(&cluster.kubeconfig());
         command
+            // It is killed, and would leave its own directory behind.
+            .env("SPARK_LOCAL_DIRS", directory)
             .args(["--master", &format!("k8s://{}", cluster.url()), "--deploy-mode", "client", "--name", "pi"])
             .args(conf("spark.driver.host", "127.0.0.1"))
             .args(conf("spark.ui.enabled", "false"))
