@@ -1,12 +1,13 @@
 //! The server beside two others, over the same load: what an admission costs from the network to the network.
 //!
-//! `make bench-server` takes some three minutes, a third of it for a million reviews. `OURS=target/release/spark-webhook cargo bench
-//! --bench server -- quick` takes twenty seconds and is for work on the server: too few rounds to trust, and no million.
+//! `make bench-server` takes some three minutes, a third of it for a million reviews. With the path of a program in `OURS`,
+//! `cargo bench --bench server -- quick` takes twenty seconds and is for work on the server: too few rounds to trust, and no million.
 //!
 //! - `floor` is hyper, tokio and rustls, set up as ours are, and answers every body with the same bytes unread: what any
 //!   webhook in Rust pays before it has looked at anything.
 //! - `ordinary` is what a webhook written with axum, kube's types and `json_patch` pays for the same mounts.
-//! - `ours` is the program of the image, which is what clusters run, with the log as users run it: each admission is a line, and the lines are read from a pipe.
+//! - `ours` is the program of the image, which is what clusters run, with the log as users run it: each admission is a line, and the
+//!   lines are read from a pipe.
 //!
 //! Others work on the machine too, and what a request costs changes from minute to minute. So the three take turns in rounds of
 //! a fraction of a second, what is compared are the rounds of one turn, and what is told is the median of all turns. The load
