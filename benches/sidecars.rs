@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use spark_webhook::admission::{Policy, admit};
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The most that an admission may take, on average over the golden reviews; of each the median counts.
 const MOST: Duration = Duration::from_micros(25);
 
