@@ -17,9 +17,10 @@ use kube::core::GroupVersionKind;
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Process, free_ports, installed};
+use crate::cluster::{Process, free_ports, installed};
+use crate::recipe::{Place, Recipe, injected};
 use crate::spark::{Spark, conf};
-use crate::webhook::{Webhook, command};
+use crate::webhook::command;
 
 /// The nearest to the Spark in the operator's own image.
 const SPARK: &str = "4.1.2";
@@ -29,35 +30,26 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A namespace with both webhooks, and the operator's controller.
 struct Setup {
-    cluster: std::sync::Arc<Cluster>,
-    namespace: &'static str,
-    client: Client,
-    _webhook: Webhook,
+    place: Place,
     _operator: [Process; 2],
-    directory: tempfile::TempDir,
 }
 
 impl Setup {
     /// With the operator installed as a release of this name.
     async fn new(namespace: &'static str, release: &str) -> Self {
-        let cluster = Cluster::shared().await;
-        let client = cluster.namespace(namespace).await;
-        let directory = tempfile::tempdir().unwrap();
-        let registration = directory.path().join("registration.yaml");
-        let webhook = Webhook::start(&["--write-registration", registration.to_str().unwrap()]);
-        cluster.register(&registration, namespace).await;
-        define_kinds(&client).await;
-        let operator = start_operator(&cluster, &client, namespace, release, directory.path()).await;
-        Self { cluster, namespace, client, _webhook: webhook, _operator: operator, directory }
+        let place = Place::new(namespace).await;
+        define_kinds(&place.client).await;
+        let operator = start_operator(&place, release).await;
+        Self { place, _operator: operator }
     }
 
     fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.client.clone(), self.namespace)
+        Api::namespaced(self.place.client.clone(), self.place.namespace)
     }
 
     fn objects(&self, version: &str, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("sparkoperator.k8s.io", version, kind));
-        Api::namespaced_with(self.client.clone(), self.namespace, &resource)
+        Api::namespaced_with(self.place.client.clone(), self.place.namespace, &resource)
     }
 
     /// Creates the recipe's application under a name, with more fields in its spec: the driver that the operator's spark-submit
@@ -84,13 +76,13 @@ impl Setup {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("controller.log")).unwrap_or_default()
+        fs::read_to_string(self.place.directory.path().join("controller.log")).unwrap_or_default()
     }
 
     /// Spark as the driver's container would run it, with the driver's own properties and template, but beside the cluster: it
     /// asks for its executors, and they are created as the operator's Spark creates them.
     async fn executor_of(&self, name: &str, driver: &Value) -> Value {
-        let directory = self.directory.path().join(name);
+        let directory = self.place.directory.path().join(name);
         fs::create_dir(&directory).unwrap();
         let volumes = driver["spec"]["volumes"].as_array().unwrap();
         let file = |volume: &str, path: &str| {
@@ -98,7 +90,7 @@ impl Setup {
             let config = &volume["configMap"];
             let item = config["items"].as_array().unwrap().iter().find(|item| item["path"] == path).unwrap();
             let [name, key] = [&config["name"], &item["key"]].map(|text| text.as_str().unwrap().to_owned());
-            let configs: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
+            let configs: Api<ConfigMap> = Api::namespaced(self.place.client.clone(), self.place.namespace);
             let path = directory.join(path);
             async move {
                 let deadline = Instant::now() + Duration::from_secs(30);
@@ -119,10 +111,10 @@ impl Setup {
         let program = directory.join("job.py");
         fs::write(&program, "from pyspark import SparkContext\nSparkContext().parallelize(range(2), 2).count()\n").unwrap();
         let log = directory.join("driver.log");
-        let mut driver = Spark::new(SPARK).command(&self.cluster.kubeconfig());
+        let mut driver = Spark::new(SPARK).command(&self.place.cluster.kubeconfig());
         driver
             .args(["--properties-file", &properties, "--deploy-mode", "client", "--master"])
-            .arg(format!("k8s://{}", self.cluster.url()))
+            .arg(format!("k8s://{}", self.place.cluster.url()))
             .args(conf("spark.kubernetes.executor.podTemplateFile", &template))
             // What only holds inside the pod: its address and ports, its token, the application's jar.
             .args(conf("spark.driver.host", "127.0.0.1"))
@@ -160,10 +152,7 @@ impl Drop for Setup {
 
 /// The `SparkApplication` of the recipe.
 fn recipe() -> Value {
-    let page = fs::read_to_string("docs/recipes/spark-operator.md").unwrap();
-    let lines = page.lines().skip_while(|line| !line.starts_with("    apiVersion:"));
-    let yaml: Vec<&str> = lines.map_while(|line| line.strip_prefix("    ")).collect();
-    serde_saphyr::from_str(&yaml.join("\n")).unwrap()
+    serde_saphyr::from_str(&Recipe::new("spark-operator").block("kind: SparkApplication")).unwrap()
 }
 
 /// The operator's kinds, from its chart; both tests may be the first.
@@ -191,7 +180,8 @@ async fn define_kinds(client: &Client) {
 }
 
 /// Starts controller and webhook for a namespace, and waits until the webhook has put its CA into its registration.
-async fn start_operator(cluster: &Cluster, client: &Client, namespace: &str, release: &str, directory: &Path) -> [Process; 2] {
+async fn start_operator(place: &Place, release: &str) -> [Process; 2] {
+    let Place { cluster, client, namespace, directory, .. } = place;
     let operator = installed("operator", &[]);
     let rendered = Command::new(installed("helm", &[]).join("helm3"))
         .args(["template", release])
@@ -212,7 +202,7 @@ async fn start_operator(cluster: &Cluster, client: &Client, namespace: &str, rel
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     registrations.create(&PostParams::default(), &serde_json::from_value(registration).unwrap()).await.unwrap();
 
-    let log = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let log = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let start = |part: &str, arguments: &[&str]| {
         let mut process = Command::new(operator.join("operator"));
         process
@@ -228,7 +218,7 @@ async fn start_operator(cluster: &Cluster, client: &Client, namespace: &str, rel
         process.env("KUBERNETES_SERVICE_HOST", host).env("KUBERNETES_SERVICE_PORT", port);
         Process::start(&mut process, &log(&format!("{part}.log")))
     };
-    let certificates = directory.join("certificates");
+    let certificates = directory.path().join("certificates");
     let webhook = start(
         "webhook",
         &[
@@ -264,11 +254,6 @@ fn mounted<'a>(pod: &'a Value, path: &str) -> Vec<&'a Value> {
 fn values<'a>(pod: &'a Value, name: &str) -> Vec<&'a str> {
     let env = pod["spec"]["containers"][0]["env"].as_array().unwrap();
     env.iter().filter(|entry| entry["name"] == name).map(|entry| entry["value"].as_str().unwrap()).collect()
-}
-
-fn injected(pod: &Value) -> Value {
-    let annotation = pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str();
-    serde_json::from_str(annotation.unwrap_or_else(|| panic!("not injected: {pod}"))).unwrap()
 }
 
 /// The volume that mounts a ConfigMap under a name.
@@ -375,8 +360,8 @@ async fn the_other_order_is_refused_by_the_api_server_and_named_by_doctor() {
     assert!(message.contains(shown), "{message}");
 
     let mut doctor = command();
-    doctor.args(["doctor", "--namespace", setup.namespace, "--name", "spark-webhook-operator-late", "-o", "json"]);
-    let output = doctor.arg("--kubeconfig").arg(setup.cluster.kubeconfig()).output().unwrap();
+    doctor.args(["doctor", "--namespace", setup.place.namespace, "--name", "spark-webhook-operator-late", "-o", "json"]);
+    let output = doctor.arg("--kubeconfig").arg(setup.place.cluster.kubeconfig()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let order = found.as_array().unwrap().iter().find(|row| row["check"] == "order").unwrap();

@@ -14,10 +14,9 @@ use serde_json::{Value, json};
 use spark_webhook::admission::review;
 use spark_webhook::admission::{Outcome, Policy};
 
-use crate::cluster::Cluster;
 use crate::later::LaterWebhook;
-use crate::soundness::{INJECTED, answer, assert_sound, defaulted};
-use crate::webhook::Webhook;
+use crate::recipe::{Place, injected};
+use crate::soundness::{answer, assert_sound, defaulted};
 
 /// What real Sparks made: `tests/golden/INDEX.md` says how.
 const PODS: [&str; 4] = ["plain-35-driver", "plain-35-exec", "plain-41-driver", "plain-41-exec"];
@@ -82,8 +81,7 @@ fn assert_mounted_in_sparks_container(pod: &Value) {
             assert_eq!(mounts.count(), usize::from(is_sparks), "{path} in {}", container["name"]);
         }
     }
-    let injected = pod["metadata"]["annotations"][INJECTED].as_str().unwrap();
-    let injected: Value = serde_json::from_str(injected).unwrap();
+    let injected = injected(pod);
     let mounts = json!(["/etc/spark/conf=configmap/spark-conf", "/etc/hadoop/conf=configmap/hadoop-conf"]);
     assert_eq!((&injected["mounts"], &injected["problems"]), (&mounts, &Value::Null));
 }
@@ -124,15 +122,10 @@ fn do_to_pod(body: &[u8]) -> Vec<u8> {
 }
 
 /// A namespace where this webhook is called, and before or after it, by a pod's label, the neighbour.
-async fn set_up(namespace: &str) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook, tempfile::TempDir) {
-    let cluster = Cluster::shared().await;
-    let client = cluster.namespace(namespace).await;
-    let directory = tempfile::tempdir().unwrap();
-    let registration = directory.path().join("registration.yaml");
-    let webhook = Webhook::start(&["--write-registration", registration.to_str().unwrap()]);
-    cluster.register(&registration, namespace).await;
+async fn set_up(namespace: &'static str) -> (Place, Api<Pod>) {
+    let place = Place::new(namespace).await;
     let neighbour = LaterWebhook::serve(do_to_pod).await;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(place.client.clone(), namespace);
     for (configuration, order) in [("a", "before"), ("z", "after")] {
         let configuration: MutatingWebhookConfiguration = serde_json::from_value(json!({
             "metadata": {"name": format!("{configuration}-{namespace}")},
@@ -148,7 +141,7 @@ async fn set_up(namespace: &str) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook,
             }],
         }))
         .unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
+        Api::all(place.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
         let probe = pod(PODS[0], namespace, &[(SHAPE, "yunikorn"), (ORDER, order)]);
         let deadline = Instant::now() + Duration::from_secs(10);
         while create(&pods, &probe).await.unwrap()["spec"]["schedulerName"] != "yunikorn" {
@@ -156,7 +149,7 @@ async fn set_up(namespace: &str) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook,
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    (cluster, pods, webhook, directory)
+    (place, pods)
 }
 
 /// The pod that would be stored.
@@ -168,7 +161,7 @@ async fn create(pods: &Api<Pod>, pod: &Value) -> Result<Value, kube::Error> {
 
 #[tokio::test]
 async fn the_api_server_stores_the_same_pod_whoever_comes_first() {
-    let (_cluster, pods, webhook, _directory) = set_up("shapes").await;
+    let (_place, pods) = set_up("shapes").await;
     for (name, patch) in &shapes() {
         for case in PODS {
             let mut stored = Vec::new();
@@ -191,13 +184,12 @@ async fn the_api_server_stores_the_same_pod_whoever_comes_first() {
             assert_eq!(stored[0], stored[1], "{name}, {case}");
         }
     }
-    drop(webhook);
 }
 
 /// Bad input: both want one path. Who is first has it, and the other's request is named or the pod is refused.
 #[tokio::test]
 async fn a_path_that_a_neighbour_mounts_too() {
-    let (_cluster, pods, _webhook, _directory) = set_up("same-path").await;
+    let (_place, pods) = set_up("same-path").await;
     for (path, order, expected) in [
         ("/vault/secrets", "before", Ok("secret.db=/vault/secrets: ")),
         ("/vault/secrets", "after", Err("must be unique")),
@@ -208,8 +200,7 @@ async fn a_path_that_a_neighbour_mounts_too() {
         asking["metadata"]["annotations"]["spark-operator.k8s.io/secret.db"] = json!(path);
         match (create(&pods, &asking).await, expected) {
             (Ok(stored), Ok(problem)) => {
-                let injected = stored["metadata"]["annotations"][INJECTED].as_str().unwrap();
-                let injected: Value = serde_json::from_str(injected).unwrap();
+                let injected = injected(&stored);
                 // Whatever else was asked for is there.
                 assert!(injected["mounts"].as_array().unwrap().len() >= 2, "{injected}");
                 let told = injected["problems"][0].as_str().unwrap_or_default();
@@ -224,7 +215,7 @@ async fn a_path_that_a_neighbour_mounts_too() {
 /// Masters and workers of standalone clusters, Spark Connect servers and whatever else is labelled is no driver and no executor.
 #[tokio::test]
 async fn pods_of_other_roles_are_left_alone() {
-    let (_cluster, pods, _webhook, _directory) = set_up("roles").await;
+    let (_place, pods) = set_up("roles").await;
     let text = fs::read_to_string(format!("tests/neighbours/shapes/{CLUSTER}.yaml")).unwrap();
     let mut others: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(others.iter().map(|pod| &pod["metadata"]["labels"]["spark-role"]).collect::<Vec<_>>(), ["master", "worker"]);
