@@ -2,7 +2,7 @@
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
 # make test-versions  the cluster and chart tests on the oldest kube-apiserver that is supported, too
 # make image      the image as an archive, for docker load or ctr images import: Debian, as root; prints its size
-# make image-binary  only the program in it: static, with the list of its dependencies inside
+# make image-binary  only the program in it: static, laid out by a profile of admissions; prints its path
 # make release    publishes image, chart and signatures: for the release workflow, which gives REGISTRY and SOURCE
 # make audit      licences, sources and bans of the dependency tree
 # make fuzz       the fuzz targets, SECONDS each (600 unless given: make fuzz SECONDS=60)
@@ -28,17 +28,12 @@ test-versions:
 	KUBEBUILDER_ASSETS="$$(tests/tools/install path oldest)" cargo test --locked --test cluster --test managed --test doctor --test chart
 
 image: image-binary
-	@manifests/image "$(STATIC)/release" "$(TARGET)/spark-webhook.tar"
+	@manifests/image "$(dir $(PROGRAM))" "$(TARGET)/spark-webhook.tar"
 
-# With a target that is named, the flags are not those of build scripts and macros, which cannot be static. A program that finds its own place in
-# memory has half a megabyte of addresses to put right, unless they are packed.
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-HOST = $(shell rustc --version --verbose | sed -n 's/^host: //p')
-STATIC = $(TARGET)/$(HOST)
+PROGRAM = $(TARGET)/$(shell rustc --version --verbose | sed -n 's/^host: //p')/release/spark-webhook
 image-binary:
-	@tests/tools/install auditable
-	RUSTFLAGS='-C target-feature=+crt-static' "$$(tests/tools/install path auditable)/bin/cargo-auditable" auditable rustc \
-	  --locked --release --target $(HOST) --bin spark-webhook -- -C link-arg=-Wl,-z,pack-relative-relocs
+	@manifests/program "$(TARGET)"
 
 release:
 	@manifests/release "$(REGISTRY)" "$(SOURCE)" target/images target/published
@@ -55,11 +50,11 @@ bench:
 	cargo bench
 
 bench-server: image-binary
-	OURS="$(STATIC)/release/spark-webhook" cargo bench --locked --bench server
+	OURS="$(PROGRAM)" cargo bench --locked --bench server
 
-bench-cluster:
+bench-cluster: image-binary
 	@tests/tools/install controlplane
-	cargo bench --bench cluster
+	OURS="$(PROGRAM)" cargo bench --locked --bench cluster
 
 mutants:
 	@tests/tools/install mutants

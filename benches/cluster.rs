@@ -45,7 +45,8 @@ async fn measure(turns: usize) -> ExitCode {
 
     let directory = tempfile::tempdir().unwrap();
     let registration = directory.path().join("registration.yaml");
-    let _ours = Webhook::start(&["--write-registration", registration.to_str().unwrap()]);
+    let program = env::var("OURS").expect("OURS must name the program; make bench-cluster has that of the image");
+    let _ours = Webhook::start_program(&program, &["--write-registration", registration.to_str().unwrap()]);
     cluster.register(&registration, "ours").await;
     let _floor = register_floor(&client, &pod).await;
     register_policy(&client).await;

@@ -44,6 +44,11 @@ impl Webhook {
         Self::start_by(shell, arguments)
     }
 
+    /// As [`Webhook::start`], but this program.
+    pub fn start_program(program: &str, arguments: &[&str]) -> Self {
+        Self::start_by(command_of(program), arguments)
+    }
+
     fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
