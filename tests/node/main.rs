@@ -249,6 +249,28 @@ async fn gcp_key_as_user_185_in_group_0() {
     gcp_key_is_readable("gcp-gid0", "localhost/spark:4.1.2-gid0", "185:0", "").await;
 }
 
+/// A pod with the container, the user and the group of docs/recipes/charmed-spark-rock.md; without the group nobody but root reads it.
+#[tokio::test]
+async fn keytab_with_mode_0440_as_the_user_of_the_rock() {
+    const USER: u32 = 584_792;
+    for (name, group, expected) in
+        [("rock", json!({"fsGroup": USER}), "584792:584792 the keys"), ("rock-alone", json!({}), "584792:584792 none")]
+    {
+        let mut context = json!({"runAsUser": USER, "runAsGroup": USER});
+        context.as_object_mut().unwrap().extend(group.as_object().unwrap().clone());
+        let container = json!({
+            "name": "spark", "image": "localhost/spark:3.5.9", "imagePullPolicy": "Never",
+            "command": ["bash", "-c", "echo $(id -u):$(id -g) $(cat /mnt/keytab/user.keytab || echo none)"],
+        });
+        let log = Job::new(name, SPARK_3)
+            .object(secret("keytab", &json!({"user.keytab": "the keys"})))
+            .driver("secret.keytab", "/mnt/keytab:mode=0440")
+            .run_pod(&json!({"securityContext": context, "containers": [container], "restartPolicy": "Never"}), &["spark"])
+            .await;
+        assert_eq!(log[0].lines().last(), Some(expected), "{name}: {}", log[0]);
+    }
+}
+
 #[tokio::test]
 async fn hadoop_delegation_token() {
     // Hadoop reads the file at start: its magic, version 0, and no token and no key.
