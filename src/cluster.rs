@@ -133,7 +133,7 @@ pub async fn examine(client: &Client, question: &Question) -> Vec<Finding> {
     findings.extend(rules_findings);
     findings.extend(rules::check(&reader, registered, &rules).await);
     if let Some(account) = &question.account {
-        findings.extend(account::check(&reader, account).await);
+        findings.extend(account::check(&reader, account, rules.as_rules()).await);
     }
     findings
 }

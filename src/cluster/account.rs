@@ -22,6 +22,7 @@ use crate::annotations::key::PrefixedKey;
 use crate::annotations::problem::Excerpt;
 use crate::annotations::value::{FileName, ObjectName};
 use crate::annotations::{self, PREFIXES, Severity, Source};
+use crate::rules::{self, Rules};
 
 const CHECK: &str = "account";
 
@@ -78,7 +79,7 @@ struct Stored {
 
 type Properties = BTreeMap<String, Stored>;
 
-pub(super) async fn check(reader: &Reader, account: &Account) -> Vec<Finding> {
+pub(super) async fn check(reader: &Reader, account: &Account, rules: Option<&Rules>) -> Vec<Finding> {
     let Account { namespace, name } = account;
     let mut findings = Vec::new();
     match reader.exists_in::<ServiceAccount>(namespace, name).await {
@@ -101,7 +102,7 @@ pub(super) async fn check(reader: &Reader, account: &Account) -> Vec<Finding> {
             }
         }
     }
-    findings.extend(told(account, &properties, seen));
+    findings.extend(told(account, &properties, rules, seen));
     let mut named = objects::named(&pods(&properties));
     findings.extend(name_secrets(&properties, &mut named));
     if !named.is_empty() {
@@ -192,8 +193,8 @@ fn as_spark_reads(value: &str) -> String {
     read
 }
 
-/// What the pods of each role will ask for, with how much of it was seen, and what is wrong with it.
-fn told(account: &Account, properties: &Properties, seen: &str) -> Vec<Finding> {
+/// What the pods of each role will ask for, with how much of it was seen, and what is wrong with it or is not allowed.
+fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, seen: &str) -> Vec<Finding> {
     let Account { namespace, name } = account;
     let mut findings = Vec::new();
     for property in properties.keys().filter(|property| is_plural(property)) {
@@ -203,7 +204,14 @@ fn told(account: &Account, properties: &Properties, seen: &str) -> Vec<Finding> 
     let mut problems: BTreeMap<String, (Severity, Vec<&str>)> = BTreeMap::new();
     for (role, pods) in ROLES {
         let annotations = annotations(properties, role);
-        let requests = annotations::parse(annotations.iter().map(|(key, stored)| (*key, stored.value.as_str())));
+        let mut requests = annotations::parse(annotations.iter().map(|(key, stored)| (*key, stored.value.as_str())));
+        if let Some(rules) = rules {
+            let label = |key: &str| match key {
+                "spark-role" => Some(role),
+                key => properties.get(&format!("spark.kubernetes.{role}.label.{key}")).map(|stored| stored.value.as_str()),
+            };
+            requests = rules.apply(&rules::Subject { namespace, role, label: &label }, requests);
+        }
         for problem in &requests.problems {
             problems.entry(problem.text().to_owned()).or_insert((problem.severity(), Vec::new())).1.push(pods);
         }
@@ -218,7 +226,7 @@ fn told(account: &Account, properties: &Properties, seen: &str) -> Vec<Finding> 
                 CHECK,
                 message,
                 format!(
-                    "store what it says: service-account-registry add-config --username {name} --namespace {namespace} --conf …"
+                    "do what it says, and store that: service-account-registry add-config --username {name} --namespace {namespace} --conf …"
                 ),
             ),
             Severity::Note => Finding::passed(CHECK, message),
@@ -395,7 +403,7 @@ mod tests {
             ("spark.kubernetes.executor.annotation.sparkoperator.k8s.io/secretx", ""),
         ]);
         assert_eq!(
-            lines(&told(&account(), &properties, "")),
+            lines(&told(&account(), &properties, None, "")),
             [
                 "failed etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.x, which Spark does not know",
                 "passed drivers of n:etl will ask for hadoopConfigMap=hadoop, secret.db=db",
@@ -404,7 +412,16 @@ mod tests {
                 "passed executors: sparkoperator.k8s.io/secretx: unknown key, ignored; the nearest is secrets",
             ]
         );
-        assert_eq!(lines(&told(&account(), &stored(&[]), ", so far"))[0], "passed drivers of n:etl will ask for nothing, so far");
+        let rules = "apiVersion: spark-webhook/v1\nallow: [{namespaces: [n], configMaps: [\"*\"], secrets: [\"!db\"]}]\n";
+        let stored_path = stored(&[("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.db", "/db")]);
+        assert_eq!(
+            lines(&told(&account(), &stored_path, Some(&Rules::parse(rules).unwrap()), "")).last().unwrap(),
+            "failed drivers: secret.db=/db: this Secret is not allowed in this namespace, ask its administrator"
+        );
+        assert_eq!(
+            lines(&told(&account(), &stored(&[]), None, ", so far"))[0],
+            "passed drivers of n:etl will ask for nothing, so far"
+        );
         let hub = Stored { value: "hadoop".to_owned(), by: Keeper::Hub };
         assert_eq!(shown("spark-operator.k8s.io/hadoopConfigMap", &hub), "hadoopConfigMap=hadoop (by the hub)");
     }
