@@ -1,8 +1,9 @@
 //! What a webhook adds to the creation of a pod on a real kube-apiserver: ours beside one that answers always the same patch,
 //! and beside the API server's own MutatingAdmissionPolicy, which needs no call.
 //!
-//! `make bench-cluster`, some two minutes. Pods are created (dry run) in four namespaces, one after the other in turns; what is
-//! compared are the creates of one turn, and what is told are medians, because others work on the machine too.
+//! `make bench-cluster`, some two minutes after it has built the program of the image, which `OURS` names. Pods are created (dry
+//! run) in four namespaces, one after the other in turns; what is compared are the creates of one turn, and what is told are
+//! medians, because others work on the machine too.
 
 #[path = "../tests/support/cluster.rs"]
 mod cluster;
