@@ -10,6 +10,7 @@ mod limits;
 mod listener;
 mod mutate;
 mod reload;
+mod threads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use bodies::Bodies;
 use decisions::Decisions;
 use limits::Connections;
 use reload::Reload;
+use threads::Threads;
 
 pub use limits::Limits;
 
@@ -104,7 +106,7 @@ impl Options {
             reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
             policy,
             certificates,
-            connections: Arc::new(Connections::new(limits.within_open_files().connections)),
+            connections: Arc::new(Connections::new(limits.within_open_files(threads::count()).connections)),
             bodies: Bodies::new(limits.body_bytes),
             decisions: Decisions::default(),
             metrics,
@@ -149,8 +151,9 @@ impl Bound {
         tokio::spawn(shared.reload.clone().run(stopping.clone()));
         tokio::spawn(shared.certificates.clone().run(shared.metrics.clone(), stopping.clone()));
         let tasks = TaskTracker::new();
+        let threads = Threads::start();
         tokio::join!(
-            listener::serve_tls(admissions, acceptor, &shared, &tasks, &stopping),
+            listener::serve_tls(admissions, acceptor, &shared, &threads, &tasks, &stopping),
             listener::serve_plain(admin, &shared, &tasks, &stopping),
         );
         tasks.close();

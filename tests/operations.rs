@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use http::{ANONYMOUS, Reply, connect, exchange, get, get_with, metric, post, try_connect, try_read_reply, with_certificate};
@@ -316,4 +317,22 @@ async fn a_second_signal_ends_it_at_once_and_an_interrupt_does_not_wait() {
     webhook.log_line("stopping: finishing what runs");
     webhook.signal("TERM");
     assert_eq!(webhook.wait().code(), Some(130));
+}
+
+#[tokio::test]
+async fn each_cpu_has_a_thread_for_connections_and_one_alone_has_none_beside_the_first() {
+    let all = Webhook::cpus();
+    let first: String = all.chars().take_while(char::is_ascii_digit).collect();
+    let count = thread::available_parallelism().unwrap().get();
+    for (cpus, expected) in [(&first, 0), (&all, if count == 1 { 0 } else { count })] {
+        let webhook = Webhook::start_on_cpus(cpus, &[]);
+        let mut connections = Vec::new();
+        for _ in 0..=count {
+            connections.push(connect(webhook.address()).await);
+        }
+        for connection in &mut connections {
+            assert_eq!(exchange(connection, &post(&example())).await.status, 200);
+        }
+        assert_eq!(webhook.threads("connections"), expected, "on {cpus}");
+    }
 }

@@ -1,7 +1,8 @@
 //! HTTPS as ours is set up, around any service: the part that the floor and the ordinary webhook have in common.
 //!
 //! Spelled out and not taken from the library, because it is what the library is measured by: what the library adds around a
-//! connection, such as limits, metrics and draining, is its own cost.
+//! connection, such as limits, metrics and draining, is its own cost; and what it gains by threads that keep their connections is its own
+//! gain, where these run on tokio's runtime of many threads, as programs do by default.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -3,8 +3,8 @@
 //! `make bench-server` takes some three minutes, a third of it for a million reviews. With the path of a program in `OURS`,
 //! `cargo bench --bench server -- quick` takes twenty seconds and is for work on the server: too few rounds to trust, and no million.
 //!
-//! - `floor` is hyper, tokio and rustls, set up as ours are, and answers every body with the same bytes unread: what any
-//!   webhook in Rust pays before it has looked at anything.
+//! - `floor` is hyper and rustls, set up as ours are, on tokio's ordinary runtime, and answers every body with the same bytes unread: what
+//!   any webhook in Rust pays before it has looked at anything, as most are built.
 //! - `ordinary` is what a webhook written with axum, kube's types and `json_patch` pays for the same mounts.
 //! - `ours` is the program of the image, which is what clusters run, with the log as users run it: each admission is a line, and the
 //!   lines are read from a pipe.

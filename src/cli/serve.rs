@@ -2,7 +2,6 @@
 #![expect(clippy::doc_markdown, reason = "the comments on arguments are the text of --help")]
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -169,13 +168,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let log = telemetry::init(self.log_format);
-        // As many threads as the cgroup's CPU limit allows; with one CPU, a second thread would only be in the way.
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let mut builder = match threads {
-            1 => Builder::new_current_thread(),
-            _ => Builder::new_multi_thread(),
-        };
-        builder.enable_all().build()?.block_on(self.serve(&log))?;
+        // Connections have threads of their own, see `server`.
+        Builder::new_current_thread().enable_all().build()?.block_on(self.serve(&log))?;
         Ok(ExitCode::SUCCESS)
     }
 

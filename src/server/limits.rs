@@ -24,12 +24,14 @@ pub struct Limits {
 /// again, and what the runtime itself needs.
 const OTHER_FILES: usize = 64;
 
+/// What the runtime of each thread needs to wait for its connections and to be woken.
+const FILES_OF_A_THREAD: usize = 2;
+
 impl Limits {
     /// As many connections as there can be files, where that is less: without files, nobody could give way to anybody.
-    #[must_use]
-    pub fn within_open_files(self) -> Self {
+    pub(super) fn within_open_files(self, threads: usize) -> Self {
         let Some(files) = open_files() else { return self };
-        let most = files.saturating_sub(OTHER_FILES).max(files / 2);
+        let most = files.saturating_sub(OTHER_FILES + threads * FILES_OF_A_THREAD).max(files / 2);
         if most < self.connections {
             tracing::warn!(connections = most, "as only {files} files can be open (ulimit -n), so many connections at most");
         }

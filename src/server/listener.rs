@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::limits::{Connections, OpenConnection};
+use super::threads::Threads;
 use super::{Shared, admin, mutate};
 use crate::metrics::Handshake;
 
@@ -51,11 +52,20 @@ pub(super) async fn serve_tls(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     shared: &Arc<Shared>,
+    threads: &Threads,
     tasks: &TaskTracker,
     stopping: &CancellationToken,
 ) {
     let connections = &shared.connections;
     while let Some((stream, _)) = accept(&listener, shared, stopping).await {
+        // It leaves this runtime, for that of the thread that is to serve it.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be handed over");
+                continue;
+            }
+        };
         let (connection, gave_way) = connections.enter();
         if gave_way {
             connections.gone().await;
@@ -63,24 +73,32 @@ pub(super) async fn serve_tls(
         shared.metrics.connections_accepted.inc();
         shared.metrics.connections_evicted.inc_by(gave_way.into());
         let (acceptor, shared, stopping) = (acceptor.clone(), shared.clone(), stopping.clone());
-        tasks.spawn(async move {
+        let serve = async move {
             shared.metrics.connections.inc();
             tokio::select! {
                 () = serve_connection(stream, &acceptor, &connection, &shared, &stopping) => {}
                 () = connection.evicted() => tracing::debug!("a connection gave way to another"),
             }
             shared.metrics.connections.dec();
-        });
+        };
+        tasks.spawn_on(serve, &threads.next());
     }
 }
 
 async fn serve_connection(
-    stream: TcpStream,
+    stream: net::TcpStream,
     acceptor: &TlsAcceptor,
     connection: &OpenConnection,
     shared: &Shared,
     stopping: &CancellationToken,
 ) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be handed over");
+            return;
+        }
+    };
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
         () = stopping.cancelled() => return,

@@ -44,6 +44,13 @@ impl Webhook {
         Self::start_by(shell, arguments)
     }
 
+    /// As [`Webhook::start`], but on these CPUs only, as `taskset` has them.
+    pub fn start_on_cpus(cpus: &str, arguments: &[&str]) -> Self {
+        let mut taskset = command_of("taskset");
+        taskset.args(["--cpu-list", cpus, BINARY]);
+        Self::start_by(taskset, arguments)
+    }
+
     /// As [`Webhook::start`], but this program.
     pub fn start_program(program: &str, arguments: &[&str]) -> Self {
         Self::start_by(command_of(program), arguments)
@@ -147,6 +154,19 @@ impl Webhook {
         let status = fs::read_to_string(self.proc().join("status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// How many of its threads have this name.
+    pub fn threads(&self, name: &str) -> usize {
+        let threads = fs::read_dir(self.proc().join("task")).unwrap();
+        let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap());
+        names.filter(|of_thread| of_thread.trim_end() == name).count()
+    }
+
+    /// The CPUs that this process may use, as [`Webhook::start_on_cpus`] takes them.
+    pub fn cpus() -> String {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
     }
 
     /// The file descriptors that are open.
