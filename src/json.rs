@@ -1,12 +1,12 @@
 //! JSON on the request path: borrowed views out of a review, and text into an answer.
 //!
-//! What this leaves out of `serde_json` is what an admission does not need and pays for in every byte: positions for error
+//! What this leaves out of `serde_json` is what an admission does not need and pays for in every byte: blanks, positions for error
 //! messages, streams, numbers with a point, escapes in names that are written in this program. `benches/instructions.txt` has what
 //! an admission takes.
 //!
 //! [`read`] gives up at anything unusual, and then `serde_json` reads and says what is wrong. What it does read of a text that is
 //! JSON, `serde_json` reads the same: a property and the fuzz target `review` hold it to that. Where a text is none, but only in
-//! a part that nobody looks into, it may be read all the same: an API server has read it before, and its time is short.
+//! a part that nobody looks into, it may be read all the same: whoever sent it has made it of an object.
 
 mod reader;
 
@@ -40,7 +40,7 @@ pub fn push_plain(bytes: &mut Vec<u8>, text: &str) {
 fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
     while !text.is_empty() {
         let plain = if let Some(block) = text.first_chunk() {
-            // Always as many, which is no call, and then without what should not be there.
+            // A copy of fixed length needs no call; what is too much is cut off again.
             bytes.extend_from_slice(block);
             let plain = BLOCK.min(special(*block).trailing_zeros() as usize);
             bytes.truncate(bytes.len() - (BLOCK - plain));
@@ -51,8 +51,8 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
             plain
         };
         text = text.get(plain..).unwrap_or_default();
-        let Some((special, after)) = text.split_first().filter(|(byte, _)| is_special(**byte)) else { continue };
-        match special {
+        let Some((byte, after)) = text.split_first().filter(|(byte, _)| is_special(**byte)) else { continue };
+        match byte {
             b'"' => bytes.extend_from_slice(br#"\""#),
             b'\\' => bytes.extend_from_slice(br"\\"),
             other => bytes.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
@@ -65,9 +65,9 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
 #[inline]
 fn to_be_escaped(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let special = special(*block);
-        if special != 0 {
-            return at + special.trailing_zeros() as usize;
+        let found = special(*block);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
         }
         at += BLOCK;
     }
@@ -76,8 +76,8 @@ fn to_be_escaped(bytes: &[u8], mut at: usize) -> usize {
         return at + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len());
     };
     // The block that ends with them, without the bytes before them.
-    let special = special(*block) >> (BLOCK - rest.len());
-    if special == 0 { bytes.len() } else { at + special.trailing_zeros() as usize }
+    let found = special(*block) >> (BLOCK - rest.len());
+    if found == 0 { bytes.len() } else { at + found.trailing_zeros() as usize }
 }
 
 /// So many bytes are looked at at once.
@@ -100,15 +100,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_special_byte_is_found_at_every_place() {
+    fn every_special_byte_is_found_at_every_place_and_none_before_the_start() {
         for byte in 0..=u8::MAX {
             let is_special = byte < 0x20 || byte == b'"' || byte == b'\\';
-            for place in 0..40 {
-                // Bytes beside the special ones, and such as are no ASCII.
-                for neighbour in [b'!', b'#', 0x7f, 0x80, 0xff] {
-                    let mut bytes = [neighbour; 40];
-                    bytes[place] = byte;
-                    assert_eq!(to_be_escaped(&bytes, 0), if is_special { place } else { 40 }, "{byte:#x} at {place}");
+            // Bytes beside the special ones, and such as are no ASCII.
+            for neighbour in [b'!', b'#', 0x7f, 0x80, 0xff] {
+                for (length, start) in (1..40).flat_map(|length| [(length, 0), (length, length / 2)]) {
+                    let mut bytes = vec![b'"'; start];
+                    bytes.resize(length, neighbour);
+                    for place in start..length {
+                        bytes[place] = byte;
+                        let expected = if is_special { place } else { length };
+                        assert_eq!(to_be_escaped(&bytes, start), expected, "{byte:#x} at {place} of {length} from {start}");
+                        bytes[place] = neighbour;
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use spark_webhook::cli::Cli;
 
-/// With glibc's allocator, a fifth of the server's CPU time went into libc, most of it to allocate (`make bench-server` under perf).
+/// With glibc's allocator, and more so musl's, a request costs noticeably more CPU time (`make bench-server`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

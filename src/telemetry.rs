@@ -1,9 +1,8 @@
 //! Where log lines go: to standard error, at the level that `RUST_LOG` says (`info` without it).
 //!
 //! Lines are written by a thread of their own, so that no admission waits for whoever reads them: a line at once where there
-//! has been none before it, and otherwise all that have come in some milliseconds. Waking a thread and writing for each line
-//! took an eighth of the server's CPU time (`make bench-server` under perf). Where whoever reads is too slow, lines are
-//! dropped and counted.
+//! has been none before it, and otherwise all that have come in some milliseconds: waking a thread and writing for each line was
+//! among the first things that a request cost. Where whoever reads is too slow, lines are dropped and counted.
 
 mod fields;
 

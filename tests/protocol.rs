@@ -72,6 +72,10 @@ async fn what_is_no_review_gets_a_status_and_one_line_that_says_why() {
         assert!(reply.body.starts_with(reason), "{reply:?}");
         assert_eq!(reply.body.trim_end().lines().count(), 1, "{reply:?}");
     }
+    // What nobody looks into need not be JSON.
+    let unseen = String::from_utf8(example()).unwrap().replacen(r#""resources":{"#, r#""resources":{,"#, 1);
+    assert!(serde_json::from_str::<Value>(&unseen).is_err());
+    assert_is_answered(&exchange(&mut connect(webhook.address()).await, &post(unseen.as_bytes())).await);
     // A review of something else is no error.
     let other = review(|review| review["request"]["resource"]["resource"] = json!("services"));
     let reply = exchange(&mut connect(webhook.address()).await, &other).await;

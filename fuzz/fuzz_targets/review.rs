@@ -24,8 +24,9 @@ fuzz_target!(|body: &[u8]| {
         }
     }
     if let Ok(text) = str::from_utf8(body) {
-        compare::<IgnoredAny>(text);
         compare::<Review>(text);
+        compare_whole(text);
+        compare_skipped(text);
     }
 });
 
@@ -43,9 +44,26 @@ struct Request<'a> {
     object: Pod<'a>,
 }
 
-/// What is read on the request path of a text that is JSON, `serde_json` reads the same.
+/// What is read of a text that is JSON, `serde_json` reads the same.
 fn compare<'a, T: Deserialize<'a> + Debug>(text: &'a str) {
     if let (Some(value), Ok(expected)) = (json::read::<T>(text), serde_json::from_str::<T>(text)) {
         assert_eq!(format!("{value:?}"), format!("{expected:?}"));
+    }
+}
+
+/// Where all of a text is looked at, it is JSON if it is read.
+fn compare_whole(text: &str) {
+    // serde_json goes no deeper, and what is read on the request path is never so deep.
+    let opened = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if opened < 128 && let Some(value) = json::read::<Value>(text) {
+        assert_eq!(serde_json::from_str::<Value>(text).ok(), Some(value));
+    }
+}
+
+/// What is skipped of JSON ends where it ends.
+fn compare_skipped(text: &str) {
+    if serde_json::from_str::<IgnoredAny>(text).is_ok() && json::read::<IgnoredAny>(text).is_some() {
+        let followed = format!("[{},7]", text.trim_end());
+        assert_eq!(json::read::<(IgnoredAny, i64)>(&followed).map(|(_, seven)| seven), Some(7));
     }
 }

@@ -6,9 +6,10 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess
 use serde::forward_to_deserialize_any;
 use wide::u8x16;
 
-use super::to_be_escaped;
+use super::{BLOCK, to_be_escaped};
 
-/// Reads a value; `None` where something is wrong or unusual, which `serde_json` then has to look at.
+/// Reads a value; `None` where something is wrong or unusual, which `serde_json` then has to look at. What is wrong in an array or
+/// object that is skipped is not seen.
 #[must_use]
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     // The API server ends a body with it, and writes no other blank.
@@ -156,7 +157,7 @@ fn skip_number(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Unread> {
 /// As many bytes as there are bits in a mask.
 const CHUNK: usize = 64;
 
-/// The end of the array or object that begins here. Half of a review is in such as nobody looks into, so only their brackets are
+/// The end of the array or object that begins here. Much of a review is in such as nobody looks into, so only their brackets are
 /// counted, those in strings left out; whether there is JSON between them is left open.
 fn skip_nested(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     let mut depth = 0;
@@ -171,6 +172,7 @@ fn skip_nested(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
             strings.brackets(&last)
         };
         if closed.count_ones() < depth {
+            // It does not end in this chunk.
             depth = depth + opened.count_ones() - closed.count_ones();
         } else {
             let mut brackets = opened | closed;
@@ -204,9 +206,9 @@ impl Strings {
         let (blocks, _) = chunk.as_chunks();
         for (index, block) in blocks.iter().enumerate() {
             let block = u8x16::new(*block);
-            // With this bit, `[` is `{` and `]` is `}`, and no other byte that stands outside of strings is one of them.
+            // With this bit, `[` is `{` and `]` is `}`, and no other byte is one of them.
             let bracket = block | u8x16::splat(0x20);
-            let place = |found: u8x16| u64::from(found.to_bitmask()) << (16 * index);
+            let place = |found: u8x16| u64::from(found.to_bitmask()) << (BLOCK * index);
             quotes |= place(block.simd_eq(u8x16::splat(b'"')));
             backslashes |= place(block.simd_eq(u8x16::splat(b'\\')));
             opened |= place(bracket.simd_eq(u8x16::splat(b'{')));
@@ -351,41 +353,41 @@ mod tests {
 
     #[test]
     fn what_is_skipped_has_an_end_and_is_looked_at_where_it_is_no_array_or_object() {
-        for (text, is_read) in [
-            ("null", true),
-            ("[]\n", true),
-            (r#"{"a":[1,{"b":{}}],"c":[[],[]]}"#, true),
-            (r#"["]","\"]","\\",{"}\\\"":"{"}]"#, true),
-            (r#""\"\\\/\b\f\n\r\té""#, true),
-            ("-0.5e+10", true),
-            ("1E9", true),
-            // Blanks, which serde_json reads.
-            (" []", false),
-            ("[] ", false),
-            // What is no JSON.
-            ("", false),
-            ("nul", false),
-            ("[", false),
-            ("[[]", false),
-            (r#"["]"#, false),
-            (r#"["\"]"#, false),
-            ("[]]", false),
-            ("1 1", false),
-            ("01", false),
-            ("1.", false),
-            (".1", false),
-            ("-", false),
-            ("1e", false),
-            ("+1", false),
-            (r#""\x""#, false),
-            (r#""\u12g4""#, false),
-            (r#""\u123"#, false),
-            ("\"\u{1}\"", false),
-            (r#"""#, false),
-            // Nor are these, but nobody looks into them.
-            ("[,1 2}", true),
+        for (text, is_read, is_json) in [
+            ("null", true, true),
+            ("[]\n", true, true),
+            (r#"{"a":[1,{"b":{}}],"c":[[],[]]}"#, true, true),
+            (r#"["]","\"]","\\",{"}\\\"":"{"}]"#, true, true),
+            (r#""\"\\\/\b\f\n\r\té""#, true, true),
+            ("-0.5e+10", true, true),
+            ("1E9", true, true),
+            // Blanks.
+            (" []", false, true),
+            ("[] ", false, true),
+            ("", false, false),
+            ("nul", false, false),
+            ("[", false, false),
+            ("[[]", false, false),
+            (r#"["]"#, false, false),
+            (r#"["\"]"#, false, false),
+            ("[]]", false, false),
+            ("1 1", false, false),
+            ("01", false, false),
+            ("1.", false, false),
+            (".1", false, false),
+            ("-", false, false),
+            ("1e", false, false),
+            ("+1", false, false),
+            (r#""\x""#, false, false),
+            (r#""\u12g4""#, false, false),
+            (r#""\u123"#, false, false),
+            ("\"\u{1}\"", false, false),
+            (r#"""#, false, false),
+            // Nobody looks into it.
+            ("[,1 2}", true, false),
         ] {
             assert_eq!(read::<IgnoredAny>(text).is_some(), is_read, "{text}");
+            assert_eq!(serde_json::from_str::<IgnoredAny>(text).is_ok(), is_json, "{text}");
         }
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(read::<IgnoredAny>(&nested(1_000_000)).is_some());
@@ -441,18 +443,21 @@ mod tests {
                     (Some(value), Ok(expected)) => prop_assert_eq!(format!("{value:?}"), format!("{expected:?}")),
                     _ => prop_assert!(!changes.is_empty(), "{} is read", review),
                 }
+                // Where all of it is looked at, nothing that is no JSON is read.
+                if let Some(value) = read::<Value>(&text) {
+                    prop_assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
+                }
             }
         }
 
-        /// Any array or object is skipped to its end and no further, wherever that is.
+        /// Any value is skipped to its end and no further, wherever that is.
         #[test]
-        fn what_is_skipped_ends_where_serde_json_ends_it(skipped in values(), blanks in 0..CHUNK) {
-            let skipped = serde_json::to_string(&skipped).unwrap();
-            let text = format!("[\"{}\",{skipped},7]", "x".repeat(blanks));
-            let (_, IgnoredAny, seven) = read::<(String, IgnoredAny, i64)>(&text).unwrap();
+        fn what_is_skipped_ends_where_serde_json_ends_it(skipped in values(), moved in 0..CHUNK) {
+            let skipped = serde_json::to_string(&("x".repeat(moved), skipped)).unwrap();
+            let (IgnoredAny, seven) = read::<(IgnoredAny, i64)>(&format!("[{skipped},7]")).unwrap();
             prop_assert_eq!(seven, 7);
-            let cut = text.strip_suffix(",7]").and_then(|text| text.get(..text.len() - 1)).unwrap();
-            prop_assert!(read::<(String, IgnoredAny, i64)>(cut).is_none(), "{}", cut);
+            let cut = &skipped[..skipped.len() - 1];
+            prop_assert!(read::<IgnoredAny>(cut).is_none() && read::<(IgnoredAny, i64)>(&format!("[{cut},7]")).is_none(), "{}", cut);
         }
     }
 

@@ -93,7 +93,7 @@ fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
     if least < b' ' || greatest > b'~' {
         return write!(out, "{text:?}");
     }
-    // Which is JSON.
+    // Such text `Debug` writes as JSON does.
     let mut quoted = Vec::with_capacity(text.len() + text.len() / 4 + 2);
     json::push_string(&mut quoted, &[text]);
     out.write_str(str::from_utf8(&quoted).unwrap_or_default())
