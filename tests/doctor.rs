@@ -732,6 +732,13 @@ async fn a_service_account_of_charmed_spark() {
     assert_eq!(failed.len(), 3, "{found:#?}");
     assert!(failed[2].starts_with("Secret integrator-hub-conf-truststore has no key truststore.jks"), "{found:#?}");
 
+    let directory = tempfile::tempdir().unwrap();
+    let rules = directory.path().join("rules.yaml");
+    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [\"!hadoop\"]}]\n").unwrap();
+    let found = setup.findings(&[&account[..], &["--config", rules.to_str().unwrap()]].concat());
+    let message = "drivers: hadoopConfigMap=hadoop: this ConfigMap is not allowed in this namespace, ask its administrator";
+    assert!(found.iter().any(|found| found.status == "failed" && found.message == message), "{found:#?}");
+
     // An add-config that was refused leaves it empty.
     let patch = Patch::Merge(json!({"data": null}));
     secrets.patch("spark8t-sa-conf-etl", &PatchParams::default(), &patch).await.unwrap();

@@ -37,7 +37,7 @@ pub(super) struct Doctor {
     #[arg(long, env = "SPARK_WEBHOOK_POD", value_name = "NAME")]
     pod: Option<String>,
 
-    /// An account of Charmed Spark's spark8t: what its pods will ask for, and what of that does not exist
+    /// An account of Charmed Spark's spark8t: what its pods will ask for, and what of that does not exist or is not allowed
     #[arg(long, env = "SPARK_WEBHOOK_SERVICE_ACCOUNT", value_name = "NAMESPACE:NAME")]
     service_account: Option<Account>,
 

@@ -1,4 +1,5 @@
-//! A service account of Charmed Spark: what its pods will ask for, and what is half-written or missing behind it.
+//! A service account of Charmed Spark: what its pods will ask for, what of that the rules do not allow, and what is half-written or missing
+//! behind it.
 //!
 //! spark8t and the integration hub keep an account's properties in a Secret each, and spark8t puts them into every submission.
 //! Whoever submits sees neither, and spark8t reads a Secret that it cannot decode as an empty one, without a word. The Secrets
@@ -11,8 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 
 use super::finding::Finding;
 use super::objects::{self, By, Named};
@@ -21,7 +21,7 @@ use super::reading::Reader;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::problem::Excerpt;
 use crate::annotations::value::{FileName, ObjectName};
-use crate::annotations::{self, PREFIXES, Severity, Source};
+use crate::annotations::{self, Origin, PREFIXES, Problem, ProblemKind, Request, Requests, Severity, Source};
 use crate::rules::{self, Rules};
 
 const CHECK: &str = "account";
@@ -103,8 +103,8 @@ pub(super) async fn check(reader: &Reader, account: &Account, rules: Option<&Rul
         }
     }
     findings.extend(told(account, &properties, rules, seen));
-    let mut named = objects::named(&pods(&properties));
-    findings.extend(name_secrets(&properties, &mut named));
+    let (named, unmounted) = name_objects(account, &properties, rules);
+    findings.extend(unmounted);
     if !named.is_empty() {
         findings.extend(objects::report(reader, CHECK, namespace, named).await);
     }
@@ -201,38 +201,44 @@ fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, seen:
         let advice = format!("write it in the singular: {}", property.replacen(".annotations.", ".annotation.", 1));
         findings.push(Finding::failed(CHECK, format!("{name} stores {property}, which Spark does not know"), advice));
     }
-    let mut problems: BTreeMap<String, (Severity, Vec<&str>)> = BTreeMap::new();
+    let mut problems: BTreeMap<String, (Problem, Vec<&str>)> = BTreeMap::new();
     for (role, pods) in ROLES {
-        let annotations = annotations(properties, role);
-        let mut requests = annotations::parse(annotations.iter().map(|(key, stored)| (*key, stored.value.as_str())));
-        if let Some(rules) = rules {
-            let label = |key: &str| match key {
-                "spark-role" => Some(role),
-                key => properties.get(&format!("spark.kubernetes.{role}.label.{key}")).map(|stored| stored.value.as_str()),
-            };
-            requests = rules.apply(&rules::Subject { namespace, role, label: &label }, requests);
+        for problem in requests(account, properties, rules, role).problems {
+            problems.entry(problem.text().to_owned()).or_insert((problem, Vec::new())).1.push(pods);
         }
-        for problem in &requests.problems {
-            problems.entry(problem.text().to_owned()).or_insert((problem.severity(), Vec::new())).1.push(pods);
-        }
-        let shown: Vec<String> = annotations.iter().map(|(key, stored)| shown(key, stored)).collect();
+        let shown: Vec<String> = annotations(properties, role).into_iter().map(|(key, stored)| shown(key, stored)).collect();
         let asks = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
         findings.push(Finding::passed(CHECK, format!("{pods} of {namespace}:{name} will ask for {asks}{seen}")));
     }
-    for (text, (severity, pods)) in problems {
+    for (text, (problem, pods)) in problems {
         let message = format!("{}: {text}", pods.join(" and "));
-        findings.push(match severity {
-            Severity::Error => Finding::failed(
-                CHECK,
-                message,
-                format!(
-                    "do what it says, and store that: service-account-registry add-config --username {name} --namespace {namespace} --conf …"
-                ),
-            ),
+        let of_account = format!("--username {name} --namespace {namespace} --conf …");
+        let advice = match problem.kind() {
+            ProblemKind::NotAllowed => "have it allowed in the webhook's rules, or ask for another".to_owned(),
+            ProblemKind::Enforced => {
+                format!("service-account-registry remove-config {of_account}; where it is the hub's, remove it there")
+            }
+            _ => format!("do what it says, and store that: service-account-registry add-config {of_account}"),
+        };
+        findings.push(match problem.severity() {
+            Severity::Error => Finding::failed(CHECK, message, advice),
             Severity::Note => Finding::passed(CHECK, message),
         });
     }
     findings
+}
+
+/// What pods of a role ask for, and get without asking, as far as the rules let them.
+fn requests<'p>(account: &Account, properties: &'p Properties, rules: Option<&'p Rules>, role: &'static str) -> Requests<'p> {
+    let annotations = annotations(properties, role);
+    let requests = annotations::parse(annotations.into_iter().map(|(key, stored)| (key, stored.value.as_str())));
+    let Some(rules) = rules else { return requests };
+    // Those that are stored; what Spark itself or a submission adds is not known.
+    let label = |key: &str| match key {
+        "spark-role" => Some(role),
+        key => properties.get(&format!("spark.kubernetes.{role}.label.{key}")).map(|stored| stored.value.as_str()),
+    };
+    rules.apply(&rules::Subject { namespace: &account.namespace, role, label: &label }, requests)
 }
 
 /// The annotations under our prefixes that pods of a role get.
@@ -249,22 +255,14 @@ fn shown(key: &str, Stored { value, by }: &Stored) -> String {
     format!("{}{by}", Excerpt::new(&annotation, SHOWN))
 }
 
-/// The pods as Spark will make them, as far as annotations go.
-fn pods(properties: &Properties) -> Vec<Pod> {
-    let pod = |(role, name): (&str, &str)| {
-        let annotations = annotations(properties, role).into_iter().map(|(key, stored)| (key.to_owned(), stored.value.clone()));
-        let metadata =
-            ObjectMeta { name: Some(name.to_owned()), annotations: Some(annotations.collect()), ..ObjectMeta::default() };
-        Pod { metadata, ..Pod::default() }
-    };
-    ROLES.map(pod).to_vec()
-}
-
-/// Adds the Secrets that Spark itself will mount, above all that of a truststore with its file in it; and says which truststore
-/// nothing mounts.
-fn name_secrets(properties: &Properties, named: &mut BTreeMap<Named, By>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// The objects that pods ask for, and the Secrets that Spark itself will mount, above all that of a truststore with its file in it;
+/// and which truststore nothing mounts.
+fn name_objects(account: &Account, properties: &Properties, rules: Option<&Rules>) -> (BTreeMap<Named, By>, Vec<Finding>) {
+    let (mut named, mut findings) = (BTreeMap::new(), Vec::new());
     for (role, pods) in ROLES {
+        let mounts = requests(account, properties, rules, role).mounts;
+        let own: Vec<Request> = mounts.iter().filter(|request| request.origin == Origin::Pod).cloned().collect();
+        objects::add(&mut named, &own, pods);
         let start = format!("spark.kubernetes.{role}.secrets.");
         let mounted = |property: &'_ str| property.strip_prefix(&start).map(str::to_owned);
         let mut secrets: Vec<(String, &str, Option<String>)> = properties
@@ -274,11 +272,9 @@ fn name_secrets(properties: &Properties, named: &mut BTreeMap<Named, By>) -> Vec
         if let Some(truststore) = truststore(properties, role) {
             let file = |directory: &str| Some(truststore.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
             let holder = secrets.iter_mut().find_map(|(_, directory, key)| Some((key, file(directory)?)));
-            let annotations = annotations(properties, role);
-            let requests = annotations::parse(annotations.iter().map(|(key, stored)| (*key, stored.value.as_str())));
             if let Some((key, file)) = holder {
                 *key = Some(file);
-            } else if !requests.mounts.iter().any(|request| Path::new(truststore).starts_with(request.path.as_str())) {
+            } else if !mounts.iter().any(|request| Path::new(truststore).starts_with(request.path.as_str())) {
                 let message =
                     format!("{pods} read the truststore {truststore}, which no property mounts: it must be in the image");
                 let advice = format!("mount its Secret, unless the image has it: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
@@ -302,7 +298,7 @@ fn name_secrets(properties: &Properties, named: &mut BTreeMap<Named, By>) -> Vec
             by.pods.push(pods.to_owned());
         }
     }
-    findings
+    (named, findings)
 }
 
 /// The file that the last `-Djavax.net.ssl.trustStore=` of a role names.
@@ -412,12 +408,6 @@ mod tests {
                 "passed executors: sparkoperator.k8s.io/secretx: unknown key, ignored; the nearest is secrets",
             ]
         );
-        let rules = "apiVersion: spark-webhook/v1\nallow: [{namespaces: [n], configMaps: [\"*\"], secrets: [\"!db\"]}]\n";
-        let stored_path = stored(&[("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.db", "/db")]);
-        assert_eq!(
-            lines(&told(&account(), &stored_path, Some(&Rules::parse(rules).unwrap()), "")).last().unwrap(),
-            "failed drivers: secret.db=/db: this Secret is not allowed in this namespace, ask its administrator"
-        );
         assert_eq!(
             lines(&told(&account(), &stored(&[]), None, ", so far"))[0],
             "passed drivers of n:etl will ask for nothing, so far"
@@ -434,12 +424,43 @@ mod tests {
         for (properties, expected, unmounted) in
             [(&[option, secrets][..], "hub#t.jks", 0), (&[secrets], "hub#", 0), (&[option, asked], "own#", 0), (&[option], "", 1)]
         {
-            let properties = stored(properties);
-            let mut named = objects::named(&pods(&properties));
-            let findings = name_secrets(&properties, &mut named);
+            let (named, findings) = name_objects(&account(), &stored(properties), None);
             let shown: Vec<String> =
                 named.keys().map(|named| format!("{}#{}", named.name, named.key.as_deref().unwrap_or_default())).collect();
             assert_eq!((shown.join(","), findings.len()), (expected.to_owned(), unmounted));
+        }
+    }
+
+    #[test]
+    fn the_rules_take_from_an_account_and_give_to_it_as_they_do_to_its_pods() {
+        const ASKED: (&str, &str) = ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.db", "/db");
+        const TIER: (&str, &str) = ("spark.kubernetes.driver.label.tier", "batch");
+        const STORE: (&str, &str) = ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/db/t.jks");
+        let default = |selection: &str| {
+            format!("defaults: [{{enforce: true, {selection}, annotations: {{spark-operator.k8s.io/secret.db: /other}}}}]")
+        };
+        let of_driver = default("selector: {matchLabels: {tier: batch}}");
+        let of_executor = default("roles: [executor]");
+        let (not_allowed, enforced) = ("this Secret is not allowed", "default for it is enforced, remove this annotation");
+        let unmounted = "drivers read the truststore /db/t.jks, which no property mounts";
+        for (rules, properties, problem, advice, named, truststore) in [
+            ("allow: [{secrets: [\"!db\"]}]", &[ASKED, STORE][..], not_allowed, "have it allowed", "", unmounted),
+            ("allow: [{secrets: [\"d*\"]}]", &[ASKED, STORE], "", "", "db", ""),
+            (&of_driver, &[ASKED, TIER], enforced, "service-account-registry remove-config", "", ""),
+            (&of_driver, &[ASKED], "", "", "db", ""),
+            (&of_executor, &[ASKED], "", "", "db", ""),
+            ("defaults: [{annotations: {spark-operator.k8s.io/secret.ts: /db}}]", &[STORE], "", "", "", ""),
+        ] {
+            let rules = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{rules}\n")).unwrap();
+            let properties = stored(properties);
+            let failed = told(&account(), &properties, Some(&rules), "").into_iter().filter(|finding| !finding.advice.is_empty());
+            let failed: Vec<Finding> = failed.collect();
+            assert_eq!(failed.len(), usize::from(!problem.is_empty()), "{failed:?}");
+            assert!(failed.iter().all(|found| found.message.contains(problem) && found.advice.contains(advice)), "{failed:?}");
+            let (objects, findings) = name_objects(&account(), &properties, Some(&rules));
+            assert_eq!(objects.keys().map(|named| &*named.name).collect::<Vec<_>>().join(","), named);
+            assert_eq!(findings.len(), usize::from(!truststore.is_empty()), "{findings:?}");
+            assert!(findings.iter().all(|found| found.message.starts_with(truststore)), "{findings:?}");
         }
     }
 
@@ -450,8 +471,7 @@ mod tests {
             &[option, ("spark.kubernetes.driver.secrets.hub", "/etc/hub")][..],
             &[("spark.kubernetes.driver.secrets.$(id)", "/x")],
         ] {
-            let mut named = BTreeMap::new();
-            let findings = name_secrets(&stored(properties), &mut named);
+            let (named, findings) = name_objects(&account(), &stored(properties), None);
             assert!(named.is_empty());
             assert!(findings[0].message.contains("$(id)") && !findings[0].advice.contains("$(id)"), "{findings:?}");
         }

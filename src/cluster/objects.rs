@@ -86,18 +86,22 @@ pub(super) fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
     for pod in pods.iter().filter(|pod| asks(pod)) {
         let annotations = pod.metadata.annotations.iter().flatten();
         let requests = annotations::parse(annotations.map(|(key, value)| (key.as_str(), value.as_str())));
-        for request in &requests.mounts {
-            let object =
-                Named { kind: request.source().kind(), name: request.name.to_string(), key: key_of(request).map(str::to_owned) };
-            let by = named.entry(object).or_default();
-            by.is_required |= !request.options.optional;
-            let name = name(pod);
-            if by.pods.last() != Some(&name) {
-                by.pods.push(name);
-            }
-        }
+        add(&mut named, &requests.mounts, &name(pod));
     }
     named
+}
+
+/// Adds what a pod asks for.
+pub(super) fn add(named: &mut BTreeMap<Named, By>, mounts: &[Request], pod: &str) {
+    for request in mounts {
+        let object =
+            Named { kind: request.source().kind(), name: request.name.to_string(), key: key_of(request).map(str::to_owned) };
+        let by = named.entry(object).or_default();
+        by.is_required |= !request.options.optional;
+        if by.pods.last().is_none_or(|last| last != pod) {
+            by.pods.push(pod.to_owned());
+        }
+    }
 }
 
 /// The file that a request needs in its object.
