@@ -30,8 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A namespace with both webhooks, and the operator's controller.
 struct Setup {
-    place: Place,
+    /// Ends before the place, in whose directory its files are.
     _operator: [Process; 2],
+    place: Place,
 }
 
 impl Setup {

@@ -11,7 +11,7 @@ use crate::webhook::Webhook;
 /// Its size is that of the one layer and some kilobytes of names.
 const MOST_BYTES: u64 = 15_000_000;
 
-/// What a replica may take after its first answer: seven million bytes. Without the profile by which the program is laid out, it is nine.
+/// What a replica may take after its first answer. Without the profile by which the program is laid out, it takes more.
 const MOST_RESIDENT: u64 = 8_000_000;
 
 fn archive() -> PathBuf {
