@@ -320,19 +320,21 @@ async fn a_second_signal_ends_it_at_once_and_an_interrupt_does_not_wait() {
 }
 
 #[tokio::test]
-async fn each_cpu_has_a_thread_for_connections_and_one_alone_has_none_beside_the_first() {
+async fn each_cpu_has_a_thread_with_its_share_of_connections_and_one_alone_has_none_beside_the_first() {
     let all = Webhook::cpus();
     let first: String = all.chars().take_while(char::is_ascii_digit).collect();
     let count = thread::available_parallelism().unwrap().get();
     for (cpus, expected) in [(&first, 0), (&all, if count == 1 { 0 } else { count })] {
         let webhook = Webhook::start_on_cpus(cpus, &[]);
-        let mut connections = Vec::new();
-        for _ in 0..=count {
-            connections.push(connect(webhook.address()).await);
+        for _ in 0..count {
+            let mut connection = connect(webhook.address()).await;
+            for _ in 0..100 {
+                assert_eq!(exchange(&mut connection, &post(&example())).await.status, 200);
+            }
         }
-        for connection in &mut connections {
-            assert_eq!(exchange(connection, &post(&example())).await.status, 200);
-        }
-        assert_eq!(webhook.threads("connections"), expected, "on {cpus}");
+        let threads = webhook.threads("connections");
+        assert_eq!(threads.len(), expected, "on {cpus}");
+        let share = webhook.cpu_time() / u32::try_from(count).unwrap();
+        assert!(threads.iter().all(|thread| *thread > share / 4), "{threads:?}");
     }
 }

@@ -156,11 +156,15 @@ impl Webhook {
         line.trim().split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// How many of its threads have this name.
-    pub fn threads(&self, name: &str) -> usize {
-        let threads = fs::read_dir(self.proc().join("task")).unwrap();
-        let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap());
-        names.filter(|of_thread| of_thread.trim_end() == name).count()
+    /// For how long each of its threads of this name has run, from the kernel.
+    pub fn threads(&self, name: &str) -> Vec<Duration> {
+        let threads = fs::read_dir(self.proc().join("task")).unwrap().map(|thread| thread.unwrap().path());
+        let of_name = threads.filter(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim_end() == name);
+        let on_cpu = |thread: PathBuf| {
+            let schedstat = fs::read_to_string(thread.join("schedstat")).unwrap();
+            Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
+        };
+        of_name.map(on_cpu).collect()
     }
 
     /// The CPUs that this process may use, as [`Webhook::start_on_cpus`] takes them.
