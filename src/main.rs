@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use spark_webhook::cli::Cli;
 
-/// With glibc's allocator, and more so musl's, a request costs noticeably more CPU time (`make bench-server`).
+/// With glibc's allocator, to allocate was among the first things that a request cost.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -334,7 +334,7 @@ async fn each_cpu_has_a_thread_with_its_share_of_connections_and_one_alone_has_n
         }
         let threads = webhook.threads("connections");
         assert_eq!(threads.len(), expected, "on {cpus}");
-        // A hundred requests take several, and a thread without any a fraction of one.
+        // One that has served a hundred requests has run for longer, and one that only waits for far less.
         assert!(threads.iter().all(|thread| *thread > Duration::from_millis(1)), "{threads:?}");
     }
 }
