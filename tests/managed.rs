@@ -4,6 +4,8 @@
 mod cluster;
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/wait.rs"]
+mod wait;
 #[path = "support/webhook.rs"]
 mod webhook;
 
@@ -23,10 +25,11 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use wait::wait_until;
 use webhook::Webhook;
 
 /// What a replica may take to notice and to heal; a minute is promised.
-const HEALS_WITHIN: u64 = 60;
+const HEALS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Replicas, and what they share.
 struct Setup {
@@ -114,14 +117,6 @@ impl Setup {
 fn start(name: &str, kubeconfig: &str) -> Webhook {
     let secret = format!("{name}/ca");
     Webhook::start_in(&[("KUBECONFIG", kubeconfig)], &["--ca-secret", &secret, "--registration-name", name])
-}
-
-async fn wait_until<F: Future<Output = bool>>(what: &str, seconds: u64, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 async fn create_pod(client: &Client, namespace: &str) -> Result<Pod, kube::Error> {
@@ -213,7 +208,10 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
     setup.wait_until_ready().await;
     wait_until_called(&setup).await;
     let clients = [setup.client.clone(), another.client().await];
-    wait_until("the other API server calls too", 30, async || create_pod(&clients[1], setup.name).await.is_ok()).await;
+    wait_until("the other API server calls too", Duration::from_secs(30), async || {
+        create_pod(&clients[1], setup.name).await.is_ok()
+    })
+    .await;
 
     let (stop, created) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = tokio::spawn({
@@ -229,10 +227,13 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
         }
     });
     let bundled = Instant::now();
-    wait_until("a replica has made the next CA", 90, async || setup.ca().await.as_ref() != Some(&old)).await;
+    wait_until("a replica has made the next CA", Duration::from_secs(90), async || setup.ca().await.as_ref() != Some(&old)).await;
     let new = setup.ca().await.unwrap();
     for replica in &setup.replicas {
-        wait_until("a leaf of the new CA", 30, async || connect_trusting(replica.address(), &new).await.is_ok()).await;
+        wait_until("a leaf of the new CA", Duration::from_secs(30), async || {
+            connect_trusting(replica.address(), &new).await.is_ok()
+        })
+        .await;
     }
     assert!(bundled.elapsed() > Duration::from_secs(50), "{:?}", bundled.elapsed());
     let bundle = setup.bundle().await;
@@ -289,7 +290,7 @@ async fn without_the_api_server_it_waits_at_start_and_serves_on_later() {
     setup.registrations().delete(setup.name, &DeleteParams::default()).await.unwrap();
     setup.register().await;
     let admin = setup.replicas[0].admin_address();
-    wait_until("it says what it waits for", 30, async || {
+    wait_until("it says what it waits for", Duration::from_secs(30), async || {
         let reply = get(admin, "/readyz").await;
         assert_eq!(reply.status, 503);
         reply.body.contains("cannot read the Secret")

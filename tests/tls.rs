@@ -2,6 +2,8 @@
 
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/wait.rs"]
+mod wait;
 #[path = "support/webhook.rs"]
 mod webhook;
 
@@ -13,7 +15,11 @@ use std::time::{Duration, Instant};
 
 use http::{connect, connect_trusting, exchange, get, post};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use wait::wait_until;
 use webhook::Webhook;
+
+/// What a server may take to follow its files.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(15);
 
 fn review() -> Vec<u8> {
     post(&fs::read("examples/driver-review.json").unwrap())
@@ -35,14 +41,6 @@ fn write_ca(directory: &Path) -> String {
 fn ca_arguments(directory: &Path) -> Vec<String> {
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     vec!["--ca-cert".to_owned(), path("ca.crt"), "--ca-key".to_owned(), path("ca.key")]
-}
-
-async fn wait_until<F: Future<Output = bool>>(what: &str, seconds: u64, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test]
@@ -67,7 +65,8 @@ async fn replicas_with_one_ca_serve_leaves_of_their_own_that_it_verifies() {
     replicas[0].log_line("--ca-key does not belong to the certificate in --ca-cert");
     assert!(connect_trusting(replicas[0].address(), &ca).await.is_ok());
     let new = write_ca(directory.path());
-    wait_until("a leaf of the new CA", 15, async || connect_trusting(replicas[0].address(), &new).await.is_ok()).await;
+    wait_until("a leaf of the new CA", FOLLOWS_WITHIN, async || connect_trusting(replicas[0].address(), &new).await.is_ok())
+        .await;
     assert!(connect_trusting(replicas[0].address(), &ca).await.is_err());
 }
 
@@ -155,7 +154,7 @@ async fn files_are_swapped_under_load_and_nothing_fails() {
         let key = key(number);
         let certificate = certificate(&key, 2100);
         swap(directory.path(), number, &certificate, &key.serialize_pem());
-        wait_until("the new certificate is served", 15, async || served(&webhook).await == der(&certificate)).await;
+        wait_until("the new certificate is served", FOLLOWS_WITHIN, async || served(&webhook).await == der(&certificate)).await;
     }
     stop.store(true, Ordering::Relaxed);
     load.await.unwrap();
@@ -199,9 +198,9 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
 
     let certificate_of_other = certificate(&other, 2100);
     swap(directory.path(), 9, &certificate_of_other, &other.serialize_pem());
-    wait_until("it recovers", 15, async || served(&webhook).await == der(&certificate_of_other)).await;
+    wait_until("it recovers", FOLLOWS_WITHIN, async || served(&webhook).await == der(&certificate_of_other)).await;
     assert_eq!(readyz().await.body, "ok\n");
-    wait_until("the metric too", 15, async || metric("certificate_problem").await == "0").await;
+    wait_until("the metric too", FOLLOWS_WITHIN, async || metric("certificate_problem").await == "0").await;
     assert_eq!(metric("certificate_reloads_total{result=\"done\"}").await, "1");
     let expiry = metric("certificate_expiry_timestamp_seconds").await;
     assert_eq!(expiry, "4102444800");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -20,8 +20,12 @@ use serde_json::{Value, json};
 use super::cluster::{Cluster, installed};
 use super::http::get;
 use super::spark::Spark;
+use super::wait::wait_until;
 use super::webhook::{Webhook, command};
 use super::{CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template, tests};
+
+/// What an API server or a replica may take to learn of something.
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 fn dry_run() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
@@ -41,14 +45,6 @@ fn api_of(client: &Client, object: &Value) -> Api<DynamicObject> {
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
-    }
-}
-
-async fn wait_until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -73,7 +69,7 @@ async fn define_foreign_kinds(client: &Client) {
     for entry in fs::read_dir(directory).unwrap() {
         let definition: Value = serde_saphyr::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
         apply(client, &definition).await.unwrap();
-        wait_until("the kind is there", async || {
+        wait_until("the kind is there", A_MINUTE, async || {
             let defined = api_of(client, &definition).get(definition["metadata"]["name"].as_str().unwrap()).await.unwrap();
             let conditions = defined.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
             conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
@@ -208,7 +204,8 @@ impl Release {
     }
 
     async fn wait_until_mutated(&self) {
-        wait_until("a pod that asks is mutated", async || self.is_mutated().await.is_ok_and(|is_mutated| is_mutated)).await;
+        wait_until("a pod that asks is mutated", A_MINUTE, async || self.is_mutated().await.is_ok_and(|is_mutated| is_mutated))
+            .await;
     }
 
     /// The objects as they are rendered for it, with its values.
@@ -320,7 +317,7 @@ async fn lives(name: &'static str, installed_by: &str, upgraded_by: &str) {
     let arguments = arguments_here(&release.objects(), "");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let webhook = Webhook::start_in(&[("KUBECONFIG", kubeconfig.to_str().unwrap())], &arguments);
-    wait_until("it is ready", async || get(webhook.admin_address(), "/readyz").await.body == "ok\n").await;
+    wait_until("it is ready", A_MINUTE, async || get(webhook.admin_address(), "/readyz").await.body == "ok\n").await;
     let secret = release.secret(&format!("spark-webhook-{name}-ca")).await;
     let bundle = release.bundle().await;
     assert_eq!(bundle.as_ref(), secret.get("ca.crt"), "the program has written both");
@@ -343,7 +340,7 @@ async fn lives(name: &'static str, installed_by: &str, upgraded_by: &str) {
     assert!(release.is_mutated().await.unwrap());
     assert_eq!(get(webhook.admin_address(), "/readyz").await.body, "ok\n");
     release.helm(upgraded_by, &["uninstall", name]);
-    wait_until("nothing is mutated any more", async || !release.is_mutated().await.unwrap()).await;
+    wait_until("nothing is mutated any more", A_MINUTE, async || !release.is_mutated().await.unwrap()).await;
     assert!(load.end().await > 20);
     assert_eq!(release.remains().await, Vec::<String>::new());
 }
@@ -604,7 +601,7 @@ async fn changes_nothing_but_the_bundle(release: &Release, elsewhere: &Value) {
     };
     let is_refused = |error: kube::Error| error.to_string().contains("the webhook may change its caBundle, and nothing else");
     // The API server learns of a policy a moment after it has stored it.
-    wait_until("the policy is in force", async || {
+    wait_until("the policy is in force", A_MINUTE, async || {
         let change = json!({"metadata": {"labels": {"probe": "x"}}});
         let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
         registrations.patch(name, &dry_run, &Patch::Strategic(change)).await.is_err_and(is_refused)

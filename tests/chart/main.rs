@@ -10,6 +10,8 @@ mod rendering;
 #[path = "../support/spark.rs"]
 mod spark;
 mod values;
+#[path = "../support/wait.rs"]
+mod wait;
 #[path = "../support/webhook.rs"]
 mod webhook;
 

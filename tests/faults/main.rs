@@ -10,6 +10,8 @@ mod cluster;
 mod http;
 #[path = "../support/soak.rs"]
 mod soak;
+#[path = "../support/wait.rs"]
+mod wait;
 #[path = "../support/webhook.rs"]
 mod webhook;
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -15,6 +15,7 @@ use crate::SPARK_4;
 use crate::cluster::installed;
 use crate::job::{Job, KUBECONFIG, client, config_map, create, create_namespace, log, phase, secret};
 use crate::stream::{Part, Stream, heads};
+use crate::wait::wait_until;
 use crate::webhook;
 
 /// The release, its namespace, and so the name of all that is in it.
@@ -72,7 +73,7 @@ impl Release {
 
     /// Until all replicas are as they should be, and ready.
     async fn wait_for_roll_out(&self) {
-        wait_until("the roll-out", async || {
+        wait_until("the roll-out", TIMEOUT, async || {
             let deployment = self.deployments.get(RELEASE).await.unwrap();
             let (wanted, status) = (deployment.spec.unwrap().replicas, deployment.status.unwrap());
             status.observed_generation == deployment.metadata.generation
@@ -84,7 +85,7 @@ impl Release {
     /// And until no other is left.
     async fn wait_until_only(&self, count: usize) {
         self.wait_for_roll_out().await;
-        wait_until("no replica is left that ends", async || self.replicas().await.len() == count).await;
+        wait_until("no replica is left that ends", TIMEOUT, async || self.replicas().await.len() == count).await;
     }
 
     async fn scale(&self, count: usize) {
@@ -123,14 +124,6 @@ fn upgrade(values: &str) {
 
 fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
-}
-
-async fn wait_until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + TIMEOUT;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "{what} takes too long");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// The node's containerd.
@@ -204,7 +197,7 @@ async fn doctor_agrees_inside_and_outside(release: &Release) {
         create(&release.client, namespace, &object).await;
     }
     let ended = async || ["Succeeded", "Failed"].contains(&phase(&release.pods.get("doctor").await.unwrap()));
-    wait_until("doctor in a pod", ended).await;
+    wait_until("doctor in a pod", TIMEOUT, ended).await;
     let pod = release.pods.get("doctor").await.unwrap();
     let mut logs = Vec::new();
     for container in ["version", "by-account", "by-name"] {
@@ -302,13 +295,13 @@ async fn no_create_fails_while_replicas_are_replaced() {
     let ca = release.ca().await;
     upgrade("certificates.managed.caLifetime=7300d");
     helm_test_says_what_doctor_says(&release).await;
-    wait_until("a new CA signs", async || release.ca().await != ca).await;
+    wait_until("a new CA signs", TIMEOUT, async || release.ca().await != ca).await;
     tokio::time::sleep(SETTLED).await;
 
     stream.part("SIGKILL of one replica");
     let (container, pod) = release.container().await;
     ctr(&["tasks", "kill", "--signal", "SIGKILL", &container]);
-    wait_until("it starts again", async || {
+    wait_until("it starts again", TIMEOUT, async || {
         let status = release.pods.get(&pod).await.unwrap().status.unwrap().container_statuses.unwrap().remove(0);
         status.restart_count == 1 && status.ready
     })
@@ -324,7 +317,7 @@ async fn no_create_fails_while_replicas_are_replaced() {
     stream.part("helm uninstall");
     helm(&["uninstall", RELEASE, "--wait"]);
     stream.part("after");
-    wait_until("all of it is gone", async || left("").is_empty()).await;
+    wait_until("all of it is gone", TIMEOUT, async || left("").is_empty()).await;
     let parts = stream.end().await;
     println!("{}", heads());
     for part in &parts {

@@ -16,6 +16,8 @@ mod cluster;
 mod http;
 #[path = "../support/spark.rs"]
 mod spark;
+#[path = "../support/wait.rs"]
+mod wait;
 #[path = "../support/webhook.rs"]
 mod webhook;
 
