@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,9 +58,8 @@ pub(super) async fn serve_tls(
 ) {
     let connections = &shared.connections;
     while let Some((stream, _)) = accept(&listener, shared, stopping).await {
-        // It leaves this runtime, for that of the thread that is to serve it.
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
+        let (stream, thread) = match threads.hand_over(stream) {
+            Ok(handed_over) => handed_over,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be handed over");
                 continue;
@@ -81,24 +80,17 @@ pub(super) async fn serve_tls(
             }
             shared.metrics.connections.dec();
         };
-        tasks.spawn_on(serve, &threads.next());
+        tasks.spawn_on(serve, &thread);
     }
 }
 
 async fn serve_connection(
-    stream: net::TcpStream,
+    stream: TcpStream,
     acceptor: &TlsAcceptor,
     connection: &OpenConnection,
     shared: &Shared,
     stopping: &CancellationToken,
 ) {
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be handed over");
-            return;
-        }
-    };
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
         () = stopping.cancelled() => return,

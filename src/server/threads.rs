@@ -10,6 +10,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -37,10 +38,16 @@ impl Threads {
         Self { runtimes, next: AtomicUsize::new(0), _stop: stop.drop_guard() }
     }
 
-    /// The one that a new connection is given to: each in its turn, or the caller's own where there is none.
-    pub(super) fn next(&self) -> Handle {
+    /// Moves a connection from the caller's runtime to that of a thread, which is given its tasks: each thread in its turn, or the
+    /// caller's own where there is none.
+    pub(super) fn hand_over(&self, connection: TcpStream) -> io::Result<(TcpStream, Handle)> {
+        let connection = connection.into_std()?;
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.runtimes.get(turn % self.runtimes.len().max(1)).cloned().unwrap_or_else(Handle::current)
+        let thread = self.runtimes.get(turn % self.runtimes.len().max(1)).cloned().unwrap_or_else(Handle::current);
+        let entered = thread.enter();
+        let connection = TcpStream::from_std(connection)?;
+        drop(entered);
+        Ok((connection, thread))
     }
 }
 
