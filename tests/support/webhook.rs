@@ -145,6 +145,11 @@ impl Webhook {
         self.status("VmRSS:")
     }
 
+    /// Resident memory without the program's own pages, which are many where it is built for debugging, in KiB, from the kernel.
+    pub fn anonymous_kib(&self) -> u64 {
+        self.status("RssAnon:")
+    }
+
     /// The most resident memory that it has ever had, in KiB, from the kernel.
     pub fn peak_kib(&self) -> u64 {
         self.status("VmHWM:")
