@@ -52,26 +52,29 @@ impl Reload {
                 text.as_deref().map_err(Clone::clone).and_then(|text| Rules::parse(text).map_err(|error| error.to_string()));
             match rules {
                 Ok(rules) => {
-                    if seen.is_some() || rules != self.policy.load().rules {
-                        tracing::info!(file = %file.display(), "the rules were read again");
+                    let old = self.policy.load_full();
+                    let is_reload = seen.is_some() || rules != old.rules;
+                    let has_more = rules.default_namespaces().any(|globs| !registered.contains(globs));
+                    self.policy.store(Arc::new(Policy { on_problem: old.on_problem, rules }));
+                    self.problem.store(None);
+                    self.metrics.config_problem.set(0);
+                    // Whoever reads the line relies on it.
+                    if is_reload {
                         self.metrics.count_config_reload(metrics::Reload::Done);
+                        tracing::info!(file = %file.display(), "the rules were read again");
                     }
-                    if rules.default_namespaces().any(|globs| !registered.contains(globs)) {
+                    if has_more {
                         tracing::warn!(
                             "the rules have namespaces that the registration written at start does not send; write and apply it again"
                         );
                     }
-                    let on_problem = self.policy.load().on_problem;
-                    self.policy.store(Arc::new(Policy { on_problem, rules }));
-                    self.problem.store(None);
-                    self.metrics.config_problem.set(0);
                 }
                 Err(reason) => {
-                    let reason = format!("{}: {reason}", file.display());
-                    tracing::error!(%reason, "the rules were not read again, the old ones stay in force");
-                    self.problem.store(Some(Arc::new(reason)));
+                    let reason = Arc::new(format!("{}: {reason}", file.display()));
+                    self.problem.store(Some(reason.clone()));
                     self.metrics.count_config_reload(metrics::Reload::Failed);
                     self.metrics.config_problem.set(1);
+                    tracing::error!(%reason, "the rules were not read again, the old ones stay in force");
                 }
             }
             seen = Some(text);
