@@ -165,16 +165,22 @@ pub fn init(format: LogFormat) -> Log {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
 
-    /// What was written, after a while of its own for each time.
-    #[derive(Clone, Default)]
-    struct Slow(Arc<Mutex<Vec<Vec<u8>>>>);
+    /// Says when it begins to write, and writes nothing until it is released.
+    struct Slow {
+        begins: Sender<()>,
+        released: Receiver<()>,
+        lengths: Arc<Mutex<Vec<usize>>>,
+    }
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            thread::sleep(Duration::from_millis(50));
-            self.0.lock().unwrap().push(bytes.to_vec());
+            let _ = self.begins.send(());
+            let _ = self.released.recv();
+            self.lengths.lock().unwrap().push(bytes.len());
             Ok(bytes.len())
         }
 
@@ -185,22 +191,24 @@ mod tests {
 
     #[test]
     fn lines_are_written_together_and_whole_and_what_is_too_much_is_counted() {
-        let (lines, slow) = (Arc::new(Lines::default()), Slow::default());
+        let (lines, lengths) = (Arc::new(Lines::default()), Arc::default());
+        let ((begins, begun), (release, released)) = (channel(), channel());
+        let slow = Slow { begins, released, lengths: Arc::clone(&lengths) };
         let writer = thread::spawn({
-            let (lines, slow) = (lines.clone(), slow.clone());
+            let lines = lines.clone();
             move || lines.write_to(slow)
         });
         lines.push(b"first\n");
-        thread::sleep(Duration::from_millis(20));
+        begun.recv().unwrap();
         let line = vec![b'x'; MAX_WAITING / 2];
         for _ in 0..4 {
             lines.push(&line);
         }
         lines.waiting().is_closed = true;
         lines.some.notify_one();
+        drop(release);
         writer.join().unwrap();
-        let lengths: Vec<usize> = slow.0.lock().unwrap().iter().map(Vec::len).collect();
-        assert_eq!(lengths, [6, MAX_WAITING]);
+        assert_eq!(*lengths.lock().unwrap(), [6, MAX_WAITING]);
         assert_eq!(lines.dropped.load(Ordering::Relaxed), 2);
     }
 }

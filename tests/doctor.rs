@@ -9,6 +9,7 @@ mod webhook;
 
 use std::fmt::Debug;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -30,7 +31,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use spark::Spark;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use webhook::{Webhook, command};
 
 /// A namespace, a webhook, and its registration for that namespace alone.
@@ -88,9 +89,9 @@ impl Setup {
         self.settle().await;
     }
 
-    /// The API server learns of a registration by a watch, within a second.
+    /// The API server learns of a registration by a watch, within a second where it is not kept from it.
     async fn settle(&self) {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
     }
 
     async fn create_pod(&self, name: &str, role: &str, annotations: &Value, volumes: Value) {
@@ -288,7 +289,7 @@ async fn a_certificate_that_expired() {
     let directory = tempfile::tempdir().unwrap();
     // It would not start with one that has expired; the control plane takes seconds, and comes first.
     let _cluster = Cluster::shared().await;
-    let end = SystemTime::now() + Duration::from_secs(10);
+    let end = SystemTime::now() + Duration::from_secs(20);
     let (arguments, ca) = certificate(directory.path(), end);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let setup = Setup::without_registration("expired", &arguments).await;
@@ -379,7 +380,7 @@ async fn a_webhook_that_is_away() {
     );
 
     // A wait ends in vain, having said once what it waits for.
-    let output = setup.run(&["--wait", "3s"]);
+    let output = setup.run(&["--wait", "10s"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "waiting for endpoints, dry-run, pods\n");
 }
@@ -595,7 +596,9 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     assert!(endpoints.advice.contains("kubectl --namespace service get pods --selector app=hook"), "{endpoints:?}");
 
     // A port on which nobody listens.
-    let nobody = TcpListener::bind((own_address().await, 0)).await.unwrap().local_addr().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((own_address().await, 0).into()).unwrap();
+    let nobody = socket.local_addr().unwrap();
     let slice = json!({
         "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}},
         "addressType": "IPv4",
@@ -862,14 +865,19 @@ async fn a_wait_ends_when_nothing_fails_any_more() {
     let mut doctor = command();
     doctor.args(["doctor", "--namespace", setup.name, "--name", &setup.registration, "--wait", "1m"]);
     doctor.env("SPARK_WEBHOOK_KUBECONFIG", setup.cluster.kubeconfig()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let doctor = doctor.spawn().unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut doctor = doctor.spawn().unwrap();
+    let mut said = BufReader::new(doctor.stderr.take().unwrap());
+    let read_line = move || {
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        (line, said)
+    };
+    // It may say more: when it looks in the moment in which the API server has stored the registration, and does not call yet.
+    let (line, _said) = tokio::task::spawn_blocking(read_line).await.unwrap();
+    assert_eq!(line, "waiting for configuration, dry-run\n");
     setup.cluster.register(&setup.registration_file(), setup.name).await;
     let output = tokio::task::spawn_blocking(|| doctor.wait_with_output()).await.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    // It may look in the moment in which the API server has stored the registration, and does not call yet.
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.starts_with("waiting for configuration, dry-run\n"), "{stderr}");
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ mod webhook;
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,7 +40,15 @@ fn asking(key: &str, value: &str) -> Vec<u8> {
 
 /// One answer on a connection of its own.
 async fn ask(webhook: &Webhook, request: &[u8]) -> Reply {
-    exchange(&mut connect(webhook.address()).await, request).await
+    try_ask(webhook, &ANONYMOUS, request).await.unwrap()
+}
+
+/// The same for a client with settings, or why there is no answer.
+async fn try_ask(webhook: &Webhook, settings: &Arc<ClientConfig>, request: &[u8]) -> io::Result<Reply> {
+    let mut stream = try_connect(webhook.address(), settings).await?;
+    stream.write_all(request).await?;
+    stream.flush().await?;
+    try_read_reply(&mut stream).await
 }
 
 /// Waits until the admin port counts so many.
@@ -230,13 +237,6 @@ fn client_of_a_new_ca() -> (String, Arc<ClientConfig>) {
     (ca, with_certificate(vec![leaf.der().clone()], key))
 }
 
-async fn ask_as(address: SocketAddr, settings: &Arc<ClientConfig>) -> io::Result<u16> {
-    let mut stream = try_connect(address, settings).await?;
-    stream.write_all(&post(&example())).await?;
-    stream.flush().await?;
-    Ok(try_read_reply(&mut stream).await?.status)
-}
-
 #[tokio::test]
 async fn with_a_client_ca_only_clients_with_a_certificate_of_it_are_served() {
     let directory = tempfile::tempdir().unwrap();
@@ -245,48 +245,52 @@ async fn with_a_client_ca_only_clients_with_a_certificate_of_it_are_served() {
     let (_, of_another_ca) = client_of_a_new_ca();
     fs::write(&file, ca).unwrap();
     let webhook = Webhook::start(&["--client-ca", file.to_str().unwrap()]);
+    let request = post(&example());
     // In TLS 1.3 a client learns only by its first read what the server thinks of its certificate.
-    let error = ask_as(webhook.address(), &ANONYMOUS).await.unwrap_err();
+    let error = try_ask(&webhook, &ANONYMOUS, &request).await.unwrap_err();
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
-    let error = ask_as(webhook.address(), &of_another_ca).await.unwrap_err();
+    let error = try_ask(&webhook, &of_another_ca, &request).await.unwrap_err();
     assert!(error.to_string().contains("received fatal alert"), "{error}");
-    assert_eq!(ask_as(webhook.address(), &ours).await.unwrap(), 200);
+    assert_eq!(try_ask(&webhook, &ours, &request).await.unwrap().status, 200);
     wait_for(&webhook, "tls_handshakes_total{result=\"failed\"}", 2.0).await;
     wait_for(&webhook, "tls_handshakes_total{result=\"done\"}", 1.0).await;
 }
 
 #[tokio::test]
 async fn after_sigterm_it_serves_on_for_the_drain_delay_and_closes_each_connection_with_an_answer() {
-    let webhook = Webhook::start(&["--drain-delay", "2s"]);
+    const DELAY: Duration = Duration::from_secs(5);
+    let webhook = Webhook::start(&["--drain-delay", "5s"]);
     let request = post(&example());
     let mut kept = connect(webhook.address()).await;
     let reply = exchange(&mut kept, &request).await;
     assert!(reply.status == 200 && !reply.head.contains("connection: close"), "{}", reply.head);
     let mut idle = connect(webhook.address()).await;
+    let idle = tokio::spawn(async move {
+        assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        Instant::now()
+    });
     let started = Instant::now();
     webhook.signal("TERM");
     webhook.log_line("stopping: not ready");
     let reply = get(webhook.admin_address(), "/readyz").await;
     assert_eq!((reply.status, &*reply.body), (503, "shutting down\n"));
-    assert!(started.elapsed() < Duration::from_millis(500), "at once");
+    assert!(started.elapsed() < DELAY / 2, "at once");
     assert_eq!(get(webhook.admin_address(), "/livez").await.status, 200);
 
     let reply = exchange(&mut kept, &request).await;
     assert!(reply.status == 200 && reply.head.contains("connection: close\r\n"), "{}", reply.head);
     assert_eq!(kept.read(&mut [0; 16]).await.unwrap(), 0, "it is closed");
-    while started.elapsed() < Duration::from_millis(1_800) {
-        let reply = ask(&webhook, &request).await;
+    while let Ok(reply) = try_ask(&webhook, &ANONYMOUS, &request).await {
         assert!(reply.status == 200 && reply.head.contains("connection: close\r\n"), "{}", reply.head);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // An idle one is left open for as long as a request may come.
-    let still = tokio::time::timeout(Duration::from_millis(20), idle.read(&mut [0; 16])).await;
-    assert!(still.is_err(), "{still:?}");
+    assert!(started.elapsed() >= DELAY, "{:?}", started.elapsed());
     webhook.log_line("stopping: finishing what runs");
-    assert!(started.elapsed() >= Duration::from_millis(1_900), "{:?}", started.elapsed());
-    assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    // An idle one is left open for as long as a request may come.
+    let open = idle.await.unwrap().duration_since(started);
+    assert!(open >= DELAY, "{open:?}");
+    // Nothing is left that would be waited for, for 20 s.
     assert_eq!(webhook.wait().code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -295,16 +299,12 @@ async fn a_second_signal_ends_it_at_once_and_an_interrupt_does_not_wait() {
         let webhook = Webhook::start(&["--drain-delay", "30s"]);
         webhook.signal("TERM");
         webhook.log_line("stopping: not ready");
-        let started = Instant::now();
         webhook.signal(second);
         assert_eq!(webhook.wait().code(), Some(130), "{second}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
     let webhook = Webhook::start(&["--drain-delay", "30s"]);
-    let started = Instant::now();
     webhook.signal("INT");
     assert_eq!(webhook.wait().code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 
     // Also while a request is waited for.
     let webhook = Webhook::start(&[]);

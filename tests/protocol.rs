@@ -2,16 +2,19 @@
 
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/wait.rs"]
+mod wait;
 #[path = "support/webhook.rs"]
 mod webhook;
 
 use std::fs;
 use std::time::Duration;
 
-use http::{Reply, connect, exchange, post, read_reply};
+use http::{Reply, connect, exchange, metric, post, read_reply};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use wait::wait_until;
 use webhook::{Webhook, command};
 
 fn example() -> Vec<u8> {
@@ -141,7 +144,8 @@ async fn a_request_that_is_running_is_finished_when_the_server_is_told_to_end() 
     let (first_half, second_half) = request.split_at(request.len() / 2);
     running.write_all(first_half).await.unwrap();
     running.flush().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    wait_until("it runs", Duration::from_secs(10), async || metric(webhook.admin_address(), "requests_in_flight").await > 0.0)
+        .await;
     webhook.signal("TERM");
     webhook.log_line("stopping");
     assert_is_answered(&exchange(&mut running, second_half).await);

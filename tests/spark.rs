@@ -106,9 +106,9 @@ async fn set_up(namespace: &str) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook,
     (cluster, Api::namespaced(client, namespace), webhook, directory)
 }
 
-/// The first stored pod of a role, waiting up to a minute for it.
+/// The first stored pod of a role, waiting up to five minutes for it: each of two Sparks at once has a core at most.
 async fn first(pods: &Api<Pod>, role: &str, log: &std::path::Path) -> Pod {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
         let list = pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap();
         if let Some(pod) = list.items.into_iter().next() {

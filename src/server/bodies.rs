@@ -209,6 +209,14 @@ mod tests {
 
     const MIB: usize = 1024 * 1024;
 
+    /// Says when something of a body came last, whatever the clock says.
+    fn came(body: &HeldBody<'_>, at: u64) {
+        body.partial.as_ref().unwrap().1.came.store(at, Ordering::Relaxed);
+    }
+
+    const JUST_NOW: u64 = u64::MAX;
+    const LONG_AGO: u64 = 0;
+
     fn is_shed(body: &HeldBody<'_>) -> bool {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         std::pin::pin!(body.shed()).poll(&mut context).is_ready()
@@ -216,20 +224,24 @@ mod tests {
 
     #[tokio::test]
     async fn of_bodies_that_are_too_many_the_largest_goes_and_before_that_what_has_stopped() {
-        let bodies = Bodies::new(10 * MIB);
+        let mut bodies = Bodies::new(10 * MIB);
+        bodies.started -= Duration::from_millis(STOPPED);
         let mut large = bodies.begin();
         assert!(large.keep(&vec![0; 6 * MIB]).await);
+        came(&large, JUST_NOW);
         let mut small = bodies.begin();
         assert!(small.keep(&vec![0; MIB]).await);
+        came(&small, JUST_NOW);
         let mut active = bodies.begin();
         assert!(active.keep(&vec![0; 4 * MIB]).await, "the large one has to go instead");
         assert!(is_shed(&large) && !is_shed(&small) && !is_shed(&active));
         assert!(active.keep(&vec![0; MIB]).await, "the one that was told to go is enough");
         drop(large);
+        came(&active, JUST_NOW);
         let mut larger = bodies.begin();
         assert!(!larger.count(6 * MIB).await, "it is itself the largest");
         drop(larger);
-        tokio::time::sleep(Duration::from_millis(STOPPED + 50)).await;
+        came(&small, LONG_AGO);
         assert!(active.keep(&vec![0; 4 * MIB]).await, "another one has stopped");
         assert!(is_shed(&small) && !is_shed(&active));
         drop((small, active));

@@ -75,6 +75,17 @@ async fn define_foreign_kinds(client: &Client) {
             conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
         })
         .await;
+        let names = &definition["spec"]["names"];
+        let (group, kind) = (definition["spec"]["group"].as_str().unwrap(), names["kind"].as_str().unwrap());
+        for version in definition["spec"]["versions"].as_array().unwrap() {
+            let kind = kube::core::GroupVersionKind::gvk(group, version["name"].as_str().unwrap(), kind);
+            let resource = ApiResource::from_gvk_with_plural(&kind, names["plural"].as_str().unwrap());
+            let all = Api::<DynamicObject>::all_with(client.clone(), &resource);
+            wait_until("it is served", A_MINUTE, async || {
+                version["served"] == false || all.list(&ListParams::default()).await.is_ok()
+            })
+            .await;
+        }
     }
 }
 
@@ -322,7 +333,7 @@ async fn lives(name: &'static str, installed_by: &str, upgraded_by: &str) {
     let bundle = release.bundle().await;
     assert_eq!(bundle.as_ref(), secret.get("ca.crt"), "the program has written both");
     // A pod that asks is refused while nobody answers, and one that does not is none of our business.
-    assert!(release.is_mutated().await.is_err());
+    wait_until("it is refused", A_MINUTE, async || release.is_mutated().await.is_err()).await;
     let mut silent = asking_pod(&release.labels());
     silent.metadata.annotations = None;
     let jobs = Api::<Pod>::namespaced(release.client.clone(), &format!("{name}-jobs"));
@@ -487,12 +498,22 @@ async fn the_mode_of_a_release_can_be_changed() {
     }
 }
 
+/// Whether a service account may do something, as the API server decides it.
+async fn is_allowed(client: &Client, namespace: &str, account: &str, what: &Value) -> bool {
+    let review = serde_json::from_value(json!({"metadata": {}, "spec": {
+        "user": format!("system:serviceaccount:{namespace}:{account}"),
+        "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
+        "resourceAttributes": what,
+    }}));
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    reviews.create(&PostParams::default(), &review.unwrap()).await.unwrap().status.unwrap().allowed
+}
+
 /// What the service account may do, as the API server decides it.
 #[tokio::test]
 async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
     let release = Release::new("rights", "").await;
     release.install("helm3");
-    let reviews: Api<SubjectAccessReview> = Api::all(release.client.clone());
     let (secret, configuration) = ("spark-webhook-rights-ca", "spark-webhook-rights");
     for (verb, group, resource, namespace, name, expected) in [
         ("get", "", "secrets", "rights", secret, true),
@@ -519,13 +540,14 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
         ("escalate", "rbac.authorization.k8s.io", "roles", "rights", configuration, false),
     ] {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let review = serde_json::from_value(json!({"metadata": {}, "spec": {
-            "user": "system:serviceaccount:rights:spark-webhook-rights",
-            "groups": ["system:serviceaccounts", "system:serviceaccounts:rights", "system:authenticated"],
-            "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace, "name": name},
-        }}));
-        let status = reviews.create(&PostParams::default(), &review.unwrap()).await.unwrap().status.unwrap();
-        assert_eq!(status.allowed, expected, "{verb} {resource} {namespace}/{name}");
+        let what = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace, "name": name});
+        let is_allowed = async || is_allowed(&release.client, "rights", configuration, &what).await;
+        // What allows something is learnt by a watch.
+        if expected {
+            wait_until(&what.to_string(), A_MINUTE, is_allowed).await;
+        } else {
+            assert!(!is_allowed().await, "{what}");
+        }
     }
     release.helm("helm3", &["uninstall", "rights"]);
 }
@@ -550,6 +572,11 @@ async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": account}],
     });
     apply(&release.client, &binding).await.unwrap();
+    let what = json!({"verb": "list", "resource": "pods", "namespace": namespace});
+    wait_until("the role is known", A_MINUTE, async || {
+        is_allowed(&release.client, "doctor", "spark-webhook-doctor", &what).await
+    })
+    .await;
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     fs::write(&kubeconfig, release.kubeconfig().await.to_string()).unwrap();
     let mut doctor = command();

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use crate::http::{connect, exchange, get, metric, post};
-use crate::soak::Row;
+use crate::soak::{Row, median};
+use crate::wait::wait_until;
 use crate::webhook::Webhook;
 use crate::{alone, assert_memory, review};
 
@@ -24,20 +25,16 @@ async fn without_descriptors_it_waits_and_does_not_spin_and_recovers_by_itself()
             held.push(TcpStream::connect(address).await.unwrap());
         }
     }
+    wait_until("all are in use", Duration::from_secs(4), async || webhook.descriptors() >= 64).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(webhook.descriptors() >= 64, "all are in use");
-    let cpu_before = webhook.cpu_time();
+    let (cpu_before, watched) = (webhook.cpu_time(), Instant::now());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let cpu = webhook.cpu_time().saturating_sub(cpu_before);
-    println!("{cpu:?} of CPU time in 5 s without descriptors");
-    assert!(cpu < Duration::from_millis(250), "{cpu:?} of CPU time in 5 s");
+    let (cpu, watched) = (webhook.cpu_time().saturating_sub(cpu_before), watched.elapsed());
+    println!("{cpu:?} of CPU time in {watched:?} without descriptors");
+    assert!(cpu < watched / 20, "{cpu:?} of CPU time in {watched:?}");
 
     drop(held);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while webhook.descriptors() > before {
-        assert!(Instant::now() < deadline, "{} descriptors are open", webhook.descriptors());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until("they are free again", Duration::from_secs(20), async || webhook.descriptors() <= before).await;
     assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
     assert_eq!(get(webhook.admin_address(), "/readyz").await.status, 200);
     assert!(metric(webhook.admin_address(), "accept_errors_total").await > 0.0);
@@ -59,14 +56,15 @@ async fn fewer_descriptors_than_connections_are_no_reason_to_wait() {
         }
     }
     assert!(metric(webhook.admin_address(), "connections").await <= 192.0);
-    let mut answered = 0;
+    let mut times = Vec::new();
     for _ in 0..20 {
         let asked = Instant::now();
         assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
         assert_eq!(get(webhook.admin_address(), "/readyz").await.status, 200);
-        answered += 2;
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        times.push(asked.elapsed());
     }
+    let answered = 2 * times.len();
+    assert!(median(&mut times) < Duration::from_millis(500), "{times:?}");
     assert!(metric(webhook.admin_address(), "accept_errors_total").await < 1.0);
     Row {
         what: "good client beside 800 connections, with 256 descriptors",

@@ -34,7 +34,7 @@ struct Held {
 }
 
 /// How long the body's client says that it waits.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Holder {
     /// Holds a connection until the server ends it. `opened` gets a permit when there is nothing more to come soon.
@@ -202,7 +202,7 @@ async fn beside(holder: Holder) {
 
     // Two minutes are too long for the quick form.
     if holder != Holder::Header || is_soak() {
-        let slack = opened.elapsed().min(Duration::from_secs(5)) + Duration::from_secs(2);
+        let slack = opened.elapsed().min(Duration::from_secs(5)) + Duration::from_secs(5);
         while let Some(ended) = held.join_next().await {
             let (_, Held { time, received }) = ended.unwrap();
             assert!(time < holder.deadline() + slack, "one was held for {time:?}");

@@ -153,7 +153,7 @@ async fn create_until(pods: Api<Pod>, is_over: Arc<AtomicBool>, count: Arc<Atomi
 async fn no_create_fails_while_replicas_are_restarted() {
     let _alone = alone().await;
     let started = Instant::now();
-    let (restarts, drain_delay) = scale((2, "2s"), (20, "10s"));
+    let (restarts, drain_delay) = scale((2, "5s"), (20, "10s"));
     let directory = tempfile::tempdir().unwrap();
     let (ca_cert, ca_key, ca_pem) = write_ca(directory.path());
     let registration = directory.path().join("registration.yaml");

@@ -94,7 +94,7 @@ impl Setup {
             let configs: Api<ConfigMap> = Api::namespaced(self.place.client.clone(), self.place.namespace);
             let path = directory.join(path);
             async move {
-                let deadline = Instant::now() + Duration::from_secs(30);
+                let deadline = Instant::now() + PATIENCE;
                 // spark-submit makes them after the pod, which owns them.
                 let config = loop {
                     match configs.get_opt(&name).await.unwrap() {
@@ -168,7 +168,7 @@ async fn define_kinds(client: &Client) {
             Err(error) => panic!("{error}"),
         }
         let name = definition.metadata.name.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let conditions = definitions.get(&name).await.unwrap().status.and_then(|status| status.conditions);
             if conditions.into_iter().flatten().any(|condition| condition.type_ == "Established" && condition.status == "True") {
@@ -230,7 +230,7 @@ async fn start_operator(place: &Place, release: &str) -> [Process; 2] {
         ],
     );
     let controller = start("controller", &["--enable-ui-service=false"]);
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let webhooks = registrations.get(&name).await.unwrap().webhooks.unwrap();
         if webhooks.iter().all(|webhook| webhook.client_config.ca_bundle.is_some()) {

@@ -100,10 +100,10 @@ impl Place {
         written(self.shell(script))
     }
 
-    /// The stored pod of a role, waiting up to two minutes for it.
+    /// The stored pod of a role, waiting up to five minutes for it.
     pub async fn pod(&self, role: &str) -> Value {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(300);
         loop {
             let list = pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap();
             if let Some(pod) = list.items.into_iter().next() {

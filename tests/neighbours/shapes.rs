@@ -143,7 +143,7 @@ async fn set_up(namespace: &'static str) -> (Place, Api<Pod>) {
         .unwrap();
         Api::all(place.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
         let probe = pod(PODS[0], namespace, &[(SHAPE, "yunikorn"), (ORDER, order)]);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while create(&pods, &probe).await.unwrap()["spec"]["schedulerName"] != "yunikorn" {
             assert!(Instant::now() < deadline, "the neighbour is not called");
             tokio::time::sleep(Duration::from_millis(20)).await;

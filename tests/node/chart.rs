@@ -40,7 +40,7 @@ doctor: {rbac: {create: true}, namespace: chart-stream}
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Refusals before the first replica is ready end within this time.
-const UNTIL_READY: Duration = Duration::from_secs(30);
+const UNTIL_READY: Duration = Duration::from_secs(60);
 
 /// After a change, until what was to end has ended: the drain delay of 10 s, and some more.
 const SETTLED: Duration = Duration::from_secs(13);

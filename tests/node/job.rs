@@ -21,7 +21,7 @@ pub const KUBECONFIG: &str = "/var/lib/spark-webhook-node/kubeconfig";
 pub const NODE_CA: &str = "/var/lib/spark-webhook-node/pki/ca.crt";
 
 /// How long a pod of a test may take.
-const TIMEOUT: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A ConfigMap of some files.
 pub fn config_map(name: &str, data: &Value) -> Value {

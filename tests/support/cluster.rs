@@ -211,7 +211,7 @@ async fn wait_until_called(client: &Client, namespace: &str) {
     .unwrap();
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let stored = pods.create(&dry_run, &pod).await.unwrap();
         if stored.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected") {

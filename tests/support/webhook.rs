@@ -76,7 +76,7 @@ impl Webhook {
         });
         let mut seen = Vec::new();
         let listening = loop {
-            match lines.recv_timeout(Duration::from_secs(10)) {
+            match lines.recv_timeout(Duration::from_secs(30)) {
                 Ok(line) if line.starts_with("Listening on ") => break line,
                 Ok(line) => seen.push(line),
                 Err(_) => {
@@ -100,9 +100,9 @@ impl Webhook {
         self.admin_address
     }
 
-    /// The first line of the log that contains a text, waiting up to 10 s for it.
+    /// The first line of the log that contains a text, waiting up to 15 s for it: within that, files that change are followed.
     pub fn log_line(&self, text: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(15);
         loop {
             let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|_| panic!("no log line contains {text:?}"));
@@ -123,9 +123,9 @@ impl Webhook {
         assert!(status.success());
     }
 
-    /// Waits up to 10 s for its end.
+    /// Waits up to 15 s for its end: less than it waits itself for what runs.
     pub fn wait(self) -> ExitStatus {
-        self.wait_up_to(Duration::from_secs(10))
+        self.wait_up_to(Duration::from_secs(15))
     }
 
     /// Waits for its end.
