@@ -290,6 +290,17 @@ fn of_more_than_256_requests_none_is_carried_out() {
     }
 }
 
+/// Of two entries of a list the wrong one is named by the key alone, because there is no room for more; so whether the other was carried
+/// out cannot be told, nor whether that is a reason for what is refused after it.
+#[test]
+fn a_text_that_is_cut_short_leaves_it_open_which_entry_is_named() {
+    let asks = [("configMap.app", ""), ("configMap.conf", "/etc/app:file=k")];
+    let mut review = pod_with(asks.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let annotations = &mut review["request"]["object"]["metadata"]["annotations"];
+    annotations["sparkoperator.k8s.io/configMaps"] = json!("app=/etc/app/below,app=/mnt/$(X):env=VAR");
+    assert_carried_out(&review, &answer(&review, &Policy::default()));
+}
+
 /// A judge who finds nothing wrong is worth something only if he would find it.
 #[test]
 fn a_pod_that_lacks_something_or_has_too_much_is_found_wrong() {

@@ -979,7 +979,8 @@ impl<'a> Judge<'a> {
         let mut round = Round { before: self.before, done: Vec::new(), refused: Vec::new() };
         for (ask, request) in requests {
             let (is_refused, is_refused_alone) = (self.is_named(ask, true), self.is_named_alone(ask));
-            let verdict = round.verdict(request);
+            // Which of the earlier ones were carried out is a guess from there on.
+            let verdict = if is_clear { round.verdict(request) } else { Verdict::Open };
             let is_done = match &verdict {
                 Verdict::CarriedOut(shape) => self.after.shows(request, shape),
                 Verdict::Refused => false,
