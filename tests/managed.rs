@@ -203,7 +203,8 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
     let old = params.self_signed(&key).unwrap().pem();
     let entry = |name: &str, text: &str| (name.to_owned(), ByteString(text.as_bytes().to_vec()));
     let secret = BTreeMap::from([entry("ca.crt", &old), entry("ca.key", &key.serialize_pem())]);
-    let another = Cluster::shared().await.another_api_server().await;
+    let cluster = Cluster::shared().await;
+    let another = cluster.another_api_server().await;
     let setup = Setup::new("renewed", 2, secret).await;
     let bundled = tokio::spawn({
         let registrations = setup.registrations();
