@@ -75,6 +75,7 @@ async fn define_foreign_kinds(client: &Client) {
             conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
         })
         .await;
+        // That is said a moment before the API server answers for it.
         let names = &definition["spec"]["names"];
         let (group, kind) = (definition["spec"]["group"].as_str().unwrap(), names["kind"].as_str().unwrap());
         for version in definition["spec"]["versions"].as_array().unwrap() {
