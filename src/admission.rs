@@ -6,7 +6,7 @@
 pub mod response;
 pub mod review;
 
-use crate::annotations::{self, Kind, Problem, Severity};
+use crate::annotations::{self, Kind, Problems};
 use crate::mutation::{self, Plan};
 use crate::patch;
 use crate::pod::{Pod, Role};
@@ -59,8 +59,7 @@ impl Admission<'_> {
     /// again for ever.
     #[must_use]
     pub fn has_refusable_errors(&self) -> bool {
-        let is_error = |problem: &Problem| problem.severity() == Severity::Error;
-        self.subject.as_ref().is_some_and(|subject| subject.role == Role::Driver && subject.problems.iter().any(is_error))
+        self.subject.as_ref().is_some_and(|subject| subject.role == Role::Driver && subject.problems.has_errors())
     }
 }
 
@@ -115,7 +114,7 @@ pub struct Subject {
     /// What was done and what was not, as JSON.
     pub record: Option<String>,
     /// Errors, then notes.
-    pub problems: Vec<Problem>,
+    pub problems: Problems,
     /// Of each request that is mounted, by us or already.
     pub mounted: Vec<Kind>,
     /// How many of the administrator's defaults gave way to what the pod has or asks for.
@@ -158,7 +157,7 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     }
     let plan = mutation::plan(&pod, role, &requests);
     let patch = if plan.is_empty() { None } else { Some(patch::write(&plan)) };
-    let refused = policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.has_errors();
+    let refused = policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.problems.has_errors();
     let (outcome, verdict) = match &patch {
         _ if refused => (Outcome::Refused, Verdict::Refused),
         Some(patch) => (Outcome::Mutated, Verdict::Patched(patch)),
@@ -173,7 +172,7 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
 }
 
 fn ignore<'a>(uid: Text<'a>, namespace: Option<Text<'a>>, pod: Option<Pod<'a>>, reason: Reason) -> Admission<'a> {
-    let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &[], record: None }.write();
+    let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &Problems::default(), record: None }.write();
     let (namespace, name) = identify(namespace, pod);
     Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), subject: None, response }
 }

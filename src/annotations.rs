@@ -15,15 +15,17 @@ pub mod value;
 
 pub use key::{INJECTED, Kind, PREFIXES};
 pub use options::Options;
-pub use problem::{Annotation, Problem, ProblemKind, Severity};
+pub use problem::{Annotation, MAX_LISTED, Problem, ProblemKind, Problems, Severity};
 pub use value::{MountPath, ObjectName, PathError};
 
 use key::{Key, PrefixedKey};
 use lists::Lists;
-use problem::Excerpt;
 
 /// More requests than this in one pod are an attack or a mistake, and none of them is carried out.
 pub const MAX_REQUESTS: usize = 256;
+
+/// Entries of lists that request nothing count too, or a list of them could be as long as a body.
+const MAX_LIST_ENTRIES: usize = 4096;
 
 /// What a pod's annotations ask for.
 #[derive(Debug, Default)]
@@ -33,9 +35,11 @@ pub struct Requests<'a> {
     /// The name of Spark's container, for pods that Spark did not make.
     pub container: Option<Annotation<'a>>,
     /// What was wrong with annotations under our prefixes.
-    pub problems: Vec<Problem>,
+    pub problems: Problems,
     /// What the annotations are about, also where they ask for nothing or are wrong: no default takes its place.
     pub claims: Vec<Claim<'a>>,
+    /// Annotations with an empty value, which opt out of a default.
+    pub opt_outs: Vec<(Claim<'a>, Annotation<'a>)>,
     /// Whether there is any key under our prefixes, even one that asks for nothing.
     pub has_keys: bool,
 }
@@ -159,12 +163,18 @@ impl Source {
 /// Reads a pod's annotations, given in any order as key and value.
 #[must_use]
 pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Requests<'a> {
-    let mut entries: Vec<Entry<'a>> = annotations
-        .filter_map(|(key, value)| PrefixedKey::parse(key).map(|key| Entry { key, value: value.trim_matches(BLANKS) }))
-        .collect();
+    let mut entries: Vec<Entry<'a>> = Vec::new();
+    let mut unknown: Vec<PrefixedKey<'a>> = Vec::new();
+    for (key, value) in annotations {
+        match PrefixedKey::parse(key) {
+            None => {}
+            Some(key) if key.key == Key::Unknown => unknown.push(key),
+            Some(key) => entries.push(Entry { key, value: value.trim_matches(BLANKS) }),
+        }
+    }
     entries.sort_unstable();
 
-    let mut requests = Requests { has_keys: !entries.is_empty(), ..Requests::default() };
+    let mut requests = Requests { has_keys: !(entries.is_empty() && unknown.is_empty()), ..Requests::default() };
     let mut lists = Lists::default();
     let mut asked = 0;
     for same in entries.chunk_by(Entry::is_about_the_same_as) {
@@ -172,8 +182,12 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
         match entry.key.key {
             Key::Request(kind, name) => {
                 requests.claims.push((kind, name));
-                requests.problems.extend(others.iter().filter_map(|other| other.loses_to(entry.annotation())));
-                if !entry.value.is_empty() {
+                for other in others.iter().filter(|other| other.value != entry.value) {
+                    note_loss(&mut requests.problems, other.annotation(), entry.annotation());
+                }
+                if entry.value.is_empty() {
+                    requests.opt_outs.push(((kind, name), entry.annotation()));
+                } else {
                     asked += 1;
                     requests.add(read_request(kind, Some(name), entry.value, entry.annotation()));
                 }
@@ -184,40 +198,49 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
                 }
             }
             Key::Container => requests.container = (!entry.value.is_empty()).then(|| entry.annotation()),
-            Key::Injected => {}
+            Key::Injected | Key::Unknown => {}
             Key::Legacy(legacy) => {
                 for entry in same {
-                    let annotation = entry.key.annotation("");
-                    requests.problems.push(Problem::new(
-                        ProblemKind::FormerKey,
-                        annotation,
-                        format_args!("no longer acted on; {}", legacy.instead),
-                    ));
+                    let message = format_args!("no longer acted on; {}", legacy.instead);
+                    requests.problems.push(ProblemKind::FormerKey, entry.key.annotation(""), message);
                 }
-            }
-            Key::Unknown => {
-                let nearest = entry.key.nearest();
-                requests.problems.push(Problem::new(
-                    ProblemKind::UnknownKey,
-                    entry.key.annotation(""),
-                    format_args!("unknown key, ignored; the nearest is {nearest}"),
-                ));
             }
         }
     }
-    if asked > MAX_REQUESTS {
+    name_unknown_keys(unknown, &mut requests.problems);
+    let too_many = if asked > MAX_REQUESTS {
+        Some(format!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted"))
+    } else {
+        lists.is_too_long().then(|| format!("more than {MAX_LIST_ENTRIES} entries in lists, write fewer: nothing is mounted"))
+    };
+    if let Some(message) = too_many {
         requests.mounts.clear();
-        requests.problems.clear();
-        let every = Annotation { key: PREFIXES[0], value: "" };
-        requests.problems.push(Problem::new(
-            ProblemKind::TooMany,
-            every,
-            format_args!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted"),
-        ));
+        requests.problems = Problems::default();
+        requests.problems.push(ProblemKind::TooMany, Annotation { key: PREFIXES[0], value: "" }, message);
     }
     // The key forms are in order, but what lists ask for comes after them.
     requests.mounts.sort_by(Request::order);
     requests
+}
+
+/// Notes on unknown keys, in their order. There may be thousands: only those that somebody will read are sorted and get a hint.
+fn name_unknown_keys(mut keys: Vec<PrefixedKey>, problems: &mut Problems) {
+    let listed = problems.room_for_notes().min(keys.len());
+    if listed < keys.len() {
+        keys.select_nth_unstable(listed);
+    }
+    let (named, others) = keys.split_at_mut(listed);
+    named.sort_unstable();
+    for key in named {
+        match key.nearest() {
+            Some(nearest) => {
+                let message = format_args!("unknown key, ignored; the nearest is {nearest}");
+                problems.push(ProblemKind::UnknownKey, key.annotation(""), message);
+            }
+            None => problems.push(ProblemKind::UnknownKey, key.annotation(""), "unknown key, ignored"),
+        }
+    }
+    problems.add_unlisted(ProblemKind::UnknownKey, others.len());
 }
 
 /// Removed at either end of a value: `--conf` keeps them, properties files do not.
@@ -227,7 +250,7 @@ impl<'a> Requests<'a> {
     fn add(&mut self, read: Result<Request<'a>, Problem>) {
         match read {
             Ok(request) => self.mounts.push(request),
-            Err(problem) => self.problems.push(problem),
+            Err(problem) => self.problems.add(problem),
         }
     }
 }
@@ -245,23 +268,17 @@ impl<'a> Entry<'a> {
     }
 
     fn is_about_the_same_as(&self, other: &Self) -> bool {
-        // Unknown keys are told apart by their text, which is no more than text to us.
-        self.key.key == other.key.key && self.key.key != Key::Unknown
-    }
-
-    fn loses_to(&self, winner: Annotation) -> Option<Problem> {
-        (self.value != winner.value).then(|| loses(self.annotation(), winner)).flatten()
+        self.key.key == other.key.key
     }
 }
 
-fn loses(loser: Annotation, winner: Annotation) -> Option<Problem> {
-    if loser.value.is_empty() {
-        return None;
+/// Notes that another annotation about the same thing wins; one that requests nothing loses nothing.
+fn note_loss(problems: &mut Problems, loser: Annotation, winner: Annotation) {
+    if !loser.value.is_empty() {
+        let empty = if winner.value.is_empty() { "the empty " } else { "" };
+        let message = format_args!("loses to {empty}{}; remove one", winner.excerpt(45));
+        problems.push(ProblemKind::Precedence, loser, message);
     }
-    let empty = if winner.value.is_empty() { "the empty " } else { "" };
-    let winner = winner.to_string();
-    let winner = Excerpt::new(&winner, 45);
-    Some(Problem::new(ProblemKind::Precedence, loser, format_args!("loses to {empty}{winner}; remove one")))
 }
 
 /// Reads `NAME[:option…]` or `PATH[:option…]`; the name stands in the key, in the list's entry, or is the value.
@@ -272,6 +289,9 @@ fn read_request<'a>(
     annotation: Annotation<'a>,
 ) -> Result<Request<'a>, Problem> {
     let error = |message: &dyn std::fmt::Display| Problem::new(ProblemKind::Value, annotation, message);
+    if value::is_windows_path(value) {
+        return Err(error(&PathError::Windows));
+    }
     let (value, options) = match value.split_once(':') {
         Some((value, options)) => (value.trim_end_matches(BLANKS), Some(options)),
         None => (value, None),
@@ -294,24 +314,24 @@ fn read_request<'a>(
     };
     let request = Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
     // The other part of a variable's value is the name of a file, which has no such characters.
-    if value::has_pair(request.path.as_str(), *b"$(") && request.variable().is_some() {
-        return Err(error(&PathError::Substitution));
+    match value::substitution(request.path.as_str()) {
+        Some(pair) if request.variable().is_some() => Err(error(&PathError::Substitution(pair))),
+        _ => Ok(request),
     }
-    Ok(request)
 }
 
 fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
-    match reason {
-        // Said with the whole annotation where there is room for it: the path was nearly right.
-        PathError::Relative(Some(path)) if annotation.key.len() + path.len() < 50 && !annotation.value.contains([':', '=']) => {
-            Problem::new(
-                ProblemKind::Value,
-                annotation,
-                format_args!("the path must start with \"/\", write {}={path}", annotation.key),
-            )
-        }
-        _ => Problem::new(ProblemKind::Value, annotation, reason),
-    }
+    // Said with the whole annotation where there is room for it: the path was nearly right.
+    let with_key = |path: &String| {
+        let has_room = annotation.key.len() + path.len() < 50 && !annotation.value.contains([':', '=']);
+        has_room.then(|| format!("{}={path}", annotation.key))
+    };
+    let reason = match reason {
+        PathError::Relative(Some(path)) => PathError::Relative(with_key(path).or(Some(path.clone()))),
+        PathError::Quoted(Some(path)) => PathError::Quoted(with_key(path).or(Some(path.clone()))),
+        other => other.clone(),
+    };
+    Problem::new(ProblemKind::Value, annotation, reason)
 }
 
 #[cfg(test)]
@@ -444,7 +464,35 @@ mod tests {
                 "/$(X)",
                 "error: GCPServiceAccount.g=/$(X): the path must not contain \"$(\" because it is also a variable's value, write it without",
             ),
-            ("typo", "hello", "note: typo: unknown key, ignored; the nearest is secret.NAME"),
+            (
+                "configMap.app",
+                "\"/etc/app\"",
+                "error: configMap.app=\"/etc/app\": the path is in quotes, write configMap.app=/etc/app",
+            ),
+            (
+                "configMap.app",
+                "'/etc/app:mode=0440'",
+                "error: configMap.app='/etc/app:mode=0440': the path is in quotes, write /etc/app",
+            ),
+            ("sparkConfigMap", "\"c\"", "error: sparkConfigMap=\"c\": the name is in quotes, write it without them"),
+            ("configMap.w", "C:\\conf", "error: configMap.w=C:\\conf: this is a Windows path, write a path in the container"),
+            (
+                "configMap.w",
+                "/etc/krb5.conf\\",
+                "error: configMap.w=/etc/krb5.conf\\: the path ends with a backslash, write it without",
+            ),
+            (
+                "configMap.w",
+                "/etc/\u{200b}app",
+                "error: configMap.w=/etc/\\u{200b}app: the path contains the invisible character U+200B, write it without",
+            ),
+            (
+                "GCPServiceAccount.g",
+                "/a$$b",
+                "error: GCPServiceAccount.g=/a$$b: the path must not contain \"$$\" because it is also a variable's value, write it without",
+            ),
+            ("typo", "hello", "note: typo: unknown key, ignored"),
+            ("secretz.x", "hello", "note: secretz.x: unknown key, ignored; the nearest is secret.NAME"),
             ("ownerReference", "Cg==", "note: ownerReference: no longer acted on; Spark sets owner references itself"),
             (
                 "volumes.x",
@@ -472,9 +520,12 @@ mod tests {
     #[test]
     fn a_path_becomes_a_variable_only_with_env() {
         assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a/$(X)")]), ["ConfigMap x /a/$(X)"]);
+        assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a/$$b")]), ["ConfigMap x /a/$$b"]);
+        assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a$/$b$:env=V")]), ["ConfigMap x /a$/$b$"]);
         for value in ["/a/$(X):env=V", "/a/$(X):key=f:env=V"] {
             assert!(read(&[("spark-operator.k8s.io/configMap.x", value)])[0].contains("must not contain \"$(\""));
         }
+        assert!(read(&[("spark-operator.k8s.io/configMap.x", "/a$$:env=V")])[0].contains("must not contain \"$$\""));
         assert!(read(&[("spark-operator.k8s.io/hadoopConfigMap", "h:path=/a/$(X)")])[0].contains("must not contain \"$(\""));
     }
 
@@ -546,6 +597,18 @@ mod tests {
                 &[("spark-operator.k8s.io/secrets", "a=/a,a=/a/,a=/a")],
                 &["Secret a /a", "note: secrets=a=/a/: loses to secrets=a=/a; remove one"],
             ),
+            // Another separator than a comma would make one path of two requests.
+            (
+                &[("spark-operator.k8s.io/secrets", "a=/a b=/b,c=/c;d=/d,e=/e ; f = /f,g=/g :mode=0440,h=/h i,j=/j;mode=0440")],
+                &[
+                    "Secret g /g",
+                    "Secret h /h i",
+                    "error: secrets=a=/a b=/b: write a comma before b=",
+                    "error: secrets=c=/c;d=/d: write a comma before d=",
+                    "error: secrets=e=/e ; f = /f: write a comma before f=",
+                    "error: secrets=j=/j;mode=0440: write a colon before mode=",
+                ],
+            ),
             // A wrong entry is named, and those beside it are carried out.
             (
                 &[("spark-operator.k8s.io/secrets", "a=/a,,b,=/c,d=rel")],
@@ -580,6 +643,29 @@ mod tests {
             let requests = parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
             assert_eq!((requests.mounts.len(), requests.problems.len()), (mounts, problems), "{count}");
         }
+    }
+
+    #[test]
+    fn more_than_4096_entries_that_request_nothing_are_one_error_too() {
+        for (count, problems) in [(4096, 0), (4097, 1)] {
+            let list = (0..count).map(|i| format!("c{i}=")).collect::<Vec<_>>().join(",");
+            for list in [list, "c=,".repeat(count - 1) + "c="] {
+                let requests =
+                    parse([("spark-operator.k8s.io/configMaps", &*list), ("spark-operator.k8s.io/secret.s", "/s")].into_iter());
+                assert_eq!((requests.mounts.len(), requests.problems.len()), (1 - problems, problems), "{count}");
+                assert!(requests.claims.len() <= MAX_LIST_ENTRIES + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_first_unknown_keys_get_a_hint_and_all_are_counted() {
+        let keys: Vec<String> = (0..1_000).rev().map(|i| format!("spark-operator.k8s.io/secretz.{i:04}")).collect();
+        let requests = parse(keys.iter().map(|key| (&**key, "")));
+        assert_eq!((requests.problems.len(), requests.problems.count()), (MAX_LISTED, 1_000));
+        let texts: Vec<_> = requests.problems.iter().map(Problem::text).collect();
+        assert_eq!(texts[0], "secretz.0000: unknown key, ignored; the nearest is secret.NAME");
+        assert_eq!(texts[19], "secretz.0019: unknown key, ignored; the nearest is secret.NAME");
     }
 
     #[test]

@@ -245,9 +245,11 @@ impl Metrics {
         count(&self.mutations, kind as usize);
     }
 
-    /// Counts a problem.
-    pub fn count_problem(&self, kind: ProblemKind) {
-        count(&self.problems, kind as usize);
+    /// Counts problems of a kind.
+    pub fn count_problems(&self, kind: ProblemKind, count: usize) {
+        if let Some(counter) = self.problems.get(kind as usize) {
+            counter.inc_by(count as u64);
+        }
     }
 
     /// Counts a handshake.
@@ -386,7 +388,7 @@ mod tests {
         }
         metrics.count_request(Answer::Mutated);
         metrics.count_mutation(Kind::GcpServiceAccount);
-        metrics.count_problem(ProblemKind::FormerKey);
+        metrics.count_problems(ProblemKind::FormerKey, 1);
         metrics.count_handshake(Handshake::Late);
         metrics.count_config_reload(Reload::Failed);
         let text = metrics.write().unwrap();

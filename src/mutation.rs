@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use crate::annotations::{Annotation, Kind, Problem, ProblemKind, Requests, Severity};
+use crate::annotations::{Annotation, Kind, Origin, Problem, ProblemKind, Problems, Requests};
 use crate::pod::{NoContainer, Pod, Role};
 
 mod arguments;
@@ -41,7 +41,7 @@ pub struct Plan<'a> {
     /// is nothing to say.
     pub record: Option<String>,
     /// Errors first.
-    pub problems: Vec<Problem>,
+    pub problems: Problems,
     /// Of each request that is mounted, by us or already.
     pub mounted: Vec<Kind>,
     /// How many of the administrator's defaults were left out, or left a variable alone, for what the pod has or asks for.
@@ -70,12 +70,6 @@ impl Plan<'_> {
         self.changes_nothing_that_runs() && self.injected.is_none()
     }
 
-    /// Whether a request was not carried out.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity() == Severity::Error)
-    }
-
     fn changes_nothing_that_runs(&self) -> bool {
         self.volumes.items.is_empty() && self.mounts.items.is_empty() && self.env.items.is_empty() && !self.loads_spark_defaults
     }
@@ -86,7 +80,12 @@ impl Plan<'_> {
 pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Plan<'a> {
     let mut plan = Plan { problems: requests.problems.clone(), ..Plan::default() };
     let mut mounted = Vec::new();
-    if !requests.mounts.is_empty() {
+    let is_enforced = || requests.mounts.iter().any(|request| request.origin == Origin::Enforced);
+    if is_enforced() && pod.has_several_marks(role) {
+        // A name would decide then, and a name can be chosen so that the default goes elsewhere.
+        let message = format_args!("several containers set {}, keep it in Spark's alone", role.mark());
+        plan.problems.push(ProblemKind::Container, requests.container.unwrap_or(CONTAINER), message);
+    } else if !requests.mounts.is_empty() {
         match pod.spark_container(role, requests.container.map(|annotation| annotation.value)) {
             Ok(index) => {
                 plan.container = index;
@@ -96,18 +95,21 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
                     arguments::apply(pod, role, container, &mounted, &mut plan);
                 }
             }
-            Err(reason) => plan.problems.push(no_container(pod, requests, reason)),
+            Err(reason) => plan.problems.add(no_container(pod, requests, reason)),
         }
     }
-    // Stable: within errors and within notes the order stays that of the requests.
-    plan.problems.sort_by_key(Problem::severity);
+    // Within errors and within notes the order stays that of the requests.
+    plan.problems.sort();
     status::apply(pod, &mounted, &mut plan);
     plan.mounted = mounted.iter().map(|request| request.kind).collect();
     plan
 }
 
+/// Stands for the annotation where the pod does not have it.
+const CONTAINER: Annotation = Annotation { key: "container", value: "" };
+
 fn no_container(pod: &Pod, requests: &Requests, reason: NoContainer) -> Problem {
-    let annotation = requests.container.unwrap_or(Annotation { key: "container", value: "" });
+    let annotation = requests.container.unwrap_or(CONTAINER);
     let choice = pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
     let error = |message: &dyn Display| Problem::new(ProblemKind::Container, annotation, message);
     match reason {
@@ -151,6 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn an_enforced_default_needs_a_container_that_no_name_can_change() {
+        let mark = json!([{"name": "SPARK_DRIVER_BIND_ADDRESS", "value": "0"}]);
+        let containers = json!([{"name": "spark-kubernetes-driver", "env": mark}, {"name": "sidecar", "env": mark}]);
+        let pod = json!({"spec": {"containers": containers}}).to_string();
+        let pod: Pod = serde_json::from_str(&pod).unwrap();
+        let mut requests = annotations::parse([("spark-operator.k8s.io/configMap.app", "/etc/app")].into_iter());
+        assert!(!plan(&pod, Role::Driver, &requests).is_empty());
+        requests.mounts[0].origin = Origin::Enforced;
+        let enforced = plan(&pod, Role::Driver, &requests);
+        assert!(enforced.changes_nothing_that_runs() && enforced.problems.has_errors());
+        let expected = "container: several containers set SPARK_DRIVER_BIND_ADDRESS, keep it in Spark's alone";
+        assert_eq!(enforced.problems[0].text(), expected);
+        // An executor's mark is another one.
+        assert!(!plan(&pod, Role::Executor, &requests).problems.iter().any(|problem| problem.text() == expected));
+    }
+
+    #[test]
     fn who_asks_for_no_mount_hears_nothing_about_containers() {
         assert_eq!(problems(&json!({"containers": []}), &[("spark-operator.k8s.io/configMap.app", "")]), [""; 0]);
     }
@@ -175,7 +194,7 @@ mod tests {
             let pod: Pod = serde_json::from_str(&pod).unwrap();
             let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter());
             let plan = plan(&pod, Role::Driver, &requests);
-            assert_eq!(plan.problems, [], "{what}");
+            assert_eq!(*plan.problems, [], "{what}");
             assert_eq!((plan.is_empty(), plan.injected.is_none()), (is_empty, is_empty), "{what}");
         }
     }

@@ -10,7 +10,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::text::Text;
 
@@ -82,6 +82,12 @@ pub struct Container<'a> {
     pub volume_devices: Option<Vec<VolumeDevice<'a>>>,
 }
 
+impl Container<'_> {
+    fn has_variable(&self, name: &str) -> bool {
+        self.env.iter().flatten().any(|env| &*env.name == name)
+    }
+}
+
 /// An environment variable of a container.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,27 +131,112 @@ pub struct VolumeDevice<'a> {
     pub device_path: Text<'a>,
 }
 
-/// A volume, with the kinds that the mutation tells apart; another kind has none of them.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A volume.
+#[derive(Debug)]
 pub struct Volume<'a> {
     /// Unique in the pod.
-    #[serde(borrow)]
     pub name: Text<'a>,
+    /// Where its files come from.
+    pub source: VolumeSource<'a>,
+}
+
+/// The kinds of volume that decide what can be mounted above and below them.
+#[derive(Debug, Default)]
+pub enum VolumeSource<'a> {
     /// Files from a ConfigMap.
-    #[serde(borrow)]
-    pub config_map: Option<ConfigMapVolumeSource<'a>>,
+    ConfigMap(ConfigMapVolumeSource<'a>),
     /// Files from a Secret.
-    #[serde(borrow)]
-    pub secret: Option<SecretVolumeSource<'a>>,
+    Secret(SecretVolumeSource<'a>),
     /// Files from several sources.
-    #[serde(borrow)]
-    pub projected: Option<ProjectedVolumeSource<'a>>,
+    Projected(ProjectedVolumeSource<'a>),
     /// Files about the pod.
-    #[serde(rename = "downwardAPI")]
-    pub downward_api: Option<IgnoredAny>,
-    /// The files of an image, always read-only.
-    pub image: Option<IgnoredAny>,
+    DownwardApi(Items<'a>),
+    /// A single file, socket or device of the node.
+    HostFile,
+    /// Nothing can be created in it: an image, or another source with `readOnly: true`.
+    ReadOnly,
+    /// Any other.
+    #[default]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Source {
+            #[serde(default, rename = "readOnly")]
+            read_only: Option<bool>,
+        }
+        #[derive(Deserialize)]
+        struct HostPath<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Option<Text<'a>>,
+        }
+        struct VolumeVisitor;
+
+        impl<'de> Visitor<'de> for VolumeVisitor {
+            type Value = Volume<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a volume")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut name = None;
+                let mut source = VolumeSource::Other;
+                while let Some(key) = map.next_key::<Text>()? {
+                    let found = match &*key {
+                        "name" => {
+                            name = Some(map.next_value()?);
+                            None
+                        }
+                        "configMap" => map.next_value::<Option<_>>()?.map(VolumeSource::ConfigMap),
+                        "secret" => map.next_value::<Option<_>>()?.map(VolumeSource::Secret),
+                        "projected" => map.next_value::<Option<_>>()?.map(VolumeSource::Projected),
+                        "downwardAPI" => map.next_value::<Option<_>>()?.map(VolumeSource::DownwardApi),
+                        "image" => map.next_value::<Option<IgnoredAny>>()?.map(|_| VolumeSource::ReadOnly),
+                        "hostPath" => {
+                            let kind = map.next_value::<Option<HostPath>>()?.and_then(|host_path| host_path.kind);
+                            let is_file = |kind: &Text| {
+                                matches!(&**kind, "File" | "FileOrCreate" | "Socket" | "CharDevice" | "BlockDevice")
+                            };
+                            kind.filter(is_file).map(|_| VolumeSource::HostFile)
+                        }
+                        // The sources with a field `readOnly` of their own (core/v1 of Kubernetes 1.36).
+                        "awsElasticBlockStore"
+                        | "azureDisk"
+                        | "azureFile"
+                        | "cephfs"
+                        | "cinder"
+                        | "csi"
+                        | "fc"
+                        | "flexVolume"
+                        | "gcePersistentDisk"
+                        | "glusterfs"
+                        | "iscsi"
+                        | "nfs"
+                        | "persistentVolumeClaim"
+                        | "portworxVolume"
+                        | "quobyte"
+                        | "rbd"
+                        | "scaleIO"
+                        | "storageos" => {
+                            let read_only = map.next_value::<Option<Source>>()?.and_then(|source| source.read_only);
+                            (read_only == Some(true)).then_some(VolumeSource::ReadOnly)
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            None
+                        }
+                    };
+                    source = found.unwrap_or(source);
+                }
+                Ok(Volume { name: name.ok_or_else(|| Error::missing_field("name"))?, source })
+            }
+        }
+
+        deserializer.deserialize_map(VolumeVisitor)
+    }
 }
 
 /// `configMap` of a volume.
@@ -201,13 +292,71 @@ pub struct ProjectedVolumeSource<'a> {
     pub sources: Option<Vec<VolumeProjection<'a>>>,
 }
 
-/// A source of a projected volume; one that is no ConfigMap has nothing here.
+/// A source of a projected volume.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeProjection<'a> {
     /// Files from a ConfigMap.
     #[serde(borrow)]
     pub config_map: Option<ConfigMapVolumeSource<'a>>,
+    /// Files from a Secret.
+    #[serde(borrow)]
+    pub secret: Option<Items<'a>>,
+    /// Files about the pod.
+    #[serde(borrow, rename = "downwardAPI")]
+    pub downward_api: Option<Items<'a>>,
+}
+
+/// Of a source of files, those that appear in a directory of the volume.
+#[derive(Debug, Default)]
+pub struct Items<'a> {
+    /// Their paths, relative to the volume.
+    pub in_directories: Vec<Text<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Source<'a> {
+            #[serde(borrow, default)]
+            items: Option<Paths<'a>>,
+        }
+        struct Paths<'a>(Vec<Text<'a>>);
+        #[derive(Deserialize)]
+        struct Item<'a> {
+            #[serde(borrow)]
+            path: Text<'a>,
+        }
+        struct PathsVisitor;
+
+        impl<'de> Visitor<'de> for PathsVisitor {
+            type Value = Paths<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("items of a volume")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                // In nearly every pod there is none.
+                let mut paths = Vec::new();
+                while let Some(Item { path }) = items.next_element()? {
+                    if path.contains('/') {
+                        paths.push(path);
+                    }
+                }
+                Ok(Paths(paths))
+            }
+        }
+
+        impl<'de: 'a, 'a> Deserialize<'de> for Paths<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_seq(PathsVisitor)
+            }
+        }
+
+        let Source { items } = Source::deserialize(deserializer)?;
+        Ok(Self { in_directories: items.map(|Paths(paths)| paths).unwrap_or_default() })
+    }
 }
 
 /// A map of strings, kept as pairs in the order in which they were written.
@@ -272,7 +421,8 @@ impl Role {
     }
 
     /// The variable that Spark sets itself, in exactly one container.
-    fn mark(self) -> &'static str {
+    #[must_use]
+    pub fn mark(self) -> &'static str {
         match self {
             Self::Driver => "SPARK_DRIVER_BIND_ADDRESS",
             Self::Executor => "SPARK_EXECUTOR_ID",
@@ -325,6 +475,12 @@ impl Pod<'_> {
         self.metadata.annotations.iter().flat_map(Pairs::iter)
     }
 
+    /// Whether more than one container has the variable that Spark sets in one.
+    #[must_use]
+    pub fn has_several_marks(&self, role: Role) -> bool {
+        self.containers().iter().filter(|container| container.has_variable(role.mark())).nth(1).is_some()
+    }
+
     /// The index of the container in which Spark runs. `named` is the value of the annotation `container`.
     ///
     /// # Errors
@@ -341,7 +497,7 @@ impl Pod<'_> {
         };
         let with_name = |name: &str| containers.iter().position(|container| &*container.name == name);
 
-        if let Some(index) = only(&|container| container.env.iter().flatten().any(|env| &*env.name == role.mark())) {
+        if let Some(index) = only(&|container| container.has_variable(role.mark())) {
             return Ok(index);
         }
         if let Some(index) = role.container_names().iter().find_map(|name| with_name(name)) {

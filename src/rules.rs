@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::annotations::{self, Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
+use crate::annotations::{self, Kind, Origin, ProblemKind, Request, Requests, Source};
 
 mod glob;
 mod selector;
@@ -113,6 +113,9 @@ pub struct RulesError {
 
 const API_VERSION: &str = "spark-webhook/v1";
 
+/// What a pod hears that asks for something else than an enforced default, or opts out of it.
+const ENFORCED: &str = "the administrator's default for it is enforced, remove this annotation";
+
 impl Rules {
     /// Reads a file's text.
     ///
@@ -174,8 +177,12 @@ impl Rules {
             } else if !enforced
                 .any(|default| (default.name, &default.path, &default.options) == (request.name, &request.path, &request.options))
             {
-                let message = "the administrator's default for it is enforced, remove this annotation";
-                requests.problems.push(Problem::new(ProblemKind::Enforced, request.annotation, message));
+                requests.problems.push(ProblemKind::Enforced, request.annotation, ENFORCED);
+            }
+        }
+        for (claim, annotation) in &requests.opt_outs {
+            if ordered.iter().any(|default| default.origin == Origin::Enforced && default.claim() == *claim) {
+                requests.problems.push(ProblemKind::Enforced, *annotation, ENFORCED);
             }
         }
         ordered.extend(others);
@@ -216,11 +223,8 @@ impl Rules {
             let is_allowed = rules.iter().any(names);
             if !is_allowed {
                 let kind = request.source().kind();
-                problems.push(Problem::new(
-                    ProblemKind::NotAllowed,
-                    request.annotation,
-                    format_args!("this {kind} is not allowed in this namespace, ask its administrator"),
-                ));
+                let message = format_args!("this {kind} is not allowed in this namespace, ask its administrator");
+                problems.push(ProblemKind::NotAllowed, request.annotation, message);
             }
             is_allowed
         });
@@ -259,7 +263,7 @@ impl DefaultRule {
                     return Err((line, format!("{key}: a rule cannot have this annotation, remove it")));
                 }
                 Some(Key::Legacy(_) | Key::Unknown) | None => {
-                    let nearest = PrefixedKey::parse(key).map_or("sparkConfigMap", |key| key.nearest());
+                    let nearest = PrefixedKey::parse(key).and_then(|key| key.nearest()).unwrap_or("sparkConfigMap");
                     return Err((
                         line,
                         format!("{key}: not an annotation of this webhook, write {}{nearest}", annotations::PREFIXES[0]),
@@ -406,7 +410,13 @@ mod tests {
             (&[("configMap.c", "/mine")], vec!["c /c Enforced".to_owned(), format!("configMap.c=/mine: {refusal}")]),
             // In the same words it is the same request.
             (&[("configMap.c", "/c/")], vec!["c /c Enforced".to_owned()]),
-            (&[("configMap.c", "")], vec!["c /c Enforced".to_owned()]),
+            // The opt-out is not carried out, which its author should know.
+            (&[("configMap.c", "")], vec!["c /c Enforced".to_owned(), format!("configMap.c: {refusal}")]),
+            (
+                &[("configMaps", "c=,d=/d,c=")],
+                vec!["c /c Enforced".to_owned(), "d /d Pod".to_owned(), format!("configMaps=c=: {refusal}")],
+            ),
+            (&[("secret.c", ""), ("configMap.d", "")], vec!["c /c Enforced".to_owned()]),
         ] {
             assert_eq!(applied(&rules, "n", annotations), expected, "{annotations:?}");
         }

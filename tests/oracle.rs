@@ -14,13 +14,14 @@ mod soundness;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 
-use generate::{config, rules};
-use oracle::{assert_carried_out, assert_mounted_or_named, assert_too_many, assert_valid_pod};
+use generate::{config, rules_file};
+use oracle::{assert_carried_out, assert_enforced, assert_mounted_or_named, assert_too_many, assert_valid_pod};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 use soundness::{answer, defaulted};
 use spark_webhook::admission::{Policy, review};
+use spark_webhook::rules::Rules;
 
 /// An annotation in which little is wrong, so that requests meet in the pod and not only in the parser.
 fn annotation() -> impl Strategy<Value = (String, String)> {
@@ -43,8 +44,9 @@ fn annotation() -> impl Strategy<Value = (String, String)> {
     )
         .prop_map(|(key, name, path, options)| (format!("{key}{name}"), format!("{path}{options}")));
     let entry = (name(), path(), source_options()).prop_map(|(name, path, options)| format!("{name}={path}{options}"));
-    let list = (select(&["configMaps", "configmaps", "secrets"][..]), proptest::collection::vec(entry, 1..5))
-        .prop_map(|(key, entries)| (key.to_owned(), entries.join(",")));
+    let comma = select(&[",", ",", ",", " , ", ";", " "][..]);
+    let list = (select(&["configMaps", "configmaps", "secrets"][..]), proptest::collection::vec(entry, 1..5), comma)
+        .prop_map(|(key, entries, comma)| (key.to_owned(), entries.join(comma)));
     let container = select(&["sidecar", "spark", "spark-1"][..]).prop_map(|name| ("container".to_owned(), name.to_owned()));
     let request = prop_oneof![5 => conf, 5 => named, 3 => secret, 3 => list, 1 => container, 4 => at_a_limit()];
     (prefix, request).prop_map(|(prefix, (key, value))| (format!("{prefix}{key}"), value))
@@ -52,13 +54,15 @@ fn annotation() -> impl Strategy<Value = (String, String)> {
 
 /// What is just right and just wrong, between bars.
 const NAMES: &str = "0|a-|-a|a.-b|a..b|.a|A|a_b|";
-const PATHS: &str = "/|/etc|/etc/|/opt/spark|/opt/spark/|/opt/sparks|/usr/lib64|/usr/lib64/x|/var/run|/var/run/x|/run|/tmp|\
+const PATHS: &str = "\"/mnt/x\"|'/mnt/x'|/mnt/\"x\"/y|/mnt/x\\|/mnt/x\\y|C:/mnt|c:\\mnt|\\\\mnt|/mnt/\u{ad}|/mnt/\u{200b}|\u{feff}/mnt|\
+    /mnt/\u{2027}|/mnt/\u{202f}|/mnt/\u{2070}|/mnt/$$|/mnt/$|/opt/spark/jars|/opt/spark/jars/x|/opt/spark/python/|/opt/spark/bin|\
+    /opt/spark/sbin|/|/etc|/etc/|/opt/spark|/opt/spark/|/opt/sparks|/usr/lib64|/usr/lib64/x|/var/run|/var/run/x|/run|/tmp|\
     /tmp/x|/dev|/dev/x|/develop|/proc/1|/sys|/sys/x|mnt/x|/mnt/./x|/mnt/..|/mnt/...|/mnt/.x|/mnt/$(|/mnt/$x|/mnt/\u{7f}|\
     /mnt/\u{9f}|/mnt/\u{a0}|/mnt/ü|//|/etc /x";
 const OPTIONS: &str = "mode|mode=|mode=77|mode=777|mode=0777|mode=0778|mode=1000|mode=00777|mode=+44|mode=0x1|optional|\
     optional=true|optional:optional|optional:file=k|merge|merge=|defaults|path=/mnt/p|path=/etc|path=/mnt/p:path=/mnt/p|\
     path=/mnt/p q|path=mnt|path=/mnt/$(|file=k|file=.|file=.k|file=..|file=..k|file=k..|file=a/b|file=a b|file=|\
-    file=k:key=k:env=V|env=V|env=_|env=v1|env=1v|env=V-1|env=|key=k|key=k:env=V|key=..:env=V|key=a/b|env=V:env=W|Optional||\
+    file=k:key=k:env=V|env=V|env=_|env=v1|env=1v|env=V-1|env=PATH|env=LD_PRELOAD|env=LD_LIBRARY_PATH|env=LD_PRELOAD_|env=|key=k|key=k:env=V|key=..:env=V|key=a/b|env=V:env=W|Optional||\
     optional ";
 
 /// A key with a value that is just right or just wrong.
@@ -118,7 +122,12 @@ fn path() -> impl Strategy<Value = &'static str> {
             "/mnt/a b",
             "/mnt/c",
             "/mnt/$(X)",
+            "/mnt/a$$b",
             "/opt/mine",
+            "/run/secrets",
+            "/run/secrets/app",
+            "/var/run/secrets",
+            "/var/run/secrets/app",
         ][..],
     )
 }
@@ -147,7 +156,9 @@ fn of_others() -> impl Strategy<Value = Value> {
         json!({"name": "app", "items": [{"key": "a", "path": "b/a", "mode": 288}]}),
         json!({"name": "base", "optional": true, "items": []}),
     ]);
-    let directory = select(&["/opt/spark/conf", "/opt/spark/conf/", "/etc/hadoop/conf", "/opt/mine", "$(X)/conf"][..]);
+    let directories =
+        ["/opt/spark/conf", "/opt/spark/conf/", "/opt/./spark/conf", "/etc/hadoop/conf", "/opt/mine", "$(X)/conf", "/a$$b"];
+    let directory = select(directories.to_vec());
     let variable = select(&["SPARK_CONF_DIR", "SPARK_CONF_DIR", "HADOOP_CONF_DIR"][..]);
     let conf = (base, directory, variable).prop_map(|(base, directory, variable)| {
         json!({
@@ -170,7 +181,11 @@ fn of_others() -> impl Strategy<Value = Value> {
         let items = json!([{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]);
         json!({"volume": {"name": "info", "downwardAPI": {"items": items}}, "mount": mount})
     });
-    prop_oneof![4 => conf, 1 => device, 1 => info, 1 => Just(json!({}))]
+    let token = Just(json!({
+        "volume": {"name": "kube-api-access", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+        "mount": {"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
+    }));
+    prop_oneof![4 => conf, 1 => device, 1 => info, 2 => token, 1 => Just(json!({}))]
 }
 
 /// Shown as JSON where a property fails, to be given to `spark-webhook mutate` as it stands.
@@ -224,26 +239,7 @@ fn complete(spec: &mut Map<String, Value>) {
     if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
         volumes.retain(|volume| names.insert(volume["name"].clone()));
     }
-    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
-        for (kind, field, value) in [
-            ("configMap", "name", "conf"),
-            ("secret", "secretName", "conf"),
-            ("nfs", "server", "nfs.example.com"),
-            ("nfs", "path", "/"),
-            ("image", "reference", "registry.example.com/files"),
-        ] {
-            if let Some(source) = volume.get_mut(kind)
-                && source.get(field).is_none_or(|value| value == "")
-            {
-                source[field] = json!(value);
-            }
-        }
-        for source in volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut).into_iter().flatten() {
-            if source["configMap"]["name"] == "" {
-                source["configMap"]["name"] = json!("conf");
-            }
-        }
-    }
+    spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten().for_each(generate::complete);
     names.clear();
     for (index, container) in spec["containers"].as_array_mut().into_iter().flatten().enumerate() {
         if !names.insert(container["name"].clone()) {
@@ -374,12 +370,14 @@ proptest! {
         assert_carried_out(&second, &soundness::answer(&second, &Policy::default()));
     }
 
-    /// An administrator's defaults never spoil a pod, and what the pod itself asks for is still mounted, or named.
+    /// An administrator's defaults never spoil a pod, and what the pod itself asks for is still mounted, or named. What is enforced is
+    /// there, or an error says that it is not.
     #[test]
-    fn rules_leave_a_valid_pod_and_no_request_unanswered(Review(review) in review(), rules in rules()) {
-        let policy = Policy { rules, ..Policy::default() };
+    fn rules_leave_a_valid_pod_and_no_request_unanswered(Review(review) in review(), file in rules_file()) {
+        let policy = Policy { rules: Rules::parse(&file.to_string()).unwrap(), ..Policy::default() };
         let answer = answer(&review, &policy);
         assert_valid_pod(&review, &answer);
         assert_mounted_or_named(&review, &answer, &policy);
+        assert_enforced(&review, &answer, &policy, &file);
     }
 }

@@ -235,7 +235,22 @@ fn annotation() -> impl Strategy<Value = (String, String)> {
     let names = mostly(&["app", "b", "a-b", "a0", "x-1", "conf"], &["spark-config-map", "a.b", "-a", "A"]);
     let paths = mostly(
         &["/etc/app", "/etc/app/below", "/etc/app/below/x", "/mnt", "/mnt/a", "/mnt/C_3.d-e", "/opt/mine", "/a", "/system"],
-        &["/etc/spark/conf", "/usr/lib", "/sys/x", "/a/.b", "/a/..", "/a/", "/a b", "a", "", "/x:optional", "/é"],
+        &[
+            "/etc/spark/conf",
+            "/usr/lib",
+            "/sys/x",
+            "/a/.b",
+            "/a/..",
+            "/a/",
+            "/a b",
+            "a",
+            "/run/x",
+            "/var/run/secrets",
+            "/opt/spark/jars",
+            "",
+            "/x:optional",
+            "/é",
+        ],
     );
     let object = (kinds, names, paths).prop_map(|(kind, name, path)| (format!("{kind}{name}"), path.to_owned()));
     prop_oneof![1 => conf.prop_map(|(key, value)| (key.to_owned(), value.to_owned())), 2 => object]
@@ -327,6 +342,10 @@ async fn at_its_limits_it_does_the_same_or_nothing() {
         ("annotations of 258,000 bytes", with_note(258_000), Outcome::Changed),
         ("annotations of 258,001 bytes", with_note(258_001), Outcome::LeftAlone),
         ("mounted beside it", with(&claim, &mount("/etc/app-1")), Outcome::Changed),
+        ("mounted beside it, with a dot", with(&claim, &mount("/etc/.app/..a")), Outcome::Changed),
+        ("mounted there, with a dot", with(&claim, &mount("/etc/./app")), Outcome::LeftAlone),
+        ("mounted there, with two dots", with(&claim, &mount("/etc/x/../app")), Outcome::LeftAlone),
+        ("mounted there, relative", with(&claim, &mount("etc/app")), Outcome::LeftAlone),
         ("mounted below it", with(&claim, &mount("/etc/app/1")), Outcome::LeftAlone),
         ("mounted above it", with(&claim, &mount("/etc/")), Outcome::LeftAlone),
         ("the same mounted", with(&same, &mount("/etc/app")), Outcome::LeftAlone),
@@ -356,5 +375,5 @@ async fn the_table_says_what_happens() {
         assert_eq!(problems.is_empty(), cells[4] == "yes", "{row}: {problems:?}");
         rows += 1;
     }
-    assert_eq!(rows, 13);
+    assert_eq!(rows, 14);
 }

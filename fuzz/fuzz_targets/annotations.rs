@@ -12,7 +12,7 @@ fn check(text: &str) {
     let pairs = || text.split('\0').filter_map(|pair| pair.split_once('='));
     let requests = annotations::parse(pairs());
     assert!(requests.mounts.len() <= MAX_REQUESTS);
-    for problem in &requests.problems {
+    for problem in requests.problems.iter() {
         assert!(problem.text().chars().count() <= 120 && !problem.text().chars().any(char::is_control), "{:?}", problem.text());
     }
     let order: Vec<_> = requests.mounts.iter().map(|request| (request.kind, request.name, &request.path)).collect();

@@ -2,7 +2,7 @@
 
 use base64_simd::STANDARD;
 
-use crate::annotations::{Problem, Severity};
+use crate::annotations::{MAX_LISTED, Problem, Problems, Severity};
 use crate::json::push_string;
 
 /// What the API server is told about a pod.
@@ -13,7 +13,7 @@ pub struct Response<'a> {
     /// Allowed, with or without a patch, or refused.
     pub verdict: Verdict<'a>,
     /// Shown to whoever creates the pod, in this order.
-    pub problems: &'a [Problem],
+    pub problems: &'a Problems,
     /// The value of the audit annotation `injected`.
     pub record: Option<&'a str>,
 }
@@ -28,9 +28,6 @@ pub enum Verdict<'a> {
     /// Not at all: its errors say why.
     Refused,
 }
-
-/// So many warnings at most: with 120 characters each they stay below the 4,096 at which the API server cuts them.
-const MAX_WARNINGS: usize = 20;
 
 impl Response<'_> {
     /// The body of the answer.
@@ -65,27 +62,28 @@ impl Response<'_> {
     }
 }
 
-fn push_warnings(body: &mut Vec<u8>, problems: &[Problem]) {
-    if problems.is_empty() {
+fn push_warnings(body: &mut Vec<u8>, problems: &Problems) {
+    let count = problems.count();
+    if count == 0 {
         return;
     }
-    let kept = if problems.len() <= MAX_WARNINGS { problems.len() } else { MAX_WARNINGS - 1 };
+    let kept = if count <= MAX_LISTED { count } else { problems.len().min(MAX_LISTED - 1) };
     for (index, problem) in problems.iter().take(kept).enumerate() {
         body.extend_from_slice(if index == 0 { br#","warnings":["# } else { b"," });
         push_string(body, &[problem.text()]);
     }
-    if kept < problems.len() {
+    if kept < count {
         body.push(b',');
-        push_string(body, &[&format!("and {} more problems", problems.len() - kept)]);
+        push_string(body, &[&format!("and {} more problems", count - kept)]);
     }
     body.push(b']');
 }
 
-fn refusal(problems: &[Problem]) -> String {
+fn refusal(problems: &Problems) -> String {
     let errors: Vec<&str> = problems.iter().filter(|problem| problem.severity() == Severity::Error).map(Problem::text).collect();
-    match errors.len().checked_sub(MAX_WARNINGS) {
+    match errors.len().checked_sub(MAX_LISTED) {
         None | Some(0) => errors.join("; "),
-        Some(more) => format!("{}; and {more} more", errors.get(..MAX_WARNINGS).unwrap_or(&errors).join("; ")),
+        Some(more) => format!("{}; and {more} more", errors.get(..MAX_LISTED).unwrap_or(&errors).join("; ")),
     }
 }
 
@@ -97,7 +95,9 @@ mod tests {
     use crate::annotations::{Annotation, ProblemKind};
 
     fn written(verdict: Verdict, problems: &[Problem], record: Option<&str>) -> Value {
-        serde_json::from_slice(&Response { uid: "a-b", verdict, problems, record }.write()).unwrap()
+        let mut all = Problems::default();
+        problems.iter().cloned().for_each(|problem| all.add(problem));
+        serde_json::from_slice(&Response { uid: "a-b", verdict, problems: &all, record }.write()).unwrap()
     }
 
     #[test]
@@ -143,5 +143,11 @@ mod tests {
         let problems: Vec<_> = (0..22).map(problem).collect();
         let response = written(Verdict::Refused, &problems, None);
         assert!(response["response"]["status"]["message"].as_str().unwrap().ends_with("k: 19; and 2 more"));
+        let mut problems = Problems::default();
+        problems.add(problem(0));
+        problems.add_unlisted(ProblemKind::UnknownKey, 30);
+        let response = Response { uid: "u", verdict: Verdict::Allowed, problems: &problems, record: None }.write();
+        let response: Value = serde_json::from_slice(&response).unwrap();
+        assert_eq!(response["response"]["warnings"], json!(["k: 0", "and 30 more problems"]));
     }
 }

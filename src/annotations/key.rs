@@ -110,19 +110,21 @@ impl<'a> PrefixedKey<'a> {
         Annotation { key: self.shown, value }
     }
 
-    /// The documented key that this one is nearest to, for a hint at what was meant.
+    /// The documented key that this one is nearest to, for a hint at what was meant; none where more than a third of the letters
+    /// would have to change.
     #[must_use]
-    pub fn nearest(&self) -> &'static str {
+    pub fn nearest(&self) -> Option<&'static str> {
         let name = self.shown.rsplit('/').next().unwrap_or_default();
         let head = name.split('.').next().unwrap_or_default().trim();
         // A key is at most 63 characters after its prefix once the API server has accepted it; longer ones are nothing's typo.
         let head: String = head.chars().take(64).flat_map(char::to_lowercase).collect();
-        let distance = |documented: &str| {
+        let distances = DOCUMENTED.into_iter().map(|documented| {
             let (documented_head, is_named) = documented.split_once('.').map_or((documented, false), |(head, _)| (head, true));
             let differs_in_form = is_named != name.contains('.');
-            (edit_distance(&head, &documented_head.to_lowercase()), differs_in_form)
-        };
-        DOCUMENTED.into_iter().min_by_key(|documented| distance(documented)).unwrap_or_default()
+            (edit_distance(&head, &documented_head.to_lowercase()), differs_in_form, documented)
+        });
+        let (distance, _, nearest) = distances.min_by_key(|(distance, differs_in_form, _)| (*distance, *differs_in_form))?;
+        (distance * 3 <= head.chars().count()).then_some(nearest)
     }
 }
 
@@ -257,9 +259,19 @@ mod tests {
             ("configMapz.app", "configMap.NAME"),
         ] {
             for prefix in PREFIXES {
-                assert_eq!(PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(), meant, "{written}");
+                assert_eq!(PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(), Some(meant), "{written}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_that_is_nothings_typo_gets_no_hint() {
+        for written in ["app-name", "note", "typo", "x", "", "secrete-names", "sparkconf", "env.VAR"] {
+            assert_eq!(PrefixedKey::parse(&format!("{}{written}", PREFIXES[0])).unwrap().nearest(), None, "{written}");
+        }
+        // A third of the letters, and one more.
+        assert_eq!(PrefixedKey::parse("spark-operator.k8s.io/xxxxainer").unwrap().nearest(), None);
+        assert_eq!(PrefixedKey::parse("spark-operator.k8s.io/xxxtainer").unwrap().nearest(), Some("container"));
     }
 
     #[test]

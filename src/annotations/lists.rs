@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::collections::hash_map::{self, HashMap};
 
 use super::key::Kind;
-use super::problem::{Annotation, Problem, ProblemKind};
-use super::{BLANKS, Entry, MAX_REQUESTS, Request, Requests, loses, read_request};
+use super::options::OPTIONS;
+use super::problem::{Annotation, Excerpt, Problem, ProblemKind};
+use super::value::ObjectName;
+use super::{BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Request, Requests, note_loss, read_request};
 
 /// What the lists of a pod ask for.
 #[derive(Default)]
@@ -14,6 +16,8 @@ pub(super) struct Lists<'a> {
     words: HashSet<(Kind, &'a str, &'a str)>,
     /// By kind, name and path: the request that counts.
     winners: Option<HashMap<(Kind, &'a str, String), Annotation<'a>>>,
+    /// How many entries were read, those that request nothing included.
+    entries: usize,
 }
 
 impl<'a> Lists<'a> {
@@ -28,7 +32,8 @@ impl<'a> Lists<'a> {
         });
         let mut asked = 0;
         for text in list.value.split(',') {
-            if asked > MAX_REQUESTS {
+            self.entries += 1;
+            if asked > MAX_REQUESTS || self.entries > MAX_LIST_ENTRIES {
                 break;
             }
             let text = text.trim_matches(BLANKS);
@@ -36,19 +41,28 @@ impl<'a> Lists<'a> {
             let Some((name, value)) = text.split_once('=') else {
                 asked += 1;
                 let reason = if text.is_empty() { "an entry is empty, remove its comma" } else { "an entry must be NAME=PATH" };
-                requests.problems.push(Problem::new(ProblemKind::Value, annotation, reason));
+                requests.problems.push(ProblemKind::Value, annotation, reason);
                 continue;
             };
             let (name, value) = (name.trim_end_matches(BLANKS), value.trim_start_matches(BLANKS));
             requests.claims.push((kind, name));
-            if value.is_empty() || !self.words.insert((kind, name, value)) {
+            if !self.words.insert((kind, name, value)) {
+                continue;
+            }
+            if value.is_empty() {
+                requests.opt_outs.push(((kind, name), annotation));
+                continue;
+            }
+            if let Some(problem) = missing_comma(value, annotation) {
+                asked += 1;
+                requests.problems.add(problem);
                 continue;
             }
             let request = match read_request(kind, Some(name), value, annotation) {
                 Ok(request) => Request { is_listed: true, ..request },
                 Err(problem) => {
                     asked += 1;
-                    requests.problems.push(problem);
+                    requests.problems.add(problem);
                     continue;
                 }
             };
@@ -56,7 +70,7 @@ impl<'a> Lists<'a> {
                 hash_map::Entry::Occupied(winner) => {
                     // A key form says the same without the name.
                     if winner.get().value != value {
-                        requests.problems.extend(loses(annotation, *winner.get()));
+                        note_loss(&mut requests.problems, annotation, *winner.get());
                     }
                 }
                 hash_map::Entry::Vacant(place) => {
@@ -68,4 +82,22 @@ impl<'a> Lists<'a> {
         }
         asked
     }
+    /// Whether the lists of the pod have more entries than anybody reads.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.entries > MAX_LIST_ENTRIES
+    }
+}
+
+/// An entry that goes on with a second `NAME=` after a semicolon or a blank: as a path, it would be mounted at a place that nobody
+/// meant, and the second request would be lost.
+fn missing_comma(value: &str, annotation: Annotation) -> Option<Problem> {
+    let mut before_equals = value.split('=');
+    before_equals.next_back();
+    let name = before_equals.find_map(|before| {
+        let (_, name) = before.trim_end_matches(BLANKS).rsplit_once([';', ' ', '\t', '\r', '\n'])?;
+        ObjectName::parse(name).is_ok().then_some(name)
+    })?;
+    let separator = if OPTIONS.contains(&name) { "colon" } else { "comma" };
+    let message = format_args!("write a {separator} before {}=", Excerpt::new(name, 60));
+    Some(Problem::new(ProblemKind::Value, annotation, message))
 }

@@ -5,7 +5,7 @@
 
 use super::key::Kind;
 use super::problem::Excerpt;
-use super::value::{FileName, MountPath, PathError};
+use super::value::{FileName, MountPath, PathError, is_windows_path};
 
 /// The options of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,9 @@ pub enum OptionError<'a> {
     /// Not the name of a variable.
     #[error("env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE")]
     Variable,
+    /// A variable that the container needs as it is.
+    #[error("env must not set {0}, which the container needs; write another variable")]
+    Reserved(&'a str),
     /// Not a directory that can be mounted.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -76,6 +79,9 @@ pub enum OptionError<'a> {
     #[error("key= needs env=, write :env=VAR:key=FILE")]
     KeyWithoutEnv,
 }
+
+/// Every option of any annotation.
+pub(super) const OPTIONS: [&str; 8] = ["optional", "mode", "file", "env", "key", "path", "merge", "defaults"];
 
 /// The options that an annotation takes, as its errors list them.
 fn allowed(kind: Kind) -> &'static str {
@@ -95,6 +101,10 @@ impl<'a> Options<'a> {
     /// When any of it is not an option of the kind of request.
     pub fn parse(kind: Kind, text: Option<&'a str>) -> Result<Self, OptionError<'a>> {
         let mut options = Self::default();
+        // Its drive looks like an option.
+        if text.and_then(|text| text.split_once("path=")).is_some_and(|(_, path)| is_windows_path(path)) {
+            return Err(PathError::Windows.into());
+        }
         for option in text.into_iter().flat_map(|text| text.split(':')) {
             if option.contains(super::BLANKS) {
                 return Err(OptionError::Blank);
@@ -115,8 +125,7 @@ impl<'a> Options<'a> {
 
     fn read(&mut self, kind: Kind, option: &'a str) -> Result<(), OptionError<'a>> {
         let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-        let known =
-            ["optional", "mode", "file", "env", "key", "path", "merge", "defaults"].into_iter().find(|known| *known == name);
+        let known = OPTIONS.into_iter().find(|known| *known == name);
         let Some(name) = known else { return Err(OptionError::Unknown { option, allowed: allowed(kind) }) };
         if !allowed(kind).split(", ").any(|allowed| allowed.trim_end_matches('=') == name) {
             return Err(OptionError::Misplaced(name, allowed(kind)));
@@ -136,8 +145,10 @@ impl<'a> Options<'a> {
             "mode" => set(&mut self.mode, name, value, "0440", |value| parse_mode(value).ok_or(OptionError::Mode)),
             "file" => set(&mut self.file, name, value, "krb5.conf", |value| file_name(name, value, "krb5.conf")),
             "key" => set(&mut self.key, name, value, "key.json", |value| file_name(name, value, "key.json")),
-            "env" => set(&mut self.env, name, value, "SSL_CERT_FILE", |value| {
-                is_variable(value).then_some(value).ok_or(OptionError::Variable)
+            "env" => set(&mut self.env, name, value, "SSL_CERT_FILE", |value| match value {
+                _ if !is_variable(value) => Err(OptionError::Variable),
+                "PATH" | "LD_PRELOAD" | "LD_LIBRARY_PATH" => Err(OptionError::Reserved(value)),
+                _ => Ok(value),
             }),
             _ => set(&mut self.path, name, value, "/etc/conf", |value| Ok(MountPath::parse(value)?)),
         }
@@ -237,6 +248,15 @@ mod tests {
             (Kind::Secret, "file=..", "file must be letters, digits, \"-\", \"_\" and \".\", write :file=krb5.conf"),
             (Kind::Secret, "env=1A", "env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE"),
             (Kind::Secret, "env=A-B", "env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE"),
+            (Kind::Secret, "env=PATH", "env must not set PATH, which the container needs; write another variable"),
+            (Kind::Secret, "env=LD_PRELOAD", "env must not set LD_PRELOAD, which the container needs; write another variable"),
+            (
+                Kind::Secret,
+                "env=LD_LIBRARY_PATH",
+                "env must not set LD_LIBRARY_PATH, which the container needs; write another variable",
+            ),
+            (Kind::HadoopConfigMap, "optional:path=C:\\conf", "this is a Windows path, write a path in the container"),
+            (Kind::HadoopConfigMap, "path=\"/etc/app\"", "the path is in quotes, write /etc/app"),
             (Kind::Secret, "optional:file=f", "optional does not go with file=, leave one of them out"),
             (Kind::Secret, "env=A:key=f:file=f", "key= does not go with file=, leave one of them out"),
             (Kind::Secret, "key=f", "key= needs env=, write :env=VAR:key=FILE"),

@@ -5,6 +5,9 @@
 //! pod's own requests and state, so that it is the same when the API server asks a second time.
 
 use std::fmt::{self, Display};
+use std::ops::Deref;
+
+use super::PREFIXES;
 
 /// The most characters of a problem's text. The API server cuts warnings off once all of a response pass 4,096 characters,
 /// so at most 20 of them are sent.
@@ -90,6 +93,82 @@ impl ProblemKind {
     }
 }
 
+/// The maximum number of problems that a person sees at once: as warnings, in the annotation `injected`, in a rejection.
+pub const MAX_LISTED: usize = 20;
+
+/// The problems of one pod. Nobody sees more than [`MAX_LISTED`] notes, so the text of further ones is never made: a pod may have
+/// thousands of unknown keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    listed: Vec<Problem>,
+    notes: usize,
+    /// How many have no text, by kind.
+    unlisted: [usize; ProblemKind::ALL.len()],
+}
+
+impl Deref for Problems {
+    type Target = [Problem];
+
+    fn deref(&self) -> &[Problem] {
+        &self.listed
+    }
+}
+
+impl Problems {
+    /// Adds a problem with an annotation; the message says what to do about it.
+    pub fn push(&mut self, kind: ProblemKind, annotation: Annotation, message: impl Display) {
+        if kind.severity() == Severity::Note && self.room_for_notes() == 0 {
+            self.add_unlisted(kind, 1);
+        } else {
+            self.add(Problem::new(kind, annotation, message));
+        }
+    }
+
+    /// Adds a problem that has its text already.
+    pub fn add(&mut self, problem: Problem) {
+        self.notes += usize::from(problem.severity() == Severity::Note);
+        self.listed.push(problem);
+    }
+
+    /// How many further notes get a text.
+    #[must_use]
+    pub fn room_for_notes(&self) -> usize {
+        MAX_LISTED.saturating_sub(self.notes)
+    }
+
+    /// Adds problems that nobody will see, to be counted.
+    pub fn add_unlisted(&mut self, kind: ProblemKind, count: usize) {
+        if let Some(unlisted) = self.unlisted.get_mut(kind as usize) {
+            *unlisted += count;
+        }
+    }
+
+    /// How many there are, those without a text included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.listed.len() + self.unlisted.iter().sum::<usize>()
+    }
+
+    /// How many there are of each kind, those without a text included.
+    pub fn counts(&self) -> impl Iterator<Item = (ProblemKind, usize)> {
+        ProblemKind::ALL.into_iter().zip(self.unlisted).map(|(kind, unlisted)| {
+            let listed = self.listed.iter().filter(|problem| problem.kind == kind).count();
+            (kind, listed + unlisted)
+        })
+    }
+
+    /// Whether a request was not applied.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.listed.iter().any(|problem| problem.severity() == Severity::Error)
+    }
+
+    /// Puts errors before notes; within each the order stays.
+    pub fn sort(&mut self) {
+        self.listed.sort_by_key(Problem::severity);
+    }
+}
+
 /// One sentence about one annotation, at most [`MAX_CHARS`] characters, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -103,8 +182,7 @@ impl Problem {
     pub fn new(kind: ProblemKind, annotation: Annotation, message: impl Display) -> Self {
         let message = Excerpt::new(&message.to_string(), MAX_CHARS - MIN_ANNOTATION_CHARS - 2).to_string();
         let room = MAX_CHARS - 2 - message.chars().count();
-        let annotation = Excerpt::new(&annotation.to_string(), room).to_string();
-        Self { kind, text: format!("{annotation}: {message}") }
+        Self { kind, text: format!("{}: {message}", annotation.excerpt(room)) }
     }
 
     /// What is wrong, for counting.
@@ -138,6 +216,19 @@ pub struct Annotation<'a> {
     pub value: &'a str,
 }
 
+impl Annotation<'_> {
+    /// At most `max_chars` characters of it. Where there is no room for all, the second prefix goes before the name does.
+    #[must_use]
+    pub fn excerpt(&self, max_chars: usize) -> String {
+        let text = self.to_string();
+        let [_, second] = PREFIXES;
+        match text.strip_prefix(second) {
+            Some(rest) if text.chars().nth(max_chars).is_some() => Excerpt::new(&format!("…/{rest}"), max_chars).to_string(),
+            _ => Excerpt::new(&text, max_chars).to_string(),
+        }
+    }
+}
+
 impl Display for Annotation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key)?;
@@ -145,8 +236,17 @@ impl Display for Annotation<'_> {
     }
 }
 
+/// Whether nobody can see a character: blanks that are not ASCII, soft hyphens, joiners, and what turns the direction of text.
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    )
+}
+
 /// The beginning of a text that came from outside, on one line: control characters are escaped, because the API server
-/// drops a warning that has any, and what is too long ends in `…`.
+/// drops a warning that has any, and invisible ones, because nobody would find them. What is too long ends in `…`.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt<'a> {
     text: &'a str,
@@ -169,9 +269,7 @@ impl Display for Excerpt<'_> {
         let mut end = 0;
         for character in self.text.chars() {
             let before = shown.len();
-            if character.is_control()
-                || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            {
+            if character.is_control() || is_invisible(character) {
                 shown.extend(character.escape_default());
             } else {
                 shown.push(character);
@@ -206,6 +304,8 @@ mod tests {
             ("ab\u{7f}", 5, "ab…"),
             ("\u{85}", 6, "\\u{85}"),
             ("line\u{2028}end", 40, "line\\u{2028}end"),
+            ("no\u{a0}break", 40, "no\\u{a0}break"),
+            ("join\u{200d}er", 40, "join\\u{200d}er"),
         ] {
             let excerpt = Excerpt::new(text, max_chars).to_string();
             assert_eq!(excerpt, expected, "{text:?}");
@@ -221,8 +321,37 @@ mod tests {
         assert!(problem.text().starts_with("configMap.app=xxx"), "{}", problem.text());
         assert!(problem.text().ends_with("x…: the path is too long"), "{}", problem.text());
 
+        // The second prefix goes first: the name is what tells annotations apart.
+        let annotation = |value| Annotation { key: "sparkoperator.k8s.io/configMap.app", value };
+        let problem = |value| Problem::new(ProblemKind::Value, annotation(value), "m".repeat(80)).text().to_owned();
+        assert!(problem("/a").starts_with("sparkoperator.k8s.io/configMap.app=/a: mmm"), "{}", problem("/a"));
+        assert!(problem("/a/b").starts_with("…/configMap.app=/a/b: mmm"), "{}", problem("/a/b"));
+
         let problem = Problem::new(ProblemKind::Precedence, Annotation { key: &long, value: "" }, &long);
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
         assert_eq!(problem.text().split(": ").next().unwrap().chars().count(), MIN_ANNOTATION_CHARS);
+    }
+
+    #[test]
+    fn errors_are_all_listed_and_notes_as_far_as_anybody_sees_them() {
+        let annotation = Annotation { key: "k", value: "" };
+        let mut problems = Problems::default();
+        for number in 0..25 {
+            problems.push(ProblemKind::UnknownKey, annotation, number);
+            problems.push(ProblemKind::Place, annotation, number);
+        }
+        problems.add_unlisted(ProblemKind::FormerKey, 3);
+        problems.sort();
+        assert_eq!((problems.len(), problems.count()), (45, 53));
+        assert_eq!((problems[24].text(), problems[25].text(), problems[44].text()), ("k: 24", "k: 0", "k: 19"));
+        let counts: Vec<_> = problems.counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [(ProblemKind::Place, 25), (ProblemKind::UnknownKey, 25), (ProblemKind::FormerKey, 3)]);
+    }
+
+    #[test]
+    fn kinds_are_counted_in_their_order() {
+        for (index, kind) in ProblemKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+        }
     }
 }

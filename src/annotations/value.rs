@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::problem::is_invisible;
+
 /// The name of a ConfigMap or Secret: a DNS-1123 subdomain of at most 253 characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName<'a>(&'a str);
@@ -19,6 +21,9 @@ pub enum NameError {
     /// It is longer than any object's.
     #[error("the name is longer than 253 characters, no such object can exist")]
     TooLong,
+    /// It is in quotation marks, which a shell or a file was to take away.
+    #[error("the name is in quotes, write it without them")]
+    Quoted,
     /// It has characters that no object's has.
     #[error("no object can have this name: write lower case letters, digits, \"-\" and \".\" between them")]
     NotSubdomain,
@@ -42,6 +47,7 @@ impl<'a> ObjectName<'a> {
             "" => Err(NameError::Missing),
             _ if text.len() > 253 => Err(NameError::TooLong),
             _ if text.split('.').all(is_label) => Ok(Self(text)),
+            _ if is_quoted(text) => Err(NameError::Quoted),
             _ => Err(NameError::NotSubdomain),
         }
     }
@@ -91,6 +97,18 @@ pub enum PathError {
     /// It does not begin with a slash; the path as it could be written, if that is allowed.
     #[error("the path must start with \"/\", write {}", .0.as_deref().map_or("an absolute one", |path| path))]
     Relative(Option<String>),
+    /// It is in quotation marks, which a shell or a file was to take away; the path without them, if that is allowed.
+    #[error("the path is in quotes, write {}", .0.as_deref().map_or("it without them", |path| path))]
+    Quoted(Option<String>),
+    /// It is a path of Windows.
+    #[error("this is a Windows path, write a path in the container")]
+    Windows,
+    /// It ends with a backslash, as a line does that goes on in a shell.
+    #[error("the path ends with a backslash, write it without")]
+    Backslash,
+    /// It has a character that nobody can see.
+    #[error("the path contains the invisible character U+{:04X}, write it without", u32::from(*.0))]
+    Invisible(char),
     /// It has an element `.` or `..`.
     #[error("the path must not contain \".\" or \"..\", write the path that it leads to")]
     DotElement,
@@ -106,13 +124,13 @@ pub enum PathError {
     /// Nothing can be mounted there at all.
     #[error("nothing can be mounted in {0}, write another path")]
     Kernel(&'static str),
-    /// The kubelet would substitute a part of it in an environment variable, but not in the mount.
-    #[error("the path must not contain \"$(\" because it is also a variable's value, write it without")]
-    Substitution,
+    /// The kubelet would replace a part of it in an environment variable, but not in the mount.
+    #[error("the path must not contain \"{0}\" because it is also a variable's value, write it without")]
+    Substitution(&'static str),
 }
 
 /// Directories that a container or Spark cannot do without; what is below them may be mounted.
-pub(crate) const HIDING: [&str; 19] = [
+pub(crate) const HIDING: [&str; 23] = [
     "/bin",
     "/boot",
     "/etc",
@@ -121,6 +139,10 @@ pub(crate) const HIDING: [&str; 19] = [
     "/lib64",
     "/opt",
     "/opt/spark",
+    "/opt/spark/bin",
+    "/opt/spark/sbin",
+    "/opt/spark/jars",
+    "/opt/spark/python",
     "/root",
     "/run",
     "/sbin",
@@ -144,6 +166,10 @@ impl<'a> MountPath<'a> {
     ///
     /// When the path could not be mounted, or would break the container.
     pub fn parse(text: &'a str) -> Result<Self, PathError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_');
+        if !text.bytes().all(is_plain) {
+            refuse_characters(text)?;
+        }
         if !text.starts_with('/') {
             let instead = format!("/{text}");
             // A suggestion that is refused in its turn, or not what was meant, is none.
@@ -153,9 +179,6 @@ impl<'a> MountPath<'a> {
         let path = normalize(text);
         if path.len() > 1024 || (path.len() > 255 && path.split('/').any(|element| element.len() > 255)) {
             return Err(PathError::TooLong);
-        }
-        if path.chars().any(char::is_control) {
-            return Err(PathError::Control);
         }
         if has_pair(&path, *b"/.") && path.split('/').any(|element| matches!(element, "." | "..")) {
             return Err(PathError::DotElement);
@@ -188,9 +211,80 @@ impl fmt::Display for MountPath<'_> {
     }
 }
 
-/// Removes repeated and trailing slashes: to the kernel `/x//` is `/x`, to the API server they are two paths.
+/// Refuses a text for characters that do not belong in a path, or not where they stand.
+fn refuse_characters(text: &str) -> Result<(), PathError> {
+    if let Some(character) = text.chars().find(|character| is_invisible(*character)) {
+        Err(PathError::Invisible(character))
+    } else if is_quoted(text) {
+        let instead = text.trim_matches(QUOTES);
+        Err(PathError::Quoted(MountPath::parse(instead).ok().map(|_| instead.to_owned())))
+    } else if text.chars().any(char::is_control) {
+        Err(PathError::Control)
+    } else if !text.starts_with('/') && text.contains('\\') {
+        Err(PathError::Windows)
+    } else if text.ends_with('\\') {
+        Err(PathError::Backslash)
+    } else {
+        Ok(())
+    }
+}
+
+/// Quotation marks, those of a word processor included.
+const QUOTES: [char; 6] = ['"', '\'', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}'];
+
+fn is_quoted(text: &str) -> bool {
+    text.starts_with(QUOTES) || text.ends_with(QUOTES)
+}
+
+/// Whether a value, options included, begins as a path of Windows does: with a drive, or with a backslash.
+pub(super) fn is_windows_path(value: &str) -> bool {
+    match value.as_bytes() {
+        [drive, b':', b'\\' | b'/', ..] => drive.is_ascii_alphabetic(),
+        [b'\\', ..] => true,
+        _ => false,
+    }
+}
+
+/// What the kubelet would replace in the value of a variable: `$(VAR)` by a variable's value, `$$` by `$`.
+pub(super) fn substitution(path: &str) -> Option<&'static str> {
+    if !path.as_bytes().contains(&b'$') {
+        return None;
+    }
+    [(*b"$(", "$("), (*b"$$", "$$")].into_iter().find_map(|(pair, shown)| has_pair(path, pair).then_some(shown))
+}
+
+/// A path of the pod's own as the kubelet sees it: absolute, without `.`, `..`, repeated and trailing slashes. The API server
+/// takes any spelling (seen on 1.36), and kubelet and runtime make one of them.
 #[must_use]
-pub fn normalize(path: &str) -> Cow<'_, str> {
+pub fn cleaned(path: &str) -> Cow<'_, str> {
+    // What begins with a dot or is empty is looked at more closely, though a name may begin with a dot.
+    let begins_oddly = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.']);
+    let is_odd = !path.starts_with('/')
+        || (path.len() > 1 && path.ends_with('/'))
+        || path.as_bytes().windows(2).any(begins_oddly)
+            && path.split('/').skip(1).any(|element| matches!(element, "" | "." | ".."));
+    if !is_odd || path == "/" {
+        return Cow::Borrowed(path);
+    }
+    let mut clean = String::with_capacity(path.len() + 1);
+    for element in path.split('/') {
+        match element {
+            "" | "." => {}
+            ".." => clean.truncate(clean.rfind('/').unwrap_or_default()),
+            element => {
+                clean.push('/');
+                clean.push_str(element);
+            }
+        }
+    }
+    if clean.is_empty() {
+        clean.push('/');
+    }
+    Cow::Owned(clean)
+}
+
+/// Removes repeated and trailing slashes of an absolute path: to the kernel `/x//` is `/x`, to the API server they are two paths.
+fn normalize(path: &str) -> Cow<'_, str> {
     let is_normal = path == "/" || !(path.ends_with('/') || has_pair(path, *b"//"));
     if is_normal {
         return Cow::Borrowed(path);
@@ -202,9 +296,6 @@ pub fn normalize(path: &str) -> Cow<'_, str> {
     }
     if normal.is_empty() {
         normal.push('/');
-    }
-    if !path.starts_with('/') {
-        normal.remove(0);
     }
     Cow::Owned(normal)
 }
@@ -248,6 +339,8 @@ mod tests {
             ("a/b", NameError::NotSubdomain),
             ("a b", NameError::NotSubdomain),
             ("grün", NameError::NotSubdomain),
+            ("\"a\"", NameError::Quoted),
+            ("'a", NameError::Quoted),
         ] {
             assert_eq!(ObjectName::parse(name), Err(error), "{name}");
         }
@@ -276,6 +369,9 @@ mod tests {
             ("/mnt/$(X)", "/mnt/$(X)"),
             ("/devices", "/devices"),
             ("/opt/spark/conf", "/opt/spark/conf"),
+            ("/opt/spark/jars/mine", "/opt/spark/jars/mine"),
+            ("/etc/\"a\"/b", "/etc/\"a\"/b"),
+            ("/etc/a\\b", "/etc/a\\b"),
             ("/tmp/x", "/tmp/x"),
         ] {
             assert_eq!(MountPath::parse(written).unwrap().as_str(), path, "{written}");
@@ -292,6 +388,19 @@ mod tests {
             ("etc/app", PathError::Relative(Some("/etc/app".into()))),
             ("", PathError::Relative(None)),
             ("etc", PathError::Relative(None)),
+            ("C", PathError::Relative(Some("/C".into()))),
+            ("\"/etc/app\"", PathError::Quoted(Some("/etc/app".into()))),
+            ("'/etc/app", PathError::Quoted(Some("/etc/app".into()))),
+            ("/etc/app\u{201d}", PathError::Quoted(Some("/etc/app".into()))),
+            ("\"etc/app\"", PathError::Quoted(None)),
+            ("\"\"", PathError::Quoted(None)),
+            ("etc\\app", PathError::Windows),
+            ("\\\\server\\share", PathError::Windows),
+            ("/etc/app\\", PathError::Backslash),
+            ("\u{feff}/etc/app", PathError::Invisible('\u{feff}')),
+            ("/etc/\u{a0}app", PathError::Invisible('\u{a0}')),
+            ("/etc/app\u{200b}", PathError::Invisible('\u{200b}')),
+            ("etc/\u{ad}app", PathError::Invisible('\u{ad}')),
             ("./conf", PathError::Relative(None)),
             ("~/conf", PathError::Relative(None)),
             ("/a/./b", PathError::DotElement),
@@ -332,16 +441,48 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_normal_is_not_copied() {
-        for path in ["/", "/etc/app", "x"] {
-            assert!(matches!(normalize(path), Cow::Borrowed(_)), "{path}");
+    fn the_pods_paths_are_what_the_kubelet_makes_of_them() {
+        for (written, clean) in [
+            ("/etc/ssl/corp", "/etc/ssl/corp"),
+            ("/etc/.hidden/..data/...", "/etc/.hidden/..data/..."),
+            ("etc/ssl/corp", "/etc/ssl/corp"),
+            ("./etc/ssl", "/etc/ssl"),
+            ("/etc/ssl/./corp/", "/etc/ssl/corp"),
+            ("/etc/ssl/x/../corp", "/etc/ssl/corp"),
+            ("/etc/ssl/corp/..", "/etc/ssl"),
+            ("/../../etc", "/etc"),
+            ("a/../../b", "/b"),
+            ("//etc///ssl//", "/etc/ssl"),
+            ("/", "/"),
+            ("//", "/"),
+            ("..", "/"),
+            (".", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(cleaned(written), clean, "{written}");
+            let is_copied = matches!(cleaned(written), Cow::Owned(_));
+            assert_eq!(is_copied, written != clean, "{written}");
         }
     }
 
     #[test]
-    fn a_relative_mount_path_of_the_pod_stays_relative() {
-        for (path, normal) in [("x//y/", "x/y"), ("x", "x"), ("/", "/"), ("//", "/")] {
-            assert_eq!(normalize(path), normal, "{path}");
+    fn a_windows_path_is_told_by_its_beginning() {
+        for (value, expected) in [
+            ("C:\\conf", true),
+            ("c:/conf", true),
+            ("\\\\srv\\x", true),
+            ("/c:\\x", false),
+            ("c:mode=0440", false),
+            ("C:", false),
+        ] {
+            assert_eq!(is_windows_path(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_normal_is_not_copied() {
+        for path in ["/", "/etc/app"] {
+            assert!(matches!(normalize(path), Cow::Borrowed(_)), "{path}");
         }
     }
 }

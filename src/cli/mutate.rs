@@ -197,7 +197,7 @@ fn report(admission: &Admission, review: &Value) {
         Outcome::Mutated => {}
         Outcome::Refused => eprintln!("pod {name}: refused, because of its errors"),
     }
-    for problem in admission.subject.iter().flat_map(|subject| &subject.problems) {
+    for problem in admission.subject.iter().flat_map(|subject| subject.problems.iter()) {
         eprintln!("Warning: {}", problem.text());
     }
 }

@@ -203,8 +203,8 @@ fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, seen:
     }
     let mut problems: BTreeMap<String, (Problem, Vec<&str>)> = BTreeMap::new();
     for (role, pods) in ROLES {
-        for problem in requests(account, properties, rules, role).problems {
-            problems.entry(problem.text().to_owned()).or_insert((problem, Vec::new())).1.push(pods);
+        for problem in requests(account, properties, rules, role).problems.iter() {
+            problems.entry(problem.text().to_owned()).or_insert((problem.clone(), Vec::new())).1.push(pods);
         }
         let shown: Vec<String> = annotations(properties, role).into_iter().map(|(key, stored)| shown(key, stored)).collect();
         let asks = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };

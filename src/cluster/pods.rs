@@ -120,7 +120,7 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
     // What the rules allow is in the record that the webhook left; here only what the pod itself asks for counts.
     let policy = Policy::default();
     let Ok(admission) = admit(&body, &policy) else { return Judged::Fine };
-    let problems = admission.subject.as_ref().map(|subject| subject.problems.as_slice()).unwrap_or_default();
+    let problems = admission.subject.as_ref().map(|subject| &*subject.problems).unwrap_or_default();
     let record = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
     if let Some(record) = record {
         let is_note = |text: &str| problems.iter().any(|problem| problem.text() == text && problem.severity() == Severity::Note);

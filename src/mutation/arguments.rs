@@ -5,8 +5,9 @@
 //! option" (seen).
 
 use super::Plan;
-use crate::annotations::{Problem, ProblemKind, Request};
+use crate::annotations::{ProblemKind, Request};
 use crate::pod::{Container, Pod, Role};
+use crate::text::Text;
 
 /// The option that is inserted after the first argument, `driver`.
 pub const LOAD_SPARK_DEFAULTS: &str = "--load-spark-defaults";
@@ -17,13 +18,32 @@ pub(super) fn apply(pod: &Pod, role: Role, container: &Container, mounted: &[&Re
     let arguments = container.args.as_deref().unwrap_or_default();
     match obstacle(pod, arguments.first().map(|argument| &**argument)) {
         // Once: it may be there since the first round, or by a template.
-        None => plan.loads_spark_defaults = !arguments.iter().any(|argument| &**argument == LOAD_SPARK_DEFAULTS),
-        Some(reason) => plan.problems.push(Problem::new(
+        None => plan.loads_spark_defaults = !has_option(arguments.get(1..).unwrap_or_default(), LOAD_SPARK_DEFAULTS),
+        Some(reason) => plan.problems.push(
             ProblemKind::Defaults,
             request.annotation,
             format_args!("mounted, but spark-defaults.conf is not read: {reason}"),
-        )),
+        ),
     }
+}
+
+/// The options of spark-submit that take no value (`SparkSubmitOptionParser` of Spark 4.1).
+const SWITCHES: [&str; 8] =
+    ["--help", "-h", "--load-spark-defaults", "--supervise", "--usage-error", "--verbose", "-v", "--version"];
+
+/// Whether an option is among the arguments that Spark reads. The first that is neither an option nor an option's value is the primary
+/// resource, and whatever follows is the application's.
+fn has_option(arguments: &[Text], option: &str) -> bool {
+    let mut arguments = arguments.iter().map(|argument| &**argument);
+    while let Some(argument) = arguments.next().filter(|argument| argument.starts_with('-')) {
+        if argument == option {
+            return true;
+        }
+        if !SWITCHES.contains(&argument) && !argument.contains('=') {
+            arguments.next();
+        }
+    }
+    false
 }
 
 fn obstacle(pod: &Pod, first_argument: Option<&str>) -> Option<&'static str> {
@@ -42,9 +62,30 @@ fn obstacle(pod: &Pod, first_argument: Option<&str>) -> Option<&'static str> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::*;
     use crate::annotations;
     use crate::mutation::plan;
-    use crate::pod::{Pod, Role};
+
+    /// Only what Spark itself reads counts.
+    #[test]
+    fn an_argument_of_the_application_is_no_option_of_spark() {
+        let before = ["--properties-file", "/p", "--class", "X"];
+        for (arguments, expected) in [
+            (&[][..], false),
+            (&["--load-spark-defaults"], true),
+            (&["local:///a.jar", "--load-spark-defaults"], false),
+            (&["spark-internal", "--load-spark-defaults"], false),
+            (&["--verbose", "-v", "--supervise", "--load-spark-defaults", "local:///a.jar"], true),
+            (&["--conf", "a=b", "--load-spark-defaults", "local:///a.jar"], true),
+            (&["--conf=a=b", "--load-spark-defaults", "local:///a.jar"], true),
+            // The value of an option.
+            (&["--name", "--load-spark-defaults", "local:///a.jar"], false),
+            (&["--name"], false),
+        ] {
+            let arguments: Vec<Text> = before.iter().chain(arguments).map(|argument| Text::from(*argument)).collect();
+            assert_eq!(has_option(&arguments, LOAD_SPARK_DEFAULTS), expected, "{arguments:?}");
+        }
+    }
 
     #[test]
     fn the_option_is_inserted_where_spark_knows_it_and_a_note_says_where_not() {
@@ -61,6 +102,7 @@ mod tests {
             (Role::Driver, json!("4.1.2"), &json!(["sh"]), false, note("the arguments do not begin with driver")),
             (Role::Driver, json!("4.1.2"), &Value::Null, false, note("the arguments do not begin with driver")),
             (Role::Driver, json!("4.1.2"), &json!(["driver", "--load-spark-defaults", "x"]), false, None),
+            (Role::Driver, json!("4.1.2"), &json!(["driver", "x", "--load-spark-defaults"]), true, None),
             (Role::Executor, json!("4.1.2"), &json!(["executor"]), false, None),
             (Role::Executor, json!("3.5.9"), &json!(["executor"]), false, None),
         ] {

@@ -6,8 +6,7 @@
 
 use super::mounts::{Merge, Occupied};
 use crate::annotations::Request;
-use crate::annotations::value::normalize;
-use crate::pod::ConfigMapVolumeSource;
+use crate::pod::{ConfigMapVolumeSource, Volume, VolumeSource};
 
 /// How a request is carried out: without `merge` plain.
 ///
@@ -18,9 +17,16 @@ pub(super) fn merge<'a>(occupied: &Occupied<'a>, mounted: &[&Request], request: 
     }
     let is_users = |source: &ConfigMapVolumeSource| source.name.as_deref() == Some(request.name.as_str());
     let path = request.path.as_str();
-    let shown = occupied.volume_at(path).and_then(|volume| volume.projected.as_ref());
-    let last = shown.and_then(|projected| projected.sources.as_deref()?.last()?.config_map.as_ref());
-    if last.is_some_and(|source| is_users(source) && source.optional.unwrap_or(false) == request.options.optional) {
+    let last = match occupied.volume_at(path).map(|(_, volume)| &volume.source) {
+        Some(VolumeSource::Projected(projected)) => projected.sources.as_deref().and_then(<[_]>::last),
+        _ => None,
+    };
+    let is_this = |source: &ConfigMapVolumeSource| {
+        is_users(source)
+            && source.optional.unwrap_or(false) == request.options.optional
+            && source.items.as_ref().is_none_or(Vec::is_empty)
+    };
+    if last.and_then(|last| last.config_map.as_ref()).is_some_and(is_this) {
         return Merge::AlreadyThere;
     }
     let variable = request.variable();
@@ -32,18 +38,22 @@ pub(super) fn merge<'a>(occupied: &Occupied<'a>, mounted: &[&Request], request: 
     if mounted.iter().any(is_set_by) {
         return Merge::Plain;
     }
-    match occupied.volume_at(directory).and_then(|volume| volume.config_map.as_ref()) {
-        None => Merge::Plain,
-        Some(base) if is_users(base) => Merge::Plain,
-        Some(_) if normalize(directory) == path => Merge::OntoItself,
-        Some(base) => Merge::Onto(base),
+    match occupied.volume_at(directory) {
+        Some((directory, Volume { source: VolumeSource::ConfigMap(base), .. })) if !is_users(base) => {
+            if directory == path {
+                Merge::OntoItself
+            } else {
+                Merge::Onto(base)
+            }
+        }
+        _ => Merge::Plain,
     }
 }
 
 /// The directory that a variable names, if it is known before the container runs.
 fn directory<'a>(occupied: &Occupied<'a>, variable: &str) -> Option<&'a str> {
     let entry = occupied.container().env.iter().flatten().rfind(|entry| &*entry.name == variable)?;
-    let value = entry.value.as_deref().filter(|value| !value.is_empty() && !value.contains("$("))?;
+    let value = entry.value.as_deref().filter(|value| !value.contains("$(") && !value.contains("$$"))?;
     entry.value_from.is_none().then_some(value)
 }
 

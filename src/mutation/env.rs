@@ -8,9 +8,10 @@ use std::borrow::Cow;
 
 use super::Plan;
 use crate::annotations::problem::Excerpt;
-use crate::annotations::{Annotation, Origin, Problem, ProblemKind, Request, Variable};
+use crate::annotations::value::cleaned;
+use crate::annotations::{Annotation, Origin, ProblemKind, Request, Variable};
 use crate::json::push_string;
-use crate::pod::{Container, EnvVar};
+use crate::pod::{Container, EnvVar, VolumeMount};
 
 /// A variable to set in Spark's container.
 #[derive(Debug)]
@@ -44,23 +45,15 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
             (Some((_, set_to, _)), _) if *set_to == value => {}
             (Some(_), _) if request.origin == Origin::Default => plan.defaults_given_way += 1,
             (Some((.., annotation)), _) => {
-                let setter = annotation.to_string();
-                let (name, setter) = (Excerpt::new(name, 30), Excerpt::new(&setter, 40));
-                plan.problems.push(Problem::new(
-                    ProblemKind::Variable,
-                    request.annotation,
-                    format_args!("mounted, but {name} is set by {setter}"),
-                ));
+                let (name, setter) = (Excerpt::new(name, 30), annotation.excerpt(40));
+                let message = format_args!("mounted, but {name} is set by {setter}");
+                plan.problems.push(ProblemKind::Variable, request.annotation, message);
             }
             // Nothing is said of the value: in a second round it may be one that a later request has set.
             (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => plan.defaults_given_way += 1,
             (None, State::SetOtherwise(_)) if gives_way => {
-                let name = Excerpt::new(name, 30);
-                plan.problems.push(Problem::new(
-                    ProblemKind::Variable,
-                    request.annotation,
-                    format_args!("mounted, but {name} has another value and keeps it"),
-                ));
+                let message = format_args!("mounted, but {} has another value and keeps it", Excerpt::new(name, 30));
+                plan.problems.push(ProblemKind::Variable, request.annotation, message);
             }
             (None, state) => {
                 let change = match state {
@@ -84,9 +77,21 @@ pub(super) fn makes_default_give_way(container: &Container, mounted: &[&Request]
         return true;
     }
     let State::SetOtherwise(index) = state(container, name, &value) else { return false };
-    // What Spark sets in every pod is nobody's wish.
-    let is_sparks_own = |entry: &EnvVar| name == "SPARK_CONF_DIR" && entry.value.as_deref() == Some("/opt/spark/conf");
-    !container.env.as_deref().and_then(|env| env.get(index)).is_some_and(is_sparks_own)
+    let entry = container.env.as_deref().and_then(|env| env.get(index));
+    !entry.is_some_and(|entry| is_sparks_own(container, entry))
+}
+
+/// The volumes with which Spark itself mounts its conf dir in a driver and in an executor (3.1 and later).
+const CONF_VOLUMES: [&str; 2] = ["spark-conf-volume-driver", "spark-conf-volume-exec"];
+
+/// Whether Spark itself has set a variable, which is nobody's wish: to `/opt/spark/conf`, or to where it has mounted its conf
+/// dir (`/usr/lib/spark/conf` on Amazon EMR).
+fn is_sparks_own(container: &Container, entry: &EnvVar) -> bool {
+    let Some(directory) = entry.value.as_deref().filter(|_| &*entry.name == "SPARK_CONF_DIR") else { return false };
+    let mut mounts = container.volume_mounts.iter().flatten();
+    let shows_conf =
+        |mount: &VolumeMount| CONF_VOLUMES.contains(&&*mount.name) && cleaned(&mount.mount_path) == cleaned(directory);
+    directory == "/opt/spark/conf" || mounts.any(shows_conf)
 }
 
 /// How a variable stands in the container.
@@ -119,7 +124,11 @@ mod tests {
 
     /// Also how many defaults gave way.
     fn planned_with_defaults(env: &Value, annotations: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize) {
-        let pod = json!({"spec": {"containers": [{"name": "spark", "env": env}]}}).to_string();
+        planned_in(&json!({"name": "spark", "env": env}), annotations, defaults)
+    }
+
+    fn planned_in(container: &Value, annotations: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize) {
+        let pod = json!({"spec": {"containers": [container]}}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
         let [annotations, defaults] = [annotations, defaults].map(|annotations| -> Vec<_> {
             annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect()
@@ -222,6 +231,29 @@ mod tests {
             let (planned, counted) = planned_with_defaults(&env, own, &[("configMap.d", "/d:env=V")]);
             assert_eq!(planned, expected, "{env} {own:?}");
             assert_eq!(counted, given_way, "{env} {own:?}");
+        }
+    }
+
+    /// Amazon EMR's images have Spark elsewhere.
+    #[test]
+    fn what_spark_itself_has_set_gives_way_to_a_default() {
+        let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path});
+        for (value, mounts, is_planned) in [
+            ("/opt/spark/conf", json!([]), true),
+            ("/usr/lib/spark/conf", json!([mount("spark-conf-volume-driver", "/usr/lib/spark/conf/")]), true),
+            ("/usr/lib/spark/conf", json!([mount("spark-conf-volume-exec", "/usr/lib/spark/conf")]), true),
+            ("/usr/lib/spark/conf", json!([mount("mine", "/usr/lib/spark/conf")]), false),
+            ("/usr/lib/spark/conf", json!([mount("spark-conf-volume-driver", "/opt/spark/conf")]), false),
+            ("/mine", json!([]), false),
+        ] {
+            let container = json!({"name": "spark", "env": [{"name": "SPARK_CONF_DIR", "value": value}], "volumeMounts": mounts});
+            let (planned, given_way) = planned_in(&container, &[], &[("sparkConfigMap", "platform")]);
+            let expected = if is_planned { vec!["replace 0 SPARK_CONF_DIR=/etc/spark/conf"] } else { vec![] };
+            assert_eq!(
+                (planned, given_way),
+                (expected.into_iter().map(str::to_owned).collect(), usize::from(!is_planned)),
+                "{container}"
+            );
         }
     }
 

@@ -3,18 +3,24 @@
 //! Where it cannot, the container would not start, and nobody but the kubelet would say why: runc cannot make a mount point
 //! in a read-only file system, nor below or instead of a file (seen with containerd 1.6). In a ConfigMap, secret, projected or
 //! downward-API volume the kubelet makes directories itself, but no files.
+//!
+//! The pod's own paths may be written in any way that the API server takes, so they are compared as the kubelet sees them. And in most
+//! images `/var/run` is a link to `/run`: a mount below one of them is in the other's place too.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::annotations::problem::Excerpt;
-use crate::annotations::value::{is_below, normalize};
-use crate::annotations::{DEFAULT_MODE, Request, Source};
-use crate::pod::{ConfigMapVolumeSource, Container, KeyToPath, Pod, Volume, VolumeMount};
+use crate::annotations::value::{MountPath, cleaned, is_below};
+use crate::annotations::{DEFAULT_MODE, Request, Requests, Source};
+use crate::pod::{
+    ConfigMapVolumeSource, Container, KeyToPath, Pod, ProjectedVolumeSource, Volume, VolumeMount, VolumeProjection, VolumeSource,
+};
 
 /// The mounts of Spark's container: first those that the pod has, then those that are added.
 pub(super) struct Occupied<'a> {
     container: &'a Container<'a>,
+    requests: &'a Requests<'a>,
     theirs: Vec<Mounted<'a>>,
     ours: Vec<Occupant<'a>>,
 }
@@ -29,10 +35,20 @@ struct Mounted<'a> {
 /// What matters of a mount to others above and below it.
 struct Occupant<'a> {
     path: Cow<'a, str>,
-    /// The kubelet makes directories in it, also where the container sees it as read-only.
-    is_made_by_kubelet: bool,
-    is_file: bool,
-    is_read_only: bool,
+    surface: Surface,
+}
+
+/// What can be mounted below a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Surface {
+    /// Nothing: it is a file.
+    File,
+    /// Nothing: no mount point can be made in it.
+    ReadOnly,
+    /// Directories, which the kubelet makes, also where the container sees it as read-only.
+    MadeByKubelet,
+    /// Everything.
+    Writable,
 }
 
 /// What a request is mounted on top of, with `merge`.
@@ -56,10 +72,12 @@ pub(super) enum Placement<'a> {
 }
 
 /// Why a request is not carried out.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Refusal<'a> {
-    #[error("{} is asked for there, write another path", Excerpt::new(&.0.annotation.to_string(), 50))]
+    #[error("{} is asked for there, write another path", .0.annotation.excerpt(50))]
     Taken(&'a Request<'a>),
+    #[error("/run is /var/run, where {} is mounted; write another path", .0.annotation.excerpt(40))]
+    TakenByLink(&'a Request<'a>),
     #[error("volume {} is mounted there; remove that mount or this annotation", Excerpt::new(.0, 30))]
     SomethingElse(&'a str),
     #[error("mounted there already, but with {0}; remove that mount or this annotation")]
@@ -76,8 +94,20 @@ pub(super) enum Refusal<'a> {
     AboveFile(&'a str),
     #[error("a file cannot be mounted over the mount {}, write another path", Excerpt::new(.0, 25))]
     FileAbove(&'a str),
+    #[error("/run is /var/run, where {} is mounted; write {}", Excerpt::new(.mounted, 24), spelled(.instead.as_deref()))]
+    Linked { mounted: &'a str, instead: Option<String> },
     #[error("a block device has that path, write another one")]
     Device,
+}
+
+/// A path that is cut short would be another one.
+fn spelled(path: Option<&str>) -> Cow<'_, str> {
+    match path {
+        Some(path) if path.len() <= 35 => Cow::Borrowed(path),
+        Some(path) if path.starts_with("/var") => Cow::Borrowed("/var/run instead of /run"),
+        Some(_) => Cow::Borrowed("/run instead of /var/run"),
+        None => Cow::Borrowed("another path"),
+    }
 }
 
 /// In what a mount of the right object is not what was asked for.
@@ -103,7 +133,7 @@ impl fmt::Display for Difference {
 }
 
 impl<'a> Occupied<'a> {
-    pub(super) fn new(pod: &'a Pod<'a>, container: &'a Container<'a>) -> Self {
+    pub(super) fn new(pod: &'a Pod<'a>, container: &'a Container<'a>, requests: &'a Requests<'a>) -> Self {
         // In order, because a pod may have thousands of both: the API server sends it before it has looked at it.
         let mut volumes: Vec<&Volume> = pod.spec.volumes.iter().flatten().collect();
         volumes.sort_by_key(|volume| &*volume.name);
@@ -113,7 +143,7 @@ impl<'a> Occupied<'a> {
         };
         let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount));
         let theirs = container.volume_mounts.iter().flatten().map(mounted).collect();
-        Self { container, theirs, ours: Vec::new() }
+        Self { container, requests, theirs, ours: Vec::new() }
     }
 
     /// What is to be done for a request whose path no other request has, or why it cannot be carried out.
@@ -132,26 +162,46 @@ impl<'a> Occupied<'a> {
             (Merge::Onto(base), None) => Some(base),
             (Merge::Plain, None) => None,
         };
-        if self.container.volume_devices.iter().flatten().any(|device| normalize(&device.device_path) == path) {
+        if self.container.volume_devices.iter().flatten().any(|device| cleaned(&device.device_path) == path) {
             return Err(Refusal::Device);
         }
         // Mount by mount, and not rule by rule: what is added comes after what the pod had, so a second round finds the same
         // reason first, and says the same.
-        let theirs = self.theirs.iter().map(|mounted| &mounted.occupant);
-        match theirs.chain(&self.ours).find_map(|occupant| occupant.obstacle(path, request.options.file.is_some())) {
+        let point = MountPoint::of(path, request);
+        match self.occupants().find_map(|occupant| occupant.obstacle(point)) {
+            Some(Refusal::Linked { mounted, .. }) => {
+                Err(Refusal::Linked { mounted, instead: self.other_spelling_that_works(request, mounted) })
+            }
             Some(refusal) => Err(refusal),
             None => Ok(Placement::New(base)),
         }
     }
 
+    fn occupants(&self) -> impl Iterator<Item = &Occupant<'a>> {
+        self.theirs.iter().map(|mounted| &mounted.occupant).chain(&self.ours)
+    }
+
+    /// The path with `/run` for `/var/run`, or the other way round, where that can be mounted beside the mount at `blocking`.
+    ///
+    /// A second round has to say the same, but finds more mounts: those of requests. So these are left out, in every round.
+    fn other_spelling_that_works(&self, request: &Request<'a>, blocking: &str) -> Option<String> {
+        let other = other_spelling(request.path.as_str())?;
+        let is_requested = |path: &str| self.requests.mounts.iter().any(|request| request.path.as_str() == path);
+        if is_requested(&other) || MountPath::parse(&other).is_err() {
+            return None;
+        }
+        if let Some(mounted) = self.at(&other) {
+            return mounted.refuse_unless_same(request).is_ok().then_some(other);
+        }
+        let point = MountPoint::of(&other, request);
+        let mut counted = self.occupants().filter(|occupant| occupant.path == blocking || !is_requested(&occupant.path));
+        counted.all(|occupant| occupant.obstacle(point).is_none()).then_some(other)
+    }
+
     /// Remembers the mount of a request that is carried out.
     pub(super) fn add(&mut self, request: &'a Request<'a>) {
-        self.ours.push(Occupant {
-            path: Cow::Borrowed(request.path.as_str()),
-            is_made_by_kubelet: true,
-            is_file: request.options.file.is_some(),
-            is_read_only: false,
-        });
+        let surface = if request.options.file.is_some() { Surface::File } else { Surface::MadeByKubelet };
+        self.ours.push(Occupant { path: Cow::Borrowed(request.path.as_str()), surface });
     }
 
     /// The last of the mounts at a path: the kernel shows the one that was made last.
@@ -159,10 +209,12 @@ impl<'a> Occupied<'a> {
         self.theirs.iter().rfind(|mounted| mounted.occupant.path == path)
     }
 
-    /// The volume that is mounted, whole, at a path that may not be normalised.
-    pub(super) fn volume_at(&self, path: &str) -> Option<&'a Volume<'a>> {
-        let mounted = self.at(&normalize(path))?;
-        if mounted.has_sub_path() { None } else { mounted.volume }
+    /// The volume that is mounted, whole, at a path, and that path as the kubelet sees it; none where it depends on the directory
+    /// in which a process runs.
+    pub(super) fn volume_at<'p>(&self, path: &'p str) -> Option<(Cow<'p, str>, &'a Volume<'a>)> {
+        let path = path.starts_with('/').then(|| cleaned(path))?;
+        let mounted = self.at(&path)?;
+        if mounted.has_sub_path() { None } else { Some((path, mounted.volume?)) }
     }
 
     /// The container whose mounts these are.
@@ -173,37 +225,38 @@ impl<'a> Occupied<'a> {
 
 impl<'a> Mounted<'a> {
     fn new(mount: &'a VolumeMount<'a>, volume: Option<&'a Volume<'a>>) -> Self {
-        let is_made_by_kubelet = volume.is_some_and(|volume| {
-            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
-        });
-        let is_image = volume.is_some_and(|volume| volume.image.is_some());
-        let mut mounted = Self {
-            occupant: Occupant {
-                path: normalize(&mount.mount_path),
-                is_made_by_kubelet,
-                is_file: false,
-                is_read_only: !is_made_by_kubelet && (mount.read_only == Some(true) || is_image),
+        let surface = match volume.map(|volume| &volume.source) {
+            Some(
+                source @ (VolumeSource::ConfigMap(_)
+                | VolumeSource::Secret(_)
+                | VolumeSource::Projected(_)
+                | VolumeSource::DownwardApi(_)),
+            ) => match has_text(mount.sub_path.as_deref()).or(has_text(mount.sub_path_expr.as_deref())) {
+                None => Surface::MadeByKubelet,
+                // The kubelet makes directories in the volume, and not in a part of it.
+                Some(sub_path) if shows_directory(source, sub_path) => Surface::ReadOnly,
+                Some(_) => Surface::File,
             },
-            mount,
-            volume,
+            Some(VolumeSource::HostFile) => Surface::File,
+            Some(VolumeSource::ReadOnly) => Surface::ReadOnly,
+            Some(VolumeSource::Other) | None if mount.read_only == Some(true) => Surface::ReadOnly,
+            Some(VolumeSource::Other) | None => Surface::Writable,
         };
-        mounted.occupant.is_file = is_made_by_kubelet && mounted.has_sub_path();
-        mounted
+        Self { occupant: Occupant { path: cleaned(&mount.mount_path), surface }, mount, volume }
     }
 
     fn has_sub_path(&self) -> bool {
-        has_text(self.mount.sub_path.as_deref()) || has_text(self.mount.sub_path_expr.as_deref())
+        [&self.mount.sub_path, &self.mount.sub_path_expr].into_iter().any(|path| has_text(path.as_deref()).is_some())
     }
 
     /// Whether it shows what a request without `merge` asks for, and if not, what else.
     fn refuse_unless_same(&self, request: &Request) -> Result<(), Refusal<'a>> {
         let something_else = Err(Refusal::SomethingElse(&self.mount.name));
-        let Some(volume) = self.volume else { return something_else };
-        let (name, optional, default_mode, items) = match (&volume.config_map, &volume.secret) {
-            (Some(source), _) if request.source() == Source::ConfigMap => {
+        let (name, optional, default_mode, items) = match self.volume.map(|volume| &volume.source) {
+            Some(VolumeSource::ConfigMap(source)) if request.source() == Source::ConfigMap => {
                 (&source.name, source.optional, source.default_mode, &source.items)
             }
-            (_, Some(source)) if request.source() == Source::Secret => {
+            Some(VolumeSource::Secret(source)) if request.source() == Source::Secret => {
                 (&source.secret_name, source.optional, source.default_mode, &source.items)
             }
             _ => return something_else,
@@ -214,12 +267,11 @@ impl<'a> Mounted<'a> {
         let file = request.options.file.map(|file| file.as_str());
         let optional = optional.unwrap_or(false);
         let default_mode = default_mode.unwrap_or(DEFAULT_MODE.into());
-        let sub_path = self.mount.sub_path.as_deref().filter(|sub_path| !sub_path.is_empty());
-        let difference = if has_text(self.mount.sub_path_expr.as_deref()) {
+        let difference = if has_text(self.mount.sub_path_expr.as_deref()).is_some() {
             Difference::SubPathExpr
-        } else if sub_path != file {
+        } else if has_text(self.mount.sub_path.as_deref()) != file {
             Difference::SubPath
-        } else if !are_items_of(items.as_deref().unwrap_or_default(), file) {
+        } else if !show_the_same(items.as_deref().unwrap_or_default(), file) {
             Difference::Items
         } else if optional != request.options.optional {
             Difference::Optional(optional)
@@ -232,35 +284,98 @@ impl<'a> Mounted<'a> {
     }
 }
 
-fn are_items_of(items: &[KeyToPath], file: Option<&str>) -> bool {
-    match (items, file) {
-        ([], None) => true,
-        ([item], Some(file)) => &*item.key == file && &*item.path == file && item.mode.is_none(),
-        _ => false,
+/// Whether a volume with these items shows what a request asks for: all keys under their names, or in the file that the mount picks
+/// the key of the same name.
+fn show_the_same(items: &[KeyToPath], file: Option<&str>) -> bool {
+    let Some(file) = file else { return items.is_empty() };
+    items.is_empty() || items.iter().any(|item| &*item.key == file && &*item.path == file && item.mode.is_none())
+}
+
+/// Whether items show that a path in a volume is a directory: a file of theirs lies below it.
+fn shows_directory(source: &VolumeSource, sub_path: &str) -> bool {
+    let directory = cleaned(sub_path);
+    let is_in_it = |file: &str| is_below(&cleaned(file), &directory);
+    let any_key = |items: &Option<Vec<KeyToPath>>| items.iter().flatten().any(|item| is_in_it(&item.path));
+    match source {
+        VolumeSource::ConfigMap(source) => any_key(&source.items),
+        VolumeSource::Secret(source) => any_key(&source.items),
+        VolumeSource::DownwardApi(source) => source.in_directories.iter().any(|file| is_in_it(file)),
+        VolumeSource::Projected(ProjectedVolumeSource { sources }) => sources.iter().flatten().any(|source| {
+            let VolumeProjection { config_map, secret, downward_api } = source;
+            let mut others = [secret, downward_api].into_iter().flatten().flat_map(|source| &source.in_directories);
+            config_map.as_ref().is_some_and(|source| any_key(&source.items)) || others.any(|file| is_in_it(file))
+        }),
+        VolumeSource::HostFile | VolumeSource::ReadOnly | VolumeSource::Other => false,
+    }
+}
+
+/// Where something is to be mounted.
+#[derive(Clone, Copy)]
+struct MountPoint<'p> {
+    path: &'p str,
+    is_file: bool,
+    /// As [`below_run`] has it.
+    below_run: Option<(&'static str, &'p str)>,
+}
+
+impl<'p> MountPoint<'p> {
+    fn of(path: &'p str, request: &Request) -> Self {
+        Self { path, is_file: request.options.file.is_some(), below_run: below_run(path) }
     }
 }
 
 impl Occupant<'_> {
-    fn obstacle(&self, path: &str, is_file: bool) -> Option<Refusal<'_>> {
+    fn obstacle(&self, point: MountPoint) -> Option<Refusal<'_>> {
+        let MountPoint { path, is_file, below_run } = point;
         if is_below(path, &self.path) {
-            if self.is_file {
-                return Some(Refusal::BelowFile(&self.path));
-            }
-            if self.is_read_only {
-                return Some(Refusal::BelowReadOnly(&self.path));
-            }
-            return (is_file && self.is_made_by_kubelet).then_some(Refusal::FileInVolume(&self.path));
+            return match self.surface {
+                Surface::File => Some(Refusal::BelowFile(&self.path)),
+                Surface::ReadOnly => Some(Refusal::BelowReadOnly(&self.path)),
+                Surface::MadeByKubelet if is_file => Some(Refusal::FileInVolume(&self.path)),
+                Surface::MadeByKubelet | Surface::Writable => None,
+            };
         }
-        if !is_below(&self.path, path) {
-            None
-        } else if is_file {
-            Some(Refusal::FileAbove(&self.path))
-        } else {
-            self.is_file.then_some(Refusal::AboveFile(&self.path))
+        if is_below(&self.path, path) {
+            return match self.surface {
+                _ if is_file => Some(Refusal::FileAbove(&self.path)),
+                Surface::File => Some(Refusal::AboveFile(&self.path)),
+                Surface::ReadOnly | Surface::MadeByKubelet | Surface::Writable => None,
+            };
         }
+        meets_by_link(below_run?, &self.path).then(|| Refusal::Linked { mounted: &self.path, instead: None })
     }
 }
 
-fn has_text(text: Option<&str>) -> bool {
-    text.is_some_and(|text| !text.is_empty())
+/// Whether two paths are one, or one is below the other, only because `/var/run` is a link to `/run`. The kubelet prepares nested
+/// mount points by the written path, so the container would not start, or one mount would hide the other.
+fn meets_by_link((run, rest): (&'static str, &str), other: &str) -> bool {
+    let Some((other_run, other_rest)) = below_run(other) else { return false };
+    run != other_run && (is_at_or_below(rest, other_rest) || is_at_or_below(other_rest, rest))
+}
+
+/// Whether two paths are one only because `/var/run` is a link to `/run`.
+pub(super) fn are_one_by_link(a: &str, b: &str) -> bool {
+    let (Some((a_run, a_rest)), Some((b_run, b_rest))) = (below_run(a), below_run(b)) else { return false };
+    a_run != b_run && a_rest == b_rest
+}
+
+fn is_at_or_below(rest: &str, ancestor: &str) -> bool {
+    rest.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// As which of the two a path begins, and what follows.
+fn below_run(path: &str) -> Option<(&'static str, &str)> {
+    ["/run", "/var/run"].into_iter().find_map(|run| {
+        let rest = path.strip_prefix(run)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((run, rest))
+    })
+}
+
+fn other_spelling(path: &str) -> Option<String> {
+    let (run, rest) = below_run(path)?;
+    Some([if run == "/run" { "/var/run" } else { "/run" }, rest].concat())
+}
+
+fn has_text(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }

@@ -4,7 +4,7 @@
 //! never the reason why a pod's annotations grow too large.
 
 use super::Plan;
-use crate::annotations::{INJECTED, Problem, Request, Source};
+use crate::annotations::{INJECTED, MAX_LISTED, Problem, Problems, Request, Source};
 use crate::json::push_string;
 use crate::pod::Pod;
 
@@ -19,9 +19,6 @@ pub enum InjectedChange {
     Replace,
 }
 
-/// The most problems that are listed.
-const MAX_PROBLEMS: usize = 20;
-
 /// The most bytes of the annotation's value.
 const MAX_BYTES: usize = 4096;
 
@@ -31,7 +28,7 @@ const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
 /// Plans the annotation, after everything else is planned.
 pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
     let existing = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
-    if plan.changes_nothing_that_runs() && plan.problems.is_empty() && existing.is_none() {
+    if plan.changes_nothing_that_runs() && plan.problems.count() == 0 && existing.is_none() {
         return;
     }
     let record = record(mounted, &plan.problems);
@@ -70,7 +67,7 @@ fn push_array<T>(bytes: &mut Vec<u8>, items: &[T], push: impl Fn(&mut Vec<u8>, &
     bytes.push(b']');
 }
 
-fn record(mounted: &[&Request], problems: &[Problem]) -> String {
+fn record(mounted: &[&Request], problems: &Problems) -> String {
     let mut mounts: Vec<&Request> = Vec::with_capacity(mounted.len());
     for request in mounted {
         // Requests that share a path share a mount.
@@ -78,11 +75,11 @@ fn record(mounted: &[&Request], problems: &[Problem]) -> String {
             mounts.push(request);
         }
     }
-    let listed: Vec<&str> = problems.iter().take(MAX_PROBLEMS).map(Problem::text).collect();
+    let listed: Vec<&str> = problems.iter().take(MAX_LISTED).map(Problem::text).collect();
     // With the first so many of all: problems come after mounts, so they are the first to give way.
     let write = |kept: usize| {
         let (kept_mounts, kept_problems) = (kept.min(mounts.len()), kept.saturating_sub(mounts.len()));
-        let more = mounts.len() + problems.len() - kept;
+        let more = mounts.len() + problems.count() - kept;
         let mut bytes = Vec::with_capacity(512);
         bytes.extend_from_slice(concat!(r#"{"by":"spark-webhook/"#, env!("CARGO_PKG_VERSION"), '"').as_bytes());
         if more > 0 {
@@ -204,7 +201,9 @@ mod tests {
                 let mounted: Vec<_> = requests.mounts.iter().collect();
                 // A quotation mark takes two bytes in JSON.
                 let problem = Problem::new(ProblemKind::Value, Annotation { key: "key", value: "" }, "\"".repeat(40));
-                let problems = vec![problem; problems];
+                let mut listed = Problems::default();
+                (0..problems).for_each(|_| listed.add(problem.clone()));
+                let problems = listed;
 
                 // One after the other is left out.
                 let mut kept_mounts: Vec<_> = mounted

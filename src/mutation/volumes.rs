@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-use super::mounts::{Occupied, Placement, Refusal};
+use super::mounts::{Occupied, Placement, Refusal, are_one_by_link};
 use super::{NewMount, NewVolume, Plan, conf_dir, env};
-use crate::annotations::{Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
+use crate::annotations::{Kind, Origin, ProblemKind, Request, Requests, Source};
 use crate::pod::{ConfigMapVolumeSource, Container, Pod};
 
 /// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their order.
@@ -22,7 +22,7 @@ pub(super) fn apply<'a>(
 ) -> Vec<&'a Request<'a>> {
     plan.volumes.array_exists = pod.spec.volumes.is_some();
     plan.mounts.array_exists = container.volume_mounts.is_some();
-    let mut occupied = Occupied::new(pod, container);
+    let mut occupied = Occupied::new(pod, container, requests);
     // Searched and not hashed: nearly every pod asks for a handful, and none for more than 256.
     let mut settled: Vec<Settled> = Vec::with_capacity(requests.mounts.len());
     let mut shared: Vec<(SourceForm, Cow<'a, str>)> = Vec::new();
@@ -33,30 +33,36 @@ pub(super) fn apply<'a>(
             plan.defaults_given_way += 1;
             continue;
         }
-        let refusal = match settled.iter().find(|first| first.request.path == request.path) {
-            Some(first) if !is_same_source(first.request, request) => Some(Refusal::Taken(first.request).to_string()),
-            Some(first) => first.refusal.clone(),
-            None => {
-                let refusal = match occupied.place(request, conf_dir::merge(&occupied, &mounted, request)) {
-                    Err(refusal) => Some(refusal.to_string()),
-                    Ok(Placement::AlreadyThere) => None,
-                    Ok(Placement::New(base)) => {
-                        plan_mount(pod, request, base, &mut shared, plan);
-                        occupied.add(request);
-                        None
-                    }
-                };
-                if !(is_default && refusal.is_some()) {
-                    settled.push(Settled { request, refusal: refusal.clone() });
+        let refusal = if let Some(first) = settled.iter().find(|first| first.request.path == request.path) {
+            let is_same = is_same_source(first.request, request);
+            if is_same { first.refusal.clone() } else { Some(Refusal::Taken(first.request).to_string()) }
+        } else {
+            let refusal = match occupied.place(request, conf_dir::merge(&occupied, &mounted, request)) {
+                Err(Refusal::Linked { mounted, instead }) => {
+                    // The first one is named, whether it is mounted already, as in a second round, or not.
+                    let is_there = |first: &&Settled| first.refusal.is_none() && first.request.path.as_str() == mounted;
+                    let first = settled.iter().find(is_there).filter(|_| are_one_by_link(mounted, request.path.as_str()));
+                    let refusal = first.map(|first| Refusal::TakenByLink(first.request));
+                    Some(refusal.unwrap_or(Refusal::Linked { mounted, instead }).to_string())
                 }
-                refusal
+                Err(refusal) => Some(refusal.to_string()),
+                Ok(Placement::AlreadyThere) => None,
+                Ok(Placement::New(base)) => {
+                    plan_mount(pod, request, base, &mut shared, plan);
+                    occupied.add(request);
+                    None
+                }
+            };
+            if !(is_default && refusal.is_some()) {
+                settled.push(Settled { request, refusal: refusal.clone() });
             }
+            refusal
         };
         match refusal {
             None => mounted.push(request),
             // It gives way to what is there already, and its author is not the pod's.
             Some(_) if is_default => plan.defaults_given_way += 1,
-            Some(refusal) => plan.problems.push(Problem::new(ProblemKind::Place, request.annotation, refusal)),
+            Some(refusal) => plan.problems.push(ProblemKind::Place, request.annotation, refusal),
         }
     }
     mounted
@@ -393,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_already_there_has_the_one_item_that_it_would_be_made_with() {
+    fn a_file_is_already_there_where_its_key_appears_under_its_name() {
         let mount = json!({"name": "v", "mountPath": "/etc/f", "subPath": "f"});
         let item = json!({"key": "f", "path": "f"});
         for (items, is_there) in [
@@ -401,8 +407,10 @@ mod tests {
             (json!([{"key": "f", "path": "f", "mode": 420}]), false),
             (json!([{"key": "x", "path": "f"}]), false),
             (json!([{"key": "f", "path": "x"}]), false),
-            (json!([item, {"key": "x", "path": "x"}]), false),
-            (json!([]), false),
+            (json!([item, {"key": "x", "path": "x"}]), true),
+            // A template without items shows the same file.
+            (json!([]), true),
+            (Value::Null, true),
         ] {
             let volume = json!({"name": "v", "configMap": {"name": "app", "items": items}});
             let expected = (!is_there).then_some(
@@ -583,6 +591,171 @@ mod tests {
         assert_eq!(
             planned(&device, &[("configMap.app", "/a/b")]),
             ["configMap.app=/a/b: a block device has that path, write another one"]
+        );
+    }
+
+    #[test]
+    fn a_volume_that_is_read_only_at_its_source_takes_no_mount_point() {
+        let below = "nothing can be mounted below the read-only mount /a, write another path";
+        for kind in ["persistentVolumeClaim", "nfs", "csi", "azureFile", "cephfs", "rbd", "portworxVolume", "storageos"] {
+            for (source, is_refused) in [
+                (json!({"readOnly": true}), true),
+                (json!({"readOnly": false}), false),
+                (json!({"readOnly": null}), false),
+                (json!({}), false),
+                (Value::Null, false),
+            ] {
+                let spec = mounting(&json!({"name": "v", kind: source}), &json!({"name": "v", "mountPath": "/a"}));
+                for request in [("configMap.app", "/a/b"), ("configMap.app", "/a/b:file=b")] {
+                    let planned = planned(&spec, &[request]);
+                    assert_eq!(planned[0].contains(below), is_refused, "{kind} {source}: {planned:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_node_is_a_file_mount() {
+        for (kind, is_file) in [
+            (json!("File"), true),
+            (json!("FileOrCreate"), true),
+            (json!("Socket"), true),
+            (json!("CharDevice"), true),
+            (json!("BlockDevice"), true),
+            (json!("Directory"), false),
+            (json!("DirectoryOrCreate"), false),
+            (json!(""), false),
+            (Value::Null, false),
+        ] {
+            let volume = json!({"name": "v", "hostPath": {"path": "/x", "type": kind}});
+            for (mounted, advice) in [
+                ("/a", "nothing can be mounted below the file mount /a, write another path"),
+                ("/a/b/c", "a directory cannot be mounted over the file mount /a/b/c, write another path"),
+            ] {
+                let spec = mounting(&volume, &json!({"name": "v", "mountPath": mounted}));
+                let expected =
+                    if is_file { format!("configMap.app=/a/b: {advice}") } else { "app-volume ConfigMap/app @/a/b".to_owned() };
+                assert_eq!(planned(&spec, &[("configMap.app", "/a/b")]), [expected], "{kind} {mounted}");
+            }
+        }
+    }
+
+    #[test]
+    fn items_tell_a_directory_of_a_volume_from_a_file() {
+        let item = |path: &str| json!([{"key": "k", "path": path}]);
+        let field = |path: &str| json!([{"path": path, "fieldRef": {"fieldPath": "metadata.labels"}}]);
+        for (source, is_directory) in [
+            (json!({"configMap": {"name": "o", "items": item("f/x")}}), true),
+            (json!({"secret": {"secretName": "o", "items": item("f/x/y")}}), true),
+            (json!({"downwardAPI": {"items": field("f/x")}}), true),
+            (
+                json!({"projected": {"sources": [{"configMap": {"name": "o"}}, {"secret": {"name": "o", "items": item("f/x")}}]}}),
+                true,
+            ),
+            (json!({"projected": {"sources": [{"downwardAPI": {"items": field("./f//x")}}]}}), true),
+            (json!({"projected": {"sources": [{"configMap": {"name": "o", "items": item("f/x")}}]}}), true),
+            (json!({"configMap": {"name": "o", "items": item("f")}}), false),
+            (json!({"configMap": {"name": "o", "items": item("ff/x")}}), false),
+            (json!({"configMap": {"name": "o"}}), false),
+            (json!({"secret": {"secretName": "o", "items": []}}), false),
+        ] {
+            let mut volume = source.clone();
+            volume["name"] = json!("v");
+            let spec = mounting(&volume, &json!({"name": "v", "mountPath": "/a/b/c", "subPath": "f/"}));
+            let planned = planned(&spec, &[("configMap.app", "/a/b")]);
+            let is_mounted = planned == ["app-volume ConfigMap/app @/a/b"];
+            assert_eq!(is_mounted, is_directory, "{source}: {planned:?}");
+        }
+    }
+
+    #[test]
+    fn the_pods_paths_are_compared_as_the_kubelet_sees_them() {
+        let config_map = json!({"name": "v", "configMap": {"name": "app"}});
+        let empty_dir = json!({"name": "v", "emptyDir": {}});
+        let spellings =
+            ["/etc/ssl/corp", "etc/ssl/corp", "/etc/ssl/./corp", "/etc/ssl/x/../corp", "/etc//ssl/corp/", "./etc/ssl/corp"];
+        for path in spellings {
+            let mount = json!({"name": "v", "mountPath": path});
+            let taken = "configMap.app=/etc/ssl/corp: volume v is mounted there; remove that mount or this annotation";
+            assert_eq!(planned(&mounting(&empty_dir, &mount), &[("configMap.app", "/etc/ssl/corp")]), [taken], "{path}");
+            assert_eq!(planned(&mounting(&config_map, &mount), &[("configMap.app", "/etc/ssl/corp")]), [""; 0], "{path}");
+            let device = json!({"containers": [{"name": "spark", "volumeDevices": [{"name": "d", "devicePath": path}]}]});
+            let taken = "configMap.app=/etc/ssl/corp: a block device has that path, write another one";
+            assert_eq!(planned(&device, &[("configMap.app", "/etc/ssl/corp")]), [taken], "{path}");
+            let file = json!({"name": "v", "mountPath": path, "subPath": "f"});
+            let below =
+                "configMap.x=/etc/ssl/corp/x: nothing can be mounted below the file mount /etc/ssl/corp, write another path";
+            assert_eq!(planned(&mounting(&config_map, &file), &[("configMap.x", "/etc/ssl/corp/x")]), [below], "{path}");
+        }
+    }
+
+    #[test]
+    fn run_and_var_run_are_one_directory() {
+        let empty_dir = json!({"name": "v", "emptyDir": {}});
+        let secret = json!({"name": "v", "secret": {"secretName": "s"}});
+        let token = json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}});
+        let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let deep = format!("/run/{}", "d".repeat(40));
+        let linked =
+            |mounted: &str, instead: &str| Some(format!("/run is /var/run, where {mounted} is mounted; write {instead}"));
+        for (volume, mounted, path, refusal) in [
+            // Above, the same and below.
+            (&token, account, "/run/secrets", linked("/var/run/secrets/kubern…", "/var/run/secrets")),
+            (&token, account, "/run/secrets/kubernetes.io/serviceaccount", linked("/var/run/secrets/kubern…", "another path")),
+            (&empty_dir, "/var/run", "/run/x", linked("/var/run", "/var/run/x")),
+            (&empty_dir, "/run", "/var/run/x", linked("/run", "/run/x")),
+            (&empty_dir, "run/x/.", "/var/run/x/y", linked("/run/x", "/run/x/y")),
+            (&secret, "/var/run/s", "/run/s", linked("/var/run/s", "/var/run/s")),
+            (&empty_dir, "/var/run/s", "/run/s", linked("/var/run/s", "another path")),
+            (&empty_dir, "/var/run", &deep, linked("/var/run", "/var/run instead of /run")),
+            (&secret, "/var/run/x", "/run/x/y:file=y", linked("/var/run/x", "another path")),
+            // Neither.
+            (&token, account, "/run/x", None),
+            (&token, account, "/var/run/secrets", None),
+            (&empty_dir, "/var/runs/x", "/run/x", None),
+            (&empty_dir, "/var", "/run/x", None),
+        ] {
+            let spec = mounting(volume, &json!({"name": "v", "mountPath": mounted}));
+            let planned = planned(&spec, &[("secret.s", path)]);
+            match refusal {
+                Some(refusal) => {
+                    assert!(planned.len() == 1 && planned[0].ends_with(&format!(": {refusal}")), "{path}: {planned:?}");
+                }
+                None => assert_eq!(planned, [format!("s-volume Secret/s @{path}")], "{path}"),
+            }
+        }
+    }
+
+    #[test]
+    fn requests_that_meet_by_a_link_are_settled_in_their_order() {
+        assert_eq!(
+            planned(&plain(), &[("secret.x", "/var/run/secrets/x"), ("secret.y", "/run/secrets/x")]),
+            [
+                "x-volume Secret/x @/var/run/secrets/x",
+                "secret.y=/run/secrets/x: /run is /var/run, where secret.x=/var/run/secrets/x is mounted; write another path",
+            ]
+        );
+        assert_eq!(
+            planned(&plain(), &[("secret.x", "/run/a/b"), ("secret.y", "/var/run/a")]),
+            ["x-volume Secret/x @/run/a/b", "secret.y=/var/run/a: /run is /var/run, where /run/a/b is mounted; write /run/a",]
+        );
+        // Another request has the spelling that would work.
+        assert_eq!(
+            planned(
+                &plain(),
+                &[
+                    ("configMap.c", "/run/a"),
+                    ("secret.x", "/run/a/b"),
+                    ("secret.y", "/var/run/a/b/c"),
+                    ("secret.z", "/run/a/b/c")
+                ]
+            ),
+            [
+                "c-volume ConfigMap/c @/run/a",
+                "x-volume Secret/x @/run/a/b",
+                "z-volume Secret/z @/run/a/b/c",
+                "secret.y=/var/run/a/b/c: /run is /var/run, where /run/a is mounted; write another path",
+            ]
         );
     }
 }

@@ -258,8 +258,8 @@ fn tell(mut admission: Admission, shared: &Shared) -> (Outcome, Vec<u8>) {
         for kind in subject.mounted.iter().filter(|_| outcome != Outcome::Refused) {
             shared.metrics.count_mutation(*kind);
         }
-        for problem in &subject.problems {
-            shared.metrics.count_problem(problem.kind());
+        for (kind, count) in subject.problems.counts() {
+            shared.metrics.count_problems(kind, count);
         }
         shared.metrics.defaults_given_way.inc_by(subject.defaults_given_way as u64);
         if outcome != Outcome::Unchanged || !subject.problems.is_empty() {

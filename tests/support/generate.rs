@@ -45,8 +45,37 @@ fn path() -> impl Strategy<Value = &'static str> {
             "",
             " /etc/app ",
             "/etc/grüße",
+            "/mnt/$$x",
+            "\"/etc/app\"",
+            "/etc/app\\",
+            "/etc/\u{200b}app",
+            "C:\\app",
+            "/run/secrets",
+            "/run/secrets/app",
+            "/var/run/secrets/app",
         ][..],
     )
+}
+
+/// Paths of the pod's own mounts, in the spellings that the API server takes.
+fn mount_path() -> impl Strategy<Value = &'static str> {
+    let spelled = select(
+        &[
+            "etc/app",
+            "./etc/app",
+            "/etc/./app",
+            "/etc/x/../app/",
+            "/../etc/app",
+            "etc/spark/conf",
+            "/opt/spark/./conf",
+            "/etc/app/below/deep",
+            "/var/run/secrets/kubernetes.io/serviceaccount",
+            "/var/run/secrets",
+            "run/secrets/app",
+            "/run",
+        ][..],
+    );
+    prop_oneof![3 => path(), 2 => spelled]
 }
 
 fn options() -> impl Strategy<Value = String> {
@@ -99,27 +128,50 @@ fn volume() -> impl Strategy<Value = Value> {
     let names = select(
         &["app-volume", "spark-config-map-volume", "conf-volume", "v", "gcp-service-account-secret-volume", "x-1-volume"][..],
     );
-    let source = (name(), select(&["configMap", "secret", "emptyDir", "projected", "image", "nfs"][..]), 0..6_u8).prop_map(
-        |(name, kind, form)| {
-            let mut source = match kind {
-                "configMap" => json!({"name": name}),
-                "secret" => json!({"secretName": name}),
-                "projected" => json!({"sources": [{"configMap": {"name": "base"}}, {"configMap": {"name": name}}]}),
-                _ => json!({}),
-            };
-            match (kind, form) {
-                ("configMap" | "secret", 1) => source["optional"] = json!(true),
-                ("configMap" | "secret", 2) => source["defaultMode"] = json!(256),
-                ("configMap" | "secret", 3) => source["items"] = json!([{"key": "k", "path": "k"}]),
-                ("configMap" | "secret", 5) => {
-                    source["items"] = json!([{"key": "k", "path": "k", "mode": 256}, {"key": "a", "path": "b/c"}]);
-                }
-                ("configMap" | "secret", 4) => source["defaultMode"] = json!(420),
-                _ => {}
+    let kinds = [
+        "configMap",
+        "configMap",
+        "secret",
+        "secret",
+        "emptyDir",
+        "projected",
+        "projected",
+        "image",
+        "nfs",
+        "csi",
+        "hostPath",
+        "persistentVolumeClaim",
+        "downwardAPI",
+    ];
+    let source = (name(), select(kinds.to_vec()), 0..6_u8).prop_map(|(name, kind, form)| {
+        let mut source = match kind {
+            "configMap" => json!({"name": name}),
+            "secret" => json!({"secretName": name}),
+            "projected" => json!({"sources": [{"configMap": {"name": "base"}}, {"configMap": {"name": name}}]}),
+            "downwardAPI" => json!({"items": [{"path": "k/labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}),
+            _ => json!({}),
+        };
+        match (kind, form) {
+            ("projected", 1) => source["sources"][1]["configMap"]["items"] = json!([{"key": "k", "path": "k"}]),
+            ("projected", 2) => source["sources"][1]["configMap"]["optional"] = json!(true),
+            ("projected", 3) => source["sources"][1] = json!({"secret": {"name": name, "items": [{"key": "a", "path": "k/a"}]}}),
+            ("projected", 4) => source["sources"][1]["configMap"]["items"] = json!([]),
+            ("nfs" | "csi" | "persistentVolumeClaim", 0..3) => source["readOnly"] = json!(true),
+            ("nfs" | "csi" | "persistentVolumeClaim", 3) => source["readOnly"] = json!(false),
+            ("hostPath", 0) => source["type"] = json!("File"),
+            ("hostPath", 1) => source["type"] = json!("Socket"),
+            ("hostPath", 2) => source["type"] = json!("DirectoryOrCreate"),
+            ("configMap" | "secret", 1) => source["optional"] = json!(true),
+            ("configMap" | "secret", 2) => source["defaultMode"] = json!(256),
+            ("configMap" | "secret", 3) => source["items"] = json!([{"key": "k", "path": "k"}]),
+            ("configMap" | "secret", 5) => {
+                source["items"] = json!([{"key": "k", "path": "k", "mode": 256}, {"key": "a", "path": "b/c"}]);
             }
-            json!({kind: source})
-        },
-    );
+            ("configMap" | "secret", 4) => source["defaultMode"] = json!(420),
+            _ => {}
+        }
+        json!({kind: source})
+    });
     (names, source).prop_map(|(name, mut volume)| {
         volume["name"] = json!(name);
         volume
@@ -128,28 +180,26 @@ fn volume() -> impl Strategy<Value = Value> {
 
 fn mount() -> impl Strategy<Value = Value> {
     let names = select(&["app-volume", "spark-config-map-volume", "conf-volume", "v"][..]);
-    (names, path(), any::<Option<bool>>(), select(&[None, Some("k"), Some("")][..])).prop_map(
-        |(name, path, read_only, sub_path)| {
-            let mut mount = json!({"name": name, "mountPath": path});
-            if let Some(read_only) = read_only {
-                mount["readOnly"] = json!(read_only);
-            }
-            if let Some(sub_path) = sub_path {
-                mount["subPath"] = json!(sub_path);
-            }
-            mount
-        },
-    )
+    let sub_path = select(&[None, None, Some("k"), Some("b"), Some("b/c"), Some("")][..]);
+    (names, mount_path(), any::<Option<bool>>(), sub_path).prop_map(|(name, path, read_only, sub_path)| {
+        let mut mount = json!({"name": name, "mountPath": path});
+        if let Some(read_only) = read_only {
+            mount["readOnly"] = json!(read_only);
+        }
+        if let Some(sub_path) = sub_path {
+            mount["subPath"] = json!(sub_path);
+        }
+        mount
+    })
 }
 
 fn env() -> impl Strategy<Value = Value> {
-    let names = select(
-        &["SPARK_CONF_DIR", "HADOOP_CONF_DIR", "GOOGLE_APPLICATION_CREDENTIALS", "OTHER", "SPARK_DRIVER_BIND_ADDRESS"][..],
-    );
+    let names =
+        select(&["SPARK_CONF_DIR", "HADOOP_CONF_DIR", "GOOGLE_APPLICATION_CREDENTIALS", "VAR", "SPARK_DRIVER_BIND_ADDRESS"][..]);
     (
         names,
         prop_oneof![
-            path().prop_map(|path| json!({"value": path})),
+            mount_path().prop_map(|path| json!({"value": path})),
             Just(json!({"valueFrom": {"fieldRef": {"fieldPath": "x"}}})),
             Just(json!({}))
         ],
@@ -166,7 +216,9 @@ fn optional_array(element: impl Strategy<Value = Value>, most: usize) -> impl St
 
 fn container() -> impl Strategy<Value = Value> {
     let names = select(&["spark-kubernetes-driver", "spark", "executor", "sidecar", "spark-kubernetes-executor"][..]);
-    let args = subsequence(vec!["driver", "--load-spark-defaults", "executor", "--x"], 0..=4);
+    // The second one is the application's, where there is a primary resource before it.
+    let args = vec!["driver", "--conf", "a=b", "--load-spark-defaults", "executor", "--x", "app.jar", "--load-spark-defaults"];
+    let args = subsequence(args, 0..=8);
     (names, args, optional_array(env(), 6), optional_array(mount(), 5)).prop_map(|(name, args, env, mounts)| {
         let mut container = json!({"name": name, "args": args, "resources": {"limits": {"cpu": "1"}}});
         if let Some(env) = env {
@@ -215,6 +267,33 @@ pub fn review() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Fills in the required fields of a volume's source.
+pub fn complete(volume: &mut Value) {
+    for (kind, field, value) in [
+        ("configMap", "name", "conf"),
+        ("secret", "secretName", "conf"),
+        ("nfs", "server", "nfs.example.com"),
+        ("nfs", "path", "/"),
+        ("csi", "driver", "csi.example.com"),
+        ("hostPath", "path", "/x"),
+        ("persistentVolumeClaim", "claimName", "claim"),
+        ("image", "reference", "registry.example.com/files"),
+    ] {
+        if let Some(source) = volume.get_mut(kind)
+            && source.get(field).is_none_or(|value| value == "")
+        {
+            source[field] = json!(value);
+        }
+    }
+    for source in volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut).into_iter().flatten() {
+        for kind in ["configMap", "secret"] {
+            if source.get(kind).is_some_and(|source| source["name"] == "") {
+                source[kind]["name"] = json!("conf");
+            }
+        }
+    }
+}
+
 /// A generated pod with what the generator leaves out because nothing of ours looks at it; none where that does not help.
 pub fn acceptable(mut pod: Value) -> Option<Value> {
     let is_qualified = |name: &str| {
@@ -231,11 +310,7 @@ pub fn acceptable(mut pod: Value) -> Option<Value> {
         .retain(|key, _| key.split_once('/').is_some_and(|(_, name)| is_qualified(name)));
     let volumes = pod["spec"]["volumes"].as_array_mut();
     for volume in volumes.into_iter().flatten() {
-        for (kind, source) in [("image", json!({"reference": "i"})), ("nfs", json!({"server": "s", "path": "/p"}))] {
-            if volume.get(kind).is_some() {
-                volume[kind] = source;
-            }
-        }
+        complete(volume);
     }
     let containers = pod["spec"]["containers"].as_array_mut()?;
     for (index, container) in containers.iter_mut().enumerate() {
@@ -266,6 +341,11 @@ pub fn acceptable(mut pod: Value) -> Option<Value> {
 
 /// Rules as a file of an administrator's may have them.
 pub fn rules() -> impl Strategy<Value = Rules> {
+    rules_file().prop_map(|file| Rules::parse(&file.to_string()).unwrap())
+}
+
+/// The file itself, which is accepted.
+pub fn rules_file() -> impl Strategy<Value = Value> {
     let rule = (proptest::collection::vec(annotation(), 1..4), any::<bool>(), any::<bool>()).prop_map(
         |(annotations, required, enforce)| {
             let annotations: serde_json::Map<String, Value> =
@@ -288,7 +368,7 @@ pub fn rules() -> impl Strategy<Value = Rules> {
         if !allow.is_null() {
             file["allow"] = allow;
         }
-        Rules::parse(&file.to_string()).unwrap()
+        file
     })
 }
 

@@ -14,7 +14,7 @@ pub const INJECTED: &str = "spark-operator.k8s.io/injected";
 pub struct Answer {
     pub outcome: Outcome,
     pub warnings: Vec<String>,
-    /// All of them, where the warnings are at most 20.
+    /// Those that have a text, where the warnings are at most 20.
     pub problems: Vec<String>,
     pub patch: Vec<Value>,
     /// The pod with the patch applied, strictly, as the API server does.
@@ -45,8 +45,8 @@ pub fn answer(review: &Value, policy: &Policy) -> Answer {
     }
     assert!(warnings.len() <= 20);
     let problems: Vec<String> =
-        subject.iter().flat_map(|subject| &subject.problems).map(|problem| problem.text().to_owned()).collect();
-    assert_eq!(warnings.len(), problems.len().min(20));
+        subject.iter().flat_map(|subject| subject.problems.iter()).map(|problem| problem.text().to_owned()).collect();
+    assert_eq!(warnings.len(), subject.as_ref().map_or(0, |subject| subject.problems.count()).min(20));
     Answer { outcome, warnings, problems, patch, pod }
 }
 
@@ -59,6 +59,7 @@ pub fn assert_sound(review: &Value, policy: &Policy, answer: &Answer) {
         return;
     }
     assert_only_additions(before, &answer.pod);
+    assert_variables_lead_to_mounts(review, policy, &answer.pod);
     assert_valid_names(before, &answer.pod);
 
     let mut second = review.clone();
@@ -111,14 +112,8 @@ fn assert_only_additions(before: &Value, after: &Value) {
         {
             assert_eq!(arguments.remove(1), "--load-spark-defaults");
         }
-        // Entries of the variables that we set may have been replaced.
-        for (old, new) in was["env"].as_array_mut().into_iter().flatten().zip(is["env"].as_array_mut().into_iter().flatten()) {
-            let ours = ["SPARK_CONF_DIR", "HADOOP_CONF_DIR", "GOOGLE_APPLICATION_CREDENTIALS", "HADOOP_TOKEN_FILE_LOCATION"];
-            if ours.contains(&new["name"].as_str().unwrap()) {
-                assert_eq!(old["name"], new["name"]);
-                *old = new.clone();
-            }
-        }
+        // `assert_variables_lead_to_mounts` judges the entries that are replaced.
+        was["env"] = is["env"].clone();
         for field in ["env", "volumeMounts", "args"] {
             drop_null(was, field);
             drop_null(is, field);
@@ -130,6 +125,49 @@ fn assert_only_additions(before: &Value, after: &Value) {
         drop_null(spec, "containers");
     }
     assert_eq!(rest, expected, "only additions");
+}
+
+/// The variables that the webhook sets whatever the pod says.
+const VARIABLES: [&str; 4] =
+    ["SPARK_CONF_DIR", "HADOOP_CONF_DIR", "GOOGLE_APPLICATION_CREDENTIALS", "HADOOP_TOKEN_FILE_LOCATION"];
+
+/// Each variable that is new or replaced keeps its name, is one that a request sets, and holds the path of a mount of its container,
+/// or of a file in that mount.
+fn assert_variables_lead_to_mounts(review: &Value, policy: &Policy, after: &Value) {
+    let before = &review["request"]["object"];
+    let annotations = before["metadata"]["annotations"].to_string();
+    let containers = |pod: &Value| pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
+    for (was, is) in containers(before).iter().zip(containers(after)) {
+        let [old, new] = [was, &is].map(|container| container["env"].as_array().cloned().unwrap_or_default());
+        let mounts = is["volumeMounts"].as_array().cloned().unwrap_or_default();
+        let paths: Vec<String> = mounts.iter().map(|mount| cleaned(mount["mountPath"].as_str().unwrap())).collect();
+        for (index, entry) in new.iter().enumerate() {
+            if old.get(index) == Some(entry) {
+                continue;
+            }
+            assert!(old.get(index).is_none_or(|old| old["name"] == entry["name"]), "{entry} has another name");
+            let (name, value) = (entry["name"].as_str().unwrap(), entry["value"].as_str().unwrap());
+            assert_eq!(entry, &json!({"name": name, "value": value}));
+            let is_requested =
+                VARIABLES.contains(&name) || !policy.rules.is_empty() || annotations.contains(&format!("env={name}"));
+            assert!(is_requested, "no request sets {name}");
+            let directory = value.rsplit_once('/').map_or("", |(directory, _)| directory);
+            assert!(paths.iter().any(|path| path == value || path == directory), "{entry} leads to no mount of {paths:?}");
+        }
+    }
+}
+
+/// A path as the kubelet sees it.
+fn cleaned(path: &str) -> String {
+    let mut elements = Vec::new();
+    for element in path.split('/') {
+        match element {
+            "" | "." => {}
+            ".." => drop(elements.pop()),
+            element => elements.push(element),
+        }
+    }
+    format!("/{}", elements.join("/"))
 }
 
 /// Cuts an array to the length that it had, and takes it away where there was none.
@@ -174,8 +212,7 @@ fn assert_valid_names(before: &Value, after: &Value) {
         let mut paths = HashSet::new();
         for (index, mount) in mounts.iter().enumerate() {
             let path = mount["mountPath"].as_str().unwrap();
-            let is_new =
-                paths.insert(format!("/{}", path.split('/').filter(|element| !element.is_empty()).collect::<Vec<_>>().join("/")));
+            let is_new = paths.insert(cleaned(path));
             if index >= was_mounted {
                 assert!(is_new, "{path} is mounted twice");
                 assert_eq!(mount["readOnly"], true);
