@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 #[path = "support/webhook.rs"]
 mod webhook;
 
@@ -53,16 +55,70 @@ fn every_command_has_a_manual_page() {
     assert!(serve.contains(r"\-\-drain\-delay"), "{serve}");
 }
 
+/// The hosted workflows, by file name: text and content.
+fn workflows() -> Vec<(String, Value)> {
+    let files = std::fs::read_dir(".github/workflows").unwrap().map(|file| file.unwrap().path());
+    let texts = files.map(|file| std::fs::read_to_string(file).unwrap());
+    texts.map(|text| (text.clone(), serde_saphyr::from_str(&text).unwrap())).collect()
+}
+
+/// A tag of an action can be moved to other code; a commit cannot.
+#[test]
+fn workflows_name_actions_by_commit_and_give_each_job_the_rights_that_it_needs() {
+    let mut actions = 0;
+    for (text, workflow) in workflows() {
+        assert_eq!(workflow["permissions"], json!({}), "no job has rights that it does not name");
+        for job in workflow["jobs"].as_object().unwrap().values() {
+            assert!(job["permissions"].is_object(), "{job}");
+        }
+        for used in text.lines().filter_map(|line| line.trim_start_matches(['-', ' ']).strip_prefix("uses: ")) {
+            if used.starts_with("./") {
+                continue;
+            }
+            let (action, version) = used.split_once(" # v").expect("the version, as a comment");
+            let commit = action.split_once('@').unwrap().1;
+            assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{used}");
+            assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{used}");
+            actions += 1;
+        }
+    }
+    assert!(actions >= 10, "{actions}");
+}
+
+#[test]
+fn a_release_publishes_only_what_tests_and_audit_have_passed() {
+    let (_, release) = workflows().into_iter().find(|(_, workflow)| workflow["name"] == "Release").unwrap();
+    let jobs = release["jobs"].as_object().unwrap();
+    let needs = |job: &str| match &jobs[job]["needs"] {
+        Value::String(one) => vec![one.clone()],
+        many => many.as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect(),
+    };
+    let mut all = needs("publish");
+    let mut at = 0;
+    while let Some(job) = all.get(at).cloned() {
+        all.extend(needs(&job));
+        at += 1;
+    }
+    for (job, called) in [("test", "./.github/workflows/ci.yml"), ("advisories", "./.github/workflows/advisories.yml")] {
+        assert!(all.iter().any(|name| name == job), "publish does not wait for {job}");
+        assert_eq!(jobs[job]["uses"], called);
+        let workflow = std::fs::read_to_string(called).unwrap();
+        assert!(workflow.contains("\n  workflow_call:\n"), "{called}");
+    }
+    let ci = std::fs::read_to_string(".ci/run").unwrap();
+    assert!(["make test\n", "make test-node\n", "make audit\n"].iter().all(|command| ci.contains(command)), "{ci}");
+    // Advisories come out while nobody changes anything.
+    assert!(std::fs::read_to_string(".github/workflows/advisories.yml").unwrap().contains("\n  schedule:\n"));
+}
+
 /// What a workflow does, anybody can do: the logic is the Makefile's.
 #[test]
 fn workflows_run_what_the_makefile_has() {
     let makefile = std::fs::read_to_string("Makefile").unwrap();
     let mut made = 0;
-    for file in std::fs::read_dir(".github/workflows").unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        let workflow: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    for (_, workflow) in workflows() {
         for job in workflow["jobs"].as_object().unwrap().values() {
-            for run in job["steps"].as_array().unwrap().iter().filter_map(|step| step["run"].as_str()) {
+            for run in job["steps"].as_array().into_iter().flatten().filter_map(|step| step["run"].as_str()) {
                 match run.split(' ').collect::<Vec<_>>()[..] {
                     ["make", target, ..] => {
                         assert!(makefile.contains(&format!("\n{target}:")), "{run}");
