@@ -62,6 +62,15 @@ mod tests {
         assert_eq!(super::condition(&Rules::default()), has_our_annotation());
     }
 
+    /// The golden file is of what `serve` writes; here it is read without a server, so that a change is seen at once.
+    #[test]
+    fn the_registration_is_the_golden_one() {
+        let golden = std::fs::read_to_string("tests/golden/registration.snap").unwrap();
+        let golden = golden.splitn(3, "---\n").nth(2).unwrap();
+        let golden: Value = serde_saphyr::from_str(&golden.replace("CA-BUNDLE", &STANDARD.encode_to_string("pem"))).unwrap();
+        assert_eq!(registration("https://ADDRESS/mutate", "pem", &has_our_annotation()), golden);
+    }
+
     #[test]
     fn the_condition_names_both_prefixes() {
         assert_eq!(

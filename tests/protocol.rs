@@ -163,6 +163,31 @@ fn a_signal_ends_it_cleanly_as_soon_as_it_says_that_it_listens() {
 }
 
 /// Names are anybody's until the API server validates them, which is after it has asked us; so are bodies.
+/// What decides which pods depend on the webhook, and what happens to them while it is away. Accept a change with `INSTA_UPDATE=always`.
+#[test]
+fn the_registration_that_serve_writes_is_the_golden_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let [rules, registration] = ["rules.yaml", "registration.yaml"].map(|name| directory.path().join(name));
+    fs::write(&rules, fs::read("examples/rules.yaml").unwrap()).unwrap();
+    let settings = {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("golden");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings
+    };
+    for (name, config) in [("registration", None), ("registration-with-rules", Some(rules.to_str().unwrap()))] {
+        let mut arguments = vec!["--write-registration", registration.to_str().unwrap()];
+        arguments.extend(config.into_iter().flat_map(|config| ["--config", config]));
+        let webhook = Webhook::start(&arguments);
+        let text = fs::read_to_string(&registration).unwrap();
+        let written: Value = serde_saphyr::from_str(&text).unwrap();
+        let bundle = written["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap();
+        let text = text.replace(bundle, "CA-BUNDLE").replace(&webhook.address().to_string(), "ADDRESS");
+        settings.bind(|| insta::assert_snapshot!(name, text));
+    }
+}
+
 #[tokio::test]
 async fn what_comes_from_outside_stays_on_one_short_line() {
     let webhook = Webhook::start(&[]);
