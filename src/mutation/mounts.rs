@@ -4,6 +4,8 @@
 //! in a read-only file system, nor below or instead of a file (seen with containerd 1.6). In a ConfigMap, secret, projected or
 //! downward-API volume the kubelet makes directories itself, but no files.
 //!
+//! That is what `tests/node/mounts.rs` shows on a real node, case by case.
+//!
 //! The pod's own paths may be written in any way that the API server takes, so they are compared as the kubelet sees them. And in most
 //! images `/var/run` is a link to `/run`: a mount below one of them is in the other's place too.
 
@@ -35,6 +37,8 @@ struct Mounted<'a> {
 /// What matters of a mount to others above and below it.
 struct Occupant<'a> {
     path: Cow<'a, str>,
+    /// As it is written. The kubelet mounts it in the same place, but makes mount points only for paths that are written as absolute ones.
+    is_relative: bool,
     surface: Surface,
 }
 
@@ -96,6 +100,8 @@ pub(super) enum Refusal<'a> {
     FileAbove(&'a str),
     #[error("/run is /var/run, where {} is mounted; write {}", Excerpt::new(.mounted, 24), spelled(.instead.as_deref()))]
     Linked { mounted: &'a str, instead: Option<String> },
+    #[error("the path of the mount at {} is relative, write it with a \"/\" or use another path", Excerpt::new(.0, 25))]
+    Relative(&'a str),
     #[error("a block device has that path, write another one")]
     Device,
 }
@@ -201,7 +207,7 @@ impl<'a> Occupied<'a> {
     /// Remembers the mount of a request that is carried out.
     pub(super) fn add(&mut self, request: &'a Request<'a>) {
         let surface = if request.options.file.is_some() { Surface::File } else { Surface::MadeByKubelet };
-        self.ours.push(Occupant { path: Cow::Borrowed(request.path.as_str()), surface });
+        self.ours.push(Occupant { path: Cow::Borrowed(request.path.as_str()), is_relative: false, surface });
     }
 
     /// The last of the mounts at a path: the kernel shows the one that was made last.
@@ -242,7 +248,8 @@ impl<'a> Mounted<'a> {
             Some(VolumeSource::Other) | None if mount.read_only == Some(true) => Surface::ReadOnly,
             Some(VolumeSource::Other) | None => Surface::Writable,
         };
-        Self { occupant: Occupant { path: cleaned(&mount.mount_path), surface }, mount, volume }
+        let is_relative = !mount.mount_path.starts_with('/');
+        Self { occupant: Occupant { path: cleaned(&mount.mount_path), is_relative, surface }, mount, volume }
     }
 
     fn has_sub_path(&self) -> bool {
@@ -332,6 +339,7 @@ impl Occupant<'_> {
                 Surface::File => Some(Refusal::BelowFile(&self.path)),
                 Surface::ReadOnly => Some(Refusal::BelowReadOnly(&self.path)),
                 Surface::MadeByKubelet if is_file => Some(Refusal::FileInVolume(&self.path)),
+                Surface::MadeByKubelet if self.is_relative => Some(Refusal::Relative(&self.path)),
                 Surface::MadeByKubelet | Surface::Writable => None,
             };
         }
@@ -339,6 +347,7 @@ impl Occupant<'_> {
             return match self.surface {
                 _ if is_file => Some(Refusal::FileAbove(&self.path)),
                 Surface::File => Some(Refusal::AboveFile(&self.path)),
+                _ if self.is_relative => Some(Refusal::Relative(&self.path)),
                 Surface::ReadOnly | Surface::MadeByKubelet | Surface::Writable => None,
             };
         }

@@ -690,6 +690,27 @@ mod tests {
     }
 
     #[test]
+    fn the_kubelet_makes_no_mount_point_by_a_relative_path() {
+        let config_map = json!({"name": "v", "configMap": {"name": "x"}});
+        let empty_dir = json!({"name": "v", "emptyDir": {}});
+        let relative =
+            |path: &str| Some(format!("the path of the mount at {path} is relative, write it with a \"/\" or use another path"));
+        for (volume, mounted, path, refusal) in [
+            (&config_map, "a", "/a/b", relative("/a")),
+            (&config_map, "/a", "/a/b", None),
+            (&empty_dir, "a", "/a/b", None),
+            (&empty_dir, "./a/b/c", "/a/b", relative("/a/b/c")),
+            (&config_map, "a/b/c", "/a/b", relative("/a/b/c")),
+            (&empty_dir, "/a/b/./c", "/a/b", None),
+        ] {
+            let spec = mounting(volume, &json!({"name": "v", "mountPath": mounted}));
+            let expected =
+                refusal.map_or("app-volume ConfigMap/app @/a/b".to_owned(), |refusal| format!("configMap.app={path}: {refusal}"));
+            assert_eq!(planned(&spec, &[("configMap.app", path)]), [expected], "{volume} {mounted}");
+        }
+    }
+
+    #[test]
     fn run_and_var_run_are_one_directory() {
         let empty_dir = json!({"name": "v", "emptyDir": {}});
         let secret = json!({"name": "v", "secret": {"secretName": "s"}});

@@ -8,6 +8,7 @@ mod chart;
 mod documentation;
 mod image;
 mod job;
+mod mounts;
 mod stream;
 
 #[path = "../support/cluster.rs"]

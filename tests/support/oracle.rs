@@ -738,6 +738,8 @@ struct Place {
     /// As a mount, at its source, or as an image.
     is_read_only: bool,
     is_file: bool,
+    /// It is written without the first slash: the kubelet makes no mount point for it, and none in it.
+    is_relative: bool,
     /// Another mount at the same path comes after it.
     is_hidden: bool,
 }
@@ -745,10 +747,11 @@ struct Place {
 impl Place {
     fn forbids(&self, request: &Request) -> bool {
         if is_below(&request.path, &self.path) {
-            let is_closed = if self.is_written_by_kubelet { request.file.is_some() } else { self.is_read_only };
+            let is_closed =
+                if self.is_written_by_kubelet { request.file.is_some() || self.is_relative } else { self.is_read_only };
             self.is_file || is_closed
         } else if is_below(&self.path, &request.path) {
-            request.file.is_some() || self.is_file
+            request.file.is_some() || self.is_file || self.is_relative
         } else {
             meets_by_link(&request.path, &self.path)
         }
@@ -845,6 +848,7 @@ impl Round<'_> {
                 is_written_by_kubelet: of_kubelet && !is_directory,
                 is_read_only: mount.read_only == Some(true) || read_only_at_source || is_directory,
                 is_file: is_host_file || (of_kubelet && has_sub_path(mount) && !is_directory),
+                is_relative: !mount.mount_path.starts_with('/'),
                 is_hidden: paths[index + 1..].contains(&paths[index]),
             })
         });
@@ -853,6 +857,7 @@ impl Round<'_> {
             is_written_by_kubelet: true,
             is_read_only: true,
             is_file: done.request.file.is_some(),
+            is_relative: false,
             is_hidden: false,
         });
         own.chain(ours).collect()
