@@ -149,8 +149,15 @@ fn read(output: &Output) -> Vec<Found> {
             Found { check, status, message, advice }
         })
         .collect();
-    let has_failed = found.iter().any(|found| found.status == "failed");
-    assert_eq!(output.status.code(), Some(i32::from(has_failed)), "{found:#?}");
+    let has = |status: &str| found.iter().any(|found| found.status == status);
+    let expected = if has("failed") {
+        1
+    } else if has("passed") {
+        0
+    } else {
+        3
+    };
+    assert_eq!(output.status.code(), Some(expected), "{found:#?}");
     found
 }
 
@@ -232,6 +239,7 @@ async fn nothing_fails_where_all_is_well() {
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
     assert!(text.starts_with("passed   configuration  spark-webhook-healthy calls https://127.0.0.1:"), "{text}");
     assert!(text.ends_with("\n10 passed, 0 failed, 2 unknown\n"), "{text}");
+    assert_eq!(setup.run(&["--strict"]).status.code(), Some(1));
     println!("{text}");
 
     // The dry runs have left nothing.
@@ -759,6 +767,9 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
     kubeconfig["users"][0]["user"]["token"] = json!(token);
     let file = setup.directory.path().join("kubeconfig");
     fs::write(&file, kubeconfig.to_string()).unwrap();
+    for (strict, exit_status) in [(&[][..], 3), (&["--strict"], 1)] {
+        assert_eq!(setup.run_as(&file, strict).status.code(), Some(exit_status), "{strict:?}");
+    }
     assert_found(
         &read(&setup.run_as(&file, &["-o", "json"])),
         &[

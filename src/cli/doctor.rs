@@ -25,7 +25,11 @@ use crate::registration;
 ///   spark-webhook doctor --service-account spark:etl
 ///   helm upgrade … && spark-webhook doctor --namespace spark --wait 2m
 ///
-/// Ends with 0 if nothing failed, with 1 if something did, with 2 if it could not look.
+/// Exit status:
+///   0  a check passed, and none failed
+///   1  a check failed; with --strict also if a check is unknown
+///   2  doctor could not run: no cluster, no answer, or a wrong argument
+///   3  nothing passed and nothing failed: every check is unknown
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Doctor {
@@ -57,7 +61,11 @@ pub(super) struct Doctor {
     #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Look again and again until nothing fails, for so long at most
+    /// Report a check that is unknown as a failure, by exit status 1
+    #[arg(long, env = "SPARK_WEBHOOK_STRICT")]
+    strict: bool,
+
+    /// Repeat the checks until the exit status is 0, for at most this long; checks in progress at the end run to completion
     #[arg(long, env = "SPARK_WEBHOOK_WAIT", value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
 
@@ -81,7 +89,7 @@ impl Doctor {
     }
 
     async fn look(self) -> anyhow::Result<ExitCode> {
-        let Self { namespace, pod, service_account: account, kubeconfig, context, name, config, wait, output } = self;
+        let Self { namespace, pod, service_account: account, kubeconfig, context, name, config, strict, wait, output } = self;
         let rules = config.as_deref().map(|file| super::read_rules(Some(file))).transpose()?;
         let (client, default_namespace) = connect(kubeconfig.as_deref(), context.as_deref()).await?;
         let namespace = namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
@@ -90,10 +98,10 @@ impl Doctor {
         let mut told = String::new();
         let findings = loop {
             let findings = examine(&client, &question).await;
-            let failing = failing(&findings);
-            if failing.is_empty() || Instant::now() >= deadline {
+            if Verdict::of(&findings, strict) == Verdict::Passed || Instant::now() >= deadline {
                 break findings;
             }
+            let failing = awaited(&findings, strict);
             // A line each time that something has changed.
             if failing != told {
                 eprintln!("waiting for {failing}");
@@ -106,15 +114,42 @@ impl Doctor {
             Output::Text => write_text(&mut out, &findings)?,
             Output::Json => writeln!(out, "{:#}", findings.iter().map(as_json).collect::<Value>())?,
         }
-        let has_failed = findings.iter().any(|finding| finding.status == Status::Failed);
-        Ok(if has_failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        Ok(ExitCode::from(Verdict::of(&findings, strict) as u8))
     }
 }
 
-/// The checks that failed, each once.
-fn failing(findings: &[Finding]) -> String {
+/// What all findings amount to; the number is the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed = 0,
+    Failed = 1,
+    /// No check could tell. A script must not take that for a success. Status 2 is that of errors.
+    Unknown = 3,
+}
+
+impl Verdict {
+    fn of(findings: &[Finding], strict: bool) -> Self {
+        let has = |status: Status| findings.iter().any(|finding| finding.status == status);
+        if has(Status::Failed) || (strict && has(Status::Unknown)) {
+            Self::Failed
+        } else if has(Status::Passed) {
+            Self::Passed
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// The checks that keep the exit status from being 0, each once.
+fn awaited(findings: &[Finding], strict: bool) -> String {
+    let has_failed = findings.iter().any(|finding| finding.status == Status::Failed);
+    let is_awaited = |status: Status| match status {
+        Status::Passed => false,
+        Status::Failed => true,
+        Status::Unknown => strict || !has_failed,
+    };
     let mut checks: Vec<&str> =
-        findings.iter().filter(|finding| finding.status == Status::Failed).map(|finding| finding.check).collect();
+        findings.iter().filter(|finding| is_awaited(finding.status)).map(|finding| finding.check).collect();
     checks.dedup();
     checks.join(", ")
 }
@@ -165,13 +200,34 @@ mod tests {
             finding("b", Status::Passed, ""),
             finding("c", Status::Unknown, ""),
         ];
-        assert_eq!(failing(&findings), "a");
+        assert_eq!(awaited(&findings, false), "a");
+        assert_eq!(awaited(&findings, true), "a, c");
+        assert_eq!(awaited(&findings[3..], false), "c");
         let mut text = anstream::StripStream::new(Vec::new());
         write_text(&mut text, &findings).unwrap();
         let text = String::from_utf8(text.into_inner()).unwrap();
         let expected = "failed   a              m\n                        → do\nfailed   a              m\npassed   b              m\nunknown  c              m\n\n1 passed, 2 failed, 1 unknown\n";
         assert_eq!(text, expected);
         assert_eq!(as_json(&findings[0]), json!({"check": "a", "status": "failed", "message": "m", "advice": "do"}));
+    }
+
+    #[test]
+    fn the_exit_status_is_0_only_where_something_passed() {
+        use Status::{Failed, Passed, Unknown};
+        for (statuses, expected, strict) in [
+            (&[Passed][..], 0, 0),
+            (&[Passed, Unknown], 0, 1),
+            (&[Passed, Failed], 1, 1),
+            (&[Unknown, Failed], 1, 1),
+            (&[Unknown, Unknown], 3, 1),
+            (&[], 3, 3),
+        ] {
+            let finding =
+                |status: &Status| Finding { check: "a", status: *status, message: String::new(), advice: String::new() };
+            let findings: Vec<Finding> = statuses.iter().map(finding).collect();
+            let exit_status = [false, true].map(|strict| Verdict::of(&findings, strict) as u8);
+            assert_eq!(exit_status, [expected, strict], "{statuses:?}");
+        }
     }
 
     #[test]

@@ -91,18 +91,18 @@ pub(super) async fn check(reader: &Reader, account: &Account, rules: Option<&Rul
         }
         Err(unreadable) => findings.push(unreadable.finding(CHECK)),
     }
-    let (mut properties, mut seen) = (Properties::new(), "");
+    let (mut properties, mut is_complete) = (Properties::new(), true);
     for keeper in Keeper::ALL {
         match reader.get_in::<Secret>(namespace, &keeper.secret(name)).await {
             Ok(found) => findings.extend(read(account, keeper, found, &mut properties)),
             Err(unreadable) => {
-                seen = ", as far as may be read";
+                is_complete = false;
                 let finding = unreadable.finding(CHECK);
                 findings.push(Finding { message: format!("Secret {}: {}", keeper.secret(name), finding.message), ..finding });
             }
         }
     }
-    findings.extend(told(account, &properties, rules, seen));
+    findings.extend(told(account, &properties, rules, is_complete));
     let (named, unmounted) = name_objects(account, &properties, rules);
     findings.extend(unmounted);
     if !named.is_empty() {
@@ -193,8 +193,8 @@ fn as_spark_reads(value: &str) -> String {
     read
 }
 
-/// What the pods of each role will ask for, with how much of it was seen, and what is wrong with it or is not allowed.
-fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, seen: &str) -> Vec<Finding> {
+/// What the pods of each role will ask for, as far as the account's Secrets could be read, and what is wrong with it or is not allowed.
+fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, is_complete: bool) -> Vec<Finding> {
     let Account { namespace, name } = account;
     let mut findings = Vec::new();
     for property in properties.keys().filter(|property| is_plural(property)) {
@@ -208,7 +208,13 @@ fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, seen:
         }
         let shown: Vec<String> = annotations(properties, role).into_iter().map(|(key, stored)| shown(key, stored)).collect();
         let asks = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
-        findings.push(Finding::passed(CHECK, format!("{pods} of {namespace}:{name} will ask for {asks}{seen}")));
+        let message = format!("{pods} of {namespace}:{name} will ask for {asks}");
+        findings.push(if is_complete {
+            Finding::passed(CHECK, message)
+        } else {
+            let advice = "get permission to read the Secrets named above, and run doctor again";
+            Finding::unknown(CHECK, format!("{message}, as far as may be read"), advice)
+        });
     }
     for (text, (problem, pods)) in problems {
         let message = format!("{}: {text}", pods.join(" and "));
@@ -399,7 +405,7 @@ mod tests {
             ("spark.kubernetes.executor.annotation.sparkoperator.k8s.io/secretx", ""),
         ]);
         assert_eq!(
-            lines(&told(&account(), &properties, None, "")),
+            lines(&told(&account(), &properties, None, true)),
             [
                 "failed etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.x, which Spark does not know",
                 "passed drivers of n:etl will ask for hadoopConfigMap=hadoop, secret.db=db",
@@ -409,8 +415,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines(&told(&account(), &stored(&[]), None, ", so far"))[0],
-            "passed drivers of n:etl will ask for nothing, so far"
+            lines(&told(&account(), &stored(&[]), None, false))[0],
+            "unknown drivers of n:etl will ask for nothing, as far as may be read"
         );
         let hub = Stored { value: "hadoop".to_owned(), by: Keeper::Hub };
         assert_eq!(shown("spark-operator.k8s.io/hadoopConfigMap", &hub), "hadoopConfigMap=hadoop (by the hub)");
@@ -453,7 +459,8 @@ mod tests {
         ] {
             let rules = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{rules}\n")).unwrap();
             let properties = stored(properties);
-            let failed = told(&account(), &properties, Some(&rules), "").into_iter().filter(|finding| !finding.advice.is_empty());
+            let failed =
+                told(&account(), &properties, Some(&rules), true).into_iter().filter(|finding| !finding.advice.is_empty());
             let failed: Vec<Finding> = failed.collect();
             assert_eq!(failed.len(), usize::from(!problem.is_empty()), "{failed:?}");
             assert!(failed.iter().all(|found| found.message.contains(problem) && found.advice.contains(advice)), "{failed:?}");
