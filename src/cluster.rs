@@ -5,28 +5,29 @@
 //! changes anything: the one create is a dry run. Whatever may not be read makes a finding `unknown`, never an error.
 
 mod account;
+mod cause;
 mod certificate;
+mod connection;
 mod dry_run;
 mod endpoints;
 mod finding;
+mod kubeconfig;
 mod objects;
 mod order;
 mod pods;
 mod properties;
+mod proxy;
 mod reading;
 mod registration;
 mod rules;
 mod versions;
 
-use std::path::Path;
-use std::time::Duration;
-
-use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
+use kube::Client;
 
 use crate::rules::Rules;
 
 pub use account::Account;
+pub use connection::{ConnectError, Connection, Obstacle};
 pub use finding::{Finding, Status};
 
 use reading::Reader;
@@ -44,60 +45,6 @@ pub struct Question {
     pub rules: Option<Rules>,
     /// A service account of Charmed Spark, with what its pods will ask for.
     pub account: Option<Account>,
-}
-
-/// Why nothing could be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// A kubeconfig that cannot be used, or a context that is not in it.
-    #[error("the kubeconfig cannot be used; give another one by --kubeconfig, or a context that is in it by --context")]
-    Kubeconfig(#[from] KubeconfigError),
-    /// Neither a kubeconfig nor a service account.
-    #[error("no cluster is configured; give --kubeconfig, set KUBECONFIG, or run in a pod with a service account")]
-    NoCluster(#[from] InferConfigError),
-    /// The client could not be made.
-    #[error("the API server's client cannot be made")]
-    Client(#[source] Box<kube::Error>),
-    /// The API server does not answer, or does not know who asks.
-    #[error("the API server at {url} does not answer as it should")]
-    Unreachable {
-        /// Where it was looked for.
-        url: String,
-        /// What happened.
-        #[source]
-        source: Box<kube::Error>,
-    },
-}
-
-/// A webhook's `timeoutSeconds` is at most 30, and a pod may meet several: a create may take that long.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// An API server that is there answers sooner.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A client for the cluster of a kubeconfig and context, by default what `KUBECONFIG` or the service account say; and the
-/// namespace that they name.
-///
-/// # Errors
-///
-/// When there is no such cluster, or its API server does not answer.
-pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(Client, String), ConnectError> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let mut config = match kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-        None if context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await?,
-    };
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    let (url, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))?;
-    match client.apiserver_version().await {
-        Ok(_) => Ok((client, namespace)),
-        // It answers, and knows who asks.
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok((client, namespace)),
-        Err(source) => Err(ConnectError::Unreachable { url, source: Box::new(source) }),
-    }
 }
 
 /// Looks at everything once. The findings are in the order in which a person should read them.

@@ -2,6 +2,10 @@
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "doctor/connection.rs"]
+mod connection;
+#[path = "doctor/servers.rs"]
+mod servers;
 #[path = "support/spark.rs"]
 mod spark;
 #[path = "support/webhook.rs"]
@@ -907,38 +911,5 @@ async fn rules_that_do_not_allow_what_the_dry_run_asks_for_are_no_failure() {
             message.starts_with("the webhook is called for a driver and an executor, and its rules do not allow"),
             "{message}"
         );
-    }
-}
-
-#[tokio::test]
-async fn it_could_not_look() {
-    let setup = Setup::without_registration("no-look", &[]).await;
-    let nowhere = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
-        "users": [{"name": "c", "user": {}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-    });
-    let file = setup.directory.path().join("nowhere");
-    fs::write(&file, nowhere.to_string()).unwrap();
-    let missing = setup.directory.path().join("missing");
-    for (kubeconfig, more, expected) in [
-        (&file, &[][..], "spark-webhook: the API server at https://127.0.0.1:1/ does not answer as it should: "),
-        (
-            &missing,
-            &[],
-            "spark-webhook: the kubeconfig cannot be used; give another one by --kubeconfig, or a context that is in it by --context: failed to read kubeconfig",
-        ),
-        (
-            &setup.cluster.kubeconfig(),
-            &["--context", "other"],
-            "spark-webhook: the kubeconfig cannot be used; give another one by --kubeconfig, or a context that is in it by --context: failed to load current context",
-        ),
-    ] {
-        let output = setup.run_as(kubeconfig, more);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{stderr}");
-        assert!(stderr.starts_with(expected), "{stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 }

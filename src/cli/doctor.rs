@@ -1,6 +1,6 @@
 //! `spark-webhook doctor`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,19 +11,21 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::annotations::problem::Excerpt;
-use crate::cluster::{Account, Finding, Question, Status, connect, examine};
+use crate::cluster::{Account, ConnectError, Connection, Finding, Question, Status, examine};
 use crate::registration;
 
 /// Looks at a cluster and says why Spark pods are not mutated
 ///
-/// Reads the registration, the certificate, the endpoints and the pods of a namespace, and has an annotated
-/// driver and executor created there in a dry run, which stores and starts nothing. What may not be read is
-/// unknown, with the right that is missing.
+/// Reads the registration, the certificate, the endpoints and the pods of a namespace. It also
+/// creates an annotated driver and executor there in a dry run, which stores and starts nothing.
+/// A check without permission to read something is unknown, and names the permission.
 ///
 ///   spark-webhook doctor --namespace spark
 ///   spark-webhook doctor --namespace spark --pod pi-driver
 ///   spark-webhook doctor --service-account spark:etl
 ///   helm upgrade … && spark-webhook doctor --namespace spark --wait 2m
+///
+/// Connects as kubectl does, also through a proxy: that of the kubeconfig or of the environment.
 ///
 /// Exit status:
 ///   0  a check passed, and none failed
@@ -45,7 +47,7 @@ pub(super) struct Doctor {
     #[arg(long, env = "SPARK_WEBHOOK_SERVICE_ACCOUNT", value_name = "NAMESPACE:NAME")]
     service_account: Option<Account>,
 
-    /// Kubeconfig to use; without it KUBECONFIG, ~/.kube/config or the pod's service account
+    /// Kubeconfig to use; without it the existing files in KUBECONFIG, ~/.kube/config or the pod's service account
     #[arg(long, env = "SPARK_WEBHOOK_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
@@ -61,15 +63,17 @@ pub(super) struct Doctor {
     #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Report a check that is unknown as a failure, by exit status 1
+    /// Exit with status 1 also if a check is unknown
     #[arg(long, env = "SPARK_WEBHOOK_STRICT")]
     strict: bool,
 
-    /// Repeat the checks until the exit status is 0, for at most this long; checks in progress at the end run to completion
+    /// Repeat the checks until the exit status is 0, for at most this long, and wait for the API server if it is down; the
+    /// last repetition runs to its end
     #[arg(long, env = "SPARK_WEBHOOK_WAIT", value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
 
-    /// How to print what was found: for people, or as a JSON array of {check, status, message, advice}
+    /// How to print what was found: for people, or as a JSON array of {check, status, message, advice}, with status passed,
+    /// failed or unknown; if doctor cannot run, one row with status error
     #[arg(short, long, env = "SPARK_WEBHOOK_OUTPUT", value_name = "FORMAT", default_value = "text")]
     output: Output,
 }
@@ -85,37 +89,63 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        Builder::new_current_thread().enable_all().build()?.block_on(self.look())
-    }
-
-    async fn look(self) -> anyhow::Result<ExitCode> {
-        let Self { namespace, pod, service_account: account, kubeconfig, context, name, config, strict, wait, output } = self;
-        let rules = config.as_deref().map(|file| super::read_rules(Some(file))).transpose()?;
-        let (client, default_namespace) = connect(kubeconfig.as_deref(), context.as_deref()).await?;
-        let namespace = namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
-        let question = Question { namespace: namespace.unwrap_or(default_namespace), pod, registration: name, rules, account };
-        let deadline = Instant::now() + wait.unwrap_or_default();
-        let mut told = String::new();
-        let findings = loop {
-            let findings = examine(&client, &question).await;
-            if Verdict::of(&findings, strict) == Verdict::Passed || Instant::now() >= deadline {
-                break findings;
-            }
-            let failing = awaited(&findings, strict);
-            // A line each time that something has changed.
-            if failing != told {
-                eprintln!("waiting for {failing}");
-                told = failing;
-            }
-            tokio::time::sleep(INTERVAL.min(deadline.saturating_duration_since(Instant::now()))).await;
-        };
+        let (strict, output) = (self.strict, self.output);
+        let findings = block_on(self.look())?;
         let mut out = anstream::stdout();
+        let findings = match findings {
+            Ok(findings) => findings,
+            Err(error) => {
+                if matches!(output, Output::Json) {
+                    writeln!(out, "{:#}", json!([error_as_json(&error)]))?;
+                }
+                return Err(error);
+            }
+        };
         match output {
             Output::Text => write_text(&mut out, &findings)?,
             Output::Json => writeln!(out, "{:#}", findings.iter().map(as_json).collect::<Value>())?,
         }
         Ok(ExitCode::from(Verdict::of(&findings, strict) as u8))
     }
+
+    async fn look(self) -> anyhow::Result<Vec<Finding>> {
+        let Self { namespace, pod, service_account: account, kubeconfig, context, name, config, strict, wait, output: _ } = self;
+        let rules = config.as_deref().map(|file| super::read_rules(Some(file))).transpose()?;
+        let connection = Connection::open(kubeconfig.as_deref(), context.as_deref()).await?;
+        let namespace = namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
+        let namespace = namespace.unwrap_or_else(|| connection.namespace().to_owned());
+        let question = Question { namespace, pod, registration: name, rules, account };
+        let (started, wait) = (Instant::now(), wait.unwrap_or_default());
+        let mut told = String::new();
+        loop {
+            let outcome = match connection.probe().await {
+                Ok(()) => Ok(examine(connection.client(), &question).await),
+                Err(error) => Err(error),
+            };
+            let awaited = match &outcome {
+                Ok(findings) if Verdict::of(findings, strict) == Verdict::Passed => None,
+                Ok(findings) => Some(awaited(findings, strict)),
+                Err(error) => error.is_temporary.then(|| format!("the cluster: {}", error.message)),
+            };
+            let Some(awaited) = awaited.filter(|_| started.elapsed() < wait) else {
+                return Ok(outcome?);
+            };
+            // A line each time that something has changed.
+            if awaited != told {
+                eprintln!("waiting for {awaited}");
+                told = awaited;
+            }
+            tokio::time::sleep(INTERVAL.min(wait.saturating_sub(started.elapsed()))).await;
+        }
+    }
+}
+
+/// Runs a future to its end. Does not wait for threads that it leaves behind: a login command or the resolution of a name may never end.
+fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// What all findings amount to; the number is the exit status.
@@ -159,10 +189,21 @@ fn as_json(finding: &Finding) -> Value {
     json!({"check": check, "status": status.as_str(), "message": message, "advice": advice})
 }
 
+/// The one row where no check could begin. Its status is not `failed`: nothing was checked.
+fn error_as_json(error: &anyhow::Error) -> Value {
+    let (check, message, advice) = match error.downcast_ref::<ConnectError>() {
+        Some(ConnectError { obstacle, message, advice, is_temporary: _ }) => {
+            (obstacle.as_str(), message.clone(), advice.as_str())
+        }
+        None => ("config", format!("{error:#}"), "correct the file; spark-webhook check-config FILE checks it"),
+    };
+    json!({"check": check, "status": "error", "message": message, "advice": advice})
+}
+
 /// More than any finding has, but for names without end.
 const MAX_CHARS: usize = 4096;
 
-fn write_text(out: &mut impl Write, findings: &[Finding]) -> std::io::Result<()> {
+fn write_text(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
     for Finding { check, status, message, advice } in findings {
         let style = match status {
             Status::Passed => AnsiColor::Green.on_default(),
@@ -209,6 +250,21 @@ mod tests {
         let expected = "failed   a              m\n                        → do\nfailed   a              m\npassed   b              m\nunknown  c              m\n\n1 passed, 2 failed, 1 unknown\n";
         assert_eq!(text, expected);
         assert_eq!(as_json(&findings[0]), json!({"check": "a", "status": "failed", "message": "m", "advice": "do"}));
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_left_behind() {
+        let started = Instant::now();
+        block_on(async {
+            let (running, is_running) = std::sync::mpsc::channel();
+            tokio::task::spawn_blocking(move || {
+                running.send(()).unwrap();
+                std::thread::sleep(Duration::from_secs(30));
+            });
+            is_running.recv().unwrap();
+        })
+        .unwrap();
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     }
 
     #[test]

@@ -10,8 +10,9 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::Question;
+use super::cause::Cause;
 use super::finding::{Finding, Status};
-use super::reading::{Reader, Unreadable, chain};
+use super::reading::{Reader, Unreadable};
 use super::registration::{ROLES, Registered, Registration, labels_for};
 use crate::annotations::{INJECTED, PREFIXES};
 
@@ -91,7 +92,7 @@ async fn create(reader: &Reader, question: &Question, registration: &Registratio
                 }
             }
         }
-        Err(error) => Err(Box::new(Finding::unknown(CHECK, format!("no answer: {}", chain(&error)), "run it again"))),
+        Err(error) => Err(Box::new(Finding::unknown(CHECK, format!("no answer: {}", Cause::of(&error)), "run it again"))),
     }
 }
 

@@ -3,7 +3,6 @@
 //! Who runs the checks is often not an administrator. So what may not be read is a value of its own, which says the verb and
 //! the resource that are missing and becomes an `unknown` finding.
 
-use std::error::Error;
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +11,7 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
+use super::cause::Cause;
 use super::finding::Finding;
 
 /// So many objects are asked for at once, as kubectl does.
@@ -37,7 +37,7 @@ impl Unreadable {
         let reason = match error {
             kube::Error::Api(status) if status.code == 403 => String::new(),
             kube::Error::Api(status) => status.message.clone(),
-            error => chain(error),
+            error => Cause::of(error).to_string(),
         };
         Self { action: format!("{verb} {resource}{namespace}"), reason }
     }
@@ -132,20 +132,6 @@ where
 fn resource<K: Resource<DynamicType = ()>>() -> String {
     let (plural, group) = (K::plural(&()), K::group(&()));
     if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") }
-}
-
-/// An error with its causes, none of them twice.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// The user of `kubeconfig()`: may do everything.
-const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
 /// A running control plane.
 pub struct Cluster {
@@ -93,6 +93,11 @@ impl Cluster {
     /// A kubeconfig for the administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.api_server.kubeconfig()
+    }
+
+    /// The file of the API server's certificate, which is its own authority.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.path().join("apiserver.crt")
     }
 
     /// A client for the administrator, for the calling test's runtime.
