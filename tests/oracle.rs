@@ -185,7 +185,30 @@ fn of_others() -> impl Strategy<Value = Value> {
         "volume": {"name": "kube-api-access", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
         "mount": {"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
     }));
-    prop_oneof![4 => conf, 1 => device, 1 => info, 2 => token, 1 => Just(json!({}))]
+    // As an earlier round or another tool leaves it, or nearly.
+    let last =
+        (select(&["app", "conf"][..]), select(vec![Value::Null, json!([]), json!([{"key": "k", "path": "k"}])]), any::<bool>());
+    let merged = (last, select(&["/etc/spark/conf", "/etc/app"][..])).prop_map(|((name, items, is_optional), path)| {
+        let mut last = json!({"name": name});
+        if !items.is_null() {
+            last["items"] = items;
+        }
+        if is_optional {
+            last["optional"] = json!(true);
+        }
+        json!({
+            "volume": {"name": "merged", "projected": {"sources": [{"configMap": {"name": "base"}}, {"configMap": last}]}},
+            "mount": {"name": "merged", "mountPath": path},
+        })
+    });
+    // What the kubelet reads as an absolute path, and makes no mount points for.
+    let relative = (select(&["etc/app", "etc/app/below/deep", "./mnt"][..]), any::<bool>()).prop_map(|(path, is_config_map)| {
+        let source = if is_config_map { json!({"configMap": {"name": "base"}}) } else { json!({"emptyDir": {}}) };
+        let mut volume = source;
+        volume["name"] = json!("relative");
+        json!({"volume": volume, "mount": {"name": "relative", "mountPath": path}})
+    });
+    prop_oneof![4 => conf, 1 => device, 1 => info, 2 => token, 2 => merged, 1 => relative, 1 => Just(json!({}))]
 }
 
 /// Shown as JSON where a property fails, to be given to `spark-webhook mutate` as it stands.

@@ -140,9 +140,14 @@ mod tests {
     #[test]
     fn a_projection_that_ends_with_the_users_config_map_is_already_there() {
         let projected = |last: Value| json!({"projected": {"sources": [{"configMap": {"name": "base"}}, {"configMap": last}], "defaultMode": 420}});
-        for (last, is_there) in
-            [(json!({"name": "mine"}), true), (json!({"name": "mine", "optional": true}), false), (json!({"name": "x"}), false)]
-        {
+        for (last, is_there) in [
+            (json!({"name": "mine"}), true),
+            (json!({"name": "mine", "items": []}), true),
+            (json!({"name": "mine", "optional": true}), false),
+            (json!({"name": "x"}), false),
+            // It shows some of the files only.
+            (json!({"name": "mine", "items": [{"key": "log4j2.properties", "path": "log4j2.properties"}]}), false),
+        ] {
             let spec = spark_with(&env("/etc/spark/conf"), &projected(last), "/etc/spark/conf");
             let (volumes, problems) = planned(&spec, &[("sparkConfigMap", "mine:merge")]);
             assert_eq!((volumes.len(), problems.is_empty()), (0, is_there));
