@@ -5,9 +5,12 @@
 //! [`Certificates`] for the one of the moment, and a task renews it, or reads it again, while connections go on.
 
 mod authority;
+mod certificate;
 mod files;
+mod key;
 #[cfg(feature = "cluster")]
 mod managed;
+mod validity;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,8 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-
-use base64_simd::STANDARD;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -28,7 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, Reload};
 use authority::Authority;
+use files::Contents;
+use validity::Validity;
 
+pub use files::Pair;
 #[cfg(feature = "cluster")]
 pub use managed::ManagedCa;
 
@@ -49,15 +53,6 @@ pub enum Source {
     Managed(ManagedCa, Leaves),
 }
 
-/// A certificate and its key, in PEM files.
-#[derive(Clone, Debug)]
-pub struct Pair {
-    /// The certificate, or a chain that begins with it.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-}
-
 /// What certificates that are made here are like.
 #[derive(Clone, Debug)]
 pub struct Leaves {
@@ -69,23 +64,23 @@ pub struct Leaves {
     pub lifetime: Duration,
 }
 
-/// A certificate chain with its key, what verifies it, and its end.
+/// A certificate chain with its key, what verifies it, and when it is valid.
 #[derive(Debug)]
 struct ServingCertificate {
     key: CertifiedKey,
     ca_bundle: String,
-    not_after: SystemTime,
+    validity: Validity,
 }
 
 /// What is served at the moment, and what becomes of it.
 pub struct Certificates {
     /// Nothing yet where it has to come from elsewhere: then handshakes fail.
     served: ArcSwapOption<Served>,
-    condition: ArcSwap<Condition>,
+    /// The CA that signs the next leaf, where leaves are made here: the last one that could be used.
+    authority: ArcSwapOption<Authority>,
+    state: ArcSwap<State>,
     source: Source,
     names: Vec<SanType>,
-    /// Of the ephemeral source: the CA that the registration was written with.
-    ephemeral: Option<Authority>,
     /// Of the files that the first certificate was made from: what is read later is compared with it.
     contents: Option<Contents>,
 }
@@ -93,9 +88,18 @@ pub struct Certificates {
 struct Served {
     key: Arc<CertifiedKey>,
     ca_bundle: String,
-    not_after: SystemTime,
+    validity: Validity,
     /// When a certificate that is made here is followed by the next.
     renew_at: SystemTime,
+}
+
+/// What the last look at the source has shown.
+#[derive(Default)]
+struct State {
+    /// Why there is no newer certificate.
+    problem: Option<String>,
+    /// API servers are known to reject the certificate.
+    is_rejected: bool,
 }
 
 /// Whether the certificate is as it should be.
@@ -122,12 +126,16 @@ pub enum TlsError {
     },
     /// The two files do not belong together.
     #[error(
-        "--tls-key {} does not belong to the certificate in --tls-cert {}; give the key that the certificate was made with",
+        "{key_option} {} does not belong to the certificate in {cert_option} {}; give the key that the certificate was made with",
         key.display(), cert.display()
     )]
     Mismatch {
+        /// The flag that named the certificate's file.
+        cert_option: &'static str,
         /// The certificate's file.
         cert: PathBuf,
+        /// The flag that named the key's file.
+        key_option: &'static str,
         /// The key's file.
         key: PathBuf,
     },
@@ -135,14 +143,36 @@ pub enum TlsError {
     #[error("{0}")]
     Authority(String),
     /// A name that no certificate can hold.
-    #[error("--dns-name {0:?} is not a DNS name; write one like spark-webhook.spark.svc")]
-    DnsName(String),
+    #[error("--dns-name {0:?} is neither a DNS name nor an IP address; write one like spark-webhook.spark.svc or 10.0.0.1")]
+    Name(String),
     /// The certificate in memory could not be made.
     #[error("cannot make a certificate: {0}")]
     Generate(#[from] rcgen::Error),
     /// TLS could not be set up with the certificate.
     #[error("cannot serve the certificate: {0}")]
     Rustls(#[from] rustls::Error),
+}
+
+impl Source {
+    /// Where certificates are made here, what they are like.
+    fn leaves(&self) -> Option<&Leaves> {
+        match self {
+            Self::Ephemeral(leaves) | Self::Ca(_, leaves) => Some(leaves),
+            Self::Files(_) => None,
+            #[cfg(feature = "cluster")]
+            Self::Managed(_, leaves) => Some(leaves),
+        }
+    }
+
+    /// The files that are read again.
+    fn pair(&self) -> Option<&Pair> {
+        match self {
+            Self::Ca(pair, _) | Self::Files(pair) => Some(pair),
+            Self::Ephemeral(_) => None,
+            #[cfg(feature = "cluster")]
+            Self::Managed(..) => None,
+        }
+    }
 }
 
 impl Certificates {
@@ -152,33 +182,28 @@ impl Certificates {
     ///
     /// When there is none: a name that is none, a file that cannot be read, two that do not belong together.
     pub fn new(source: Source) -> Result<Self, TlsError> {
-        let names = match &source {
-            Source::Ephemeral(leaves) | Source::Ca(_, leaves) => authority::names(leaves.listen, &leaves.dns_names)?,
-            Source::Files(_) => Vec::new(),
-            #[cfg(feature = "cluster")]
-            Source::Managed(_, leaves) => authority::names(leaves.listen, &leaves.dns_names)?,
+        let now = SystemTime::now();
+        let names = source.leaves().map(|leaves| authority::names(leaves.listen, &leaves.dns_names)).transpose()?;
+        let contents = source.pair().map(Contents::read);
+        let authority = match (&source, &contents) {
+            (Source::Ephemeral(_), _) => Some(Authority::ephemeral(now)?),
+            (Source::Ca(pair, _), Some(contents)) => Some(contents.as_authority(pair, now)?),
+            _ => None,
         };
-        let contents = match &source {
-            Source::Ca(pair, _) | Source::Files(pair) => Some(Contents::read(pair)),
-            Source::Ephemeral(_) => None,
-            #[cfg(feature = "cluster")]
-            Source::Managed(..) => None,
+        let names = names.unwrap_or_default();
+        let first = match (&source, &contents, source.leaves(), &authority) {
+            (Source::Files(pair), Some(contents), ..) => Some(contents.as_certificate(pair, now)?),
+            (_, _, Some(leaves), Some(authority)) => Some(authority.issue(&names, now, leaves.lifetime)?),
+            _ => None,
         };
-        let ephemeral = matches!(source, Source::Ephemeral(_)).then(Authority::ephemeral).transpose()?;
-        let first = match &source {
-            Source::Ephemeral(leaves) => {
-                ephemeral.as_ref().map(|authority| authority.issue(&names, leaves.lifetime)).transpose()?
-            }
-            Source::Ca(pair, leaves) => {
-                let authority = contents.as_ref().map(|contents| contents.as_authority(pair)).transpose()?;
-                authority.map(|authority| authority.issue(&names, leaves.lifetime)).transpose()?
-            }
-            Source::Files(pair) => contents.as_ref().map(|contents| contents.as_certificate(pair)).transpose()?,
-            #[cfg(feature = "cluster")]
-            Source::Managed(..) => None,
-        };
-        let served = ArcSwapOption::from_pointee(first.map(Served::new));
-        Ok(Self { served, condition: ArcSwap::default(), source, names, ephemeral, contents })
+        Ok(Self {
+            served: ArcSwapOption::from_pointee(first.map(|first| Served::new(first, now))),
+            authority: ArcSwapOption::from_pointee(authority),
+            state: ArcSwap::default(),
+            source,
+            names,
+            contents,
+        })
     }
 
     /// What a registration's `caBundle` must be at the moment, as PEM.
@@ -190,18 +215,19 @@ impl Certificates {
     /// Whether all is well with the certificate.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        let mut condition = Condition::clone(&self.condition.load());
-        match self.served.load().as_ref() {
-            None => {
-                condition.not_ready.get_or_insert("there is no certificate yet".to_owned());
+        let State { problem, is_rejected } = &**self.state.load();
+        let problem = problem.clone();
+        let unusable = match self.served.load().as_ref() {
+            None => Some("there is no certificate yet".to_owned()),
+            Some(served) => served.validity.check(SystemTime::now()).err().map(|invalid| format!("the certificate {invalid}")),
+        };
+        match (unusable, problem) {
+            (Some(unusable), None) => Condition { not_ready: Some(unusable), problem: None },
+            (Some(unusable), Some(problem)) => {
+                Condition { not_ready: Some(format!("{unusable}; {problem}")), problem: Some(problem) }
             }
-            Some(served) if served.not_after <= SystemTime::now() => {
-                let ended = humantime::format_rfc3339_seconds(served.not_after);
-                condition.not_ready.get_or_insert(format!("the certificate has expired at {ended}"));
-            }
-            Some(_) => {}
+            (None, problem) => Condition { not_ready: problem.clone().filter(|_| *is_rejected), problem },
         }
-        condition
     }
 
     /// TLS 1.3 and 1.2, HTTP/1.1, without tickets; with `client_ca` only for clients that have a certificate of it.
@@ -239,53 +265,85 @@ impl Certificates {
             stopping.run_until_cancelled(self.run_managed(settings, leaves, &metrics)).await;
             return;
         }
+        stopping.run_until_cancelled(self.run_local(&metrics)).await;
+    }
+
+    /// Follows files, and renews what is made here.
+    async fn run_local(&self, metrics: &Metrics) {
         let mut seen = self.contents.clone();
         loop {
-            self.gauge(&metrics);
-            if stopping.run_until_cancelled(tokio::time::sleep(self.interval())).await.is_none() {
-                return;
-            }
-            let now_seen = self.read().await;
-            let is_changed = now_seen != seen;
-            seen = now_seen;
-            // By the clock on the wall: timers stand still while a machine sleeps.
-            if !is_changed && !self.is_due() {
-                continue;
-            }
-            match self.next(seen.as_ref()) {
-                Ok(None) => {}
-                Ok(Some(next)) => {
-                    self.condition.store(Arc::default());
-                    self.serve(next, &metrics, if is_changed { "its files have changed" } else { "it is time" });
-                }
-                Err(error) => {
-                    let problem = error.to_string();
-                    // Where it is tried again and again, once is enough.
-                    let is_new = is_changed || self.condition.load().problem.as_ref() != Some(&problem);
-                    self.condition.store(Arc::new(Condition { not_ready: None, problem: Some(problem) }));
-                    if is_new {
-                        metrics.count_certificate_reload(Reload::Failed);
-                        tracing::error!(%error, "the certificate is not replaced, the old one is served on");
-                    }
-                }
-            }
+            self.gauge(metrics);
+            tokio::time::sleep(self.interval()).await;
+            let read = self.read().await;
+            let is_changed = read != seen;
+            seen = read;
+            // What could not be used may be usable later without a change: a certificate that was not valid yet, say.
+            let is_open = is_changed || self.state.load().problem.is_some();
+            let followed = match seen.as_ref().filter(|_| is_open) {
+                Some(contents) => self.follow(contents, metrics),
+                None => Ok(()),
+            };
+            // The CA in force signs on, whatever is wrong with the next one.
+            let result = followed.and(self.renew(metrics));
+            self.report(result.err().map(|error| error.to_string()), is_changed, false, metrics);
         }
     }
 
-    /// Whether the certificate should be followed by the next.
-    fn is_due(&self) -> bool {
-        self.served.load().as_ref().is_none_or(|served| served.renew_at <= SystemTime::now())
+    /// Serves what is in the files now.
+    fn follow(&self, contents: &Contents, metrics: &Metrics) -> Result<(), TlsError> {
+        let now = SystemTime::now();
+        match &self.source {
+            Source::Files(pair) => {
+                self.serve(contents.as_certificate(pair, now)?, metrics, "its files have changed");
+                Ok(())
+            }
+            Source::Ca(pair, leaves) => self.adopt(Arc::new(contents.as_authority(pair, now)?), leaves, metrics),
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs with this CA from now on, if it can.
+    fn adopt(&self, authority: Arc<Authority>, leaves: &Leaves, metrics: &Metrics) -> Result<(), TlsError> {
+        let is_known = self.authority.load().as_ref().is_some_and(|known| known.certificate_pem() == authority.certificate_pem());
+        if is_known {
+            return Ok(());
+        }
+        let leaf = authority.issue(&self.names, SystemTime::now(), leaves.lifetime)?;
+        self.authority.store(Some(authority));
+        self.serve(leaf, metrics, "there is another CA");
+        Ok(())
+    }
+
+    /// Follows a certificate that is made here by the next one when it is time, by the clock on the wall: timers stand still
+    /// while a machine sleeps.
+    fn renew(&self, metrics: &Metrics) -> Result<(), TlsError> {
+        let now = SystemTime::now();
+        let is_due = self.served.load().as_ref().is_none_or(|served| served.renew_at <= now);
+        if let (Some(leaves), Some(authority), true) = (self.source.leaves(), self.authority.load().as_ref(), is_due) {
+            self.serve(authority.issue(&self.names, now, leaves.lifetime)?, metrics, "it is time");
+        }
+        Ok(())
     }
 
     fn serve(&self, certificate: ServingCertificate, metrics: &Metrics, reason: &str) {
-        self.served.store(Some(Arc::new(Served::new(certificate))));
+        self.served.store(Some(Arc::new(Served::new(certificate, SystemTime::now()))));
         metrics.count_certificate_reload(Reload::Done);
         tracing::info!(reason, "a new certificate is served");
     }
 
+    /// Says what is wrong, once: what is tried again and again fails for the same reason.
+    fn report(&self, problem: Option<String>, is_changed: bool, is_rejected: bool, metrics: &Metrics) {
+        let is_new = is_changed || self.state.load().problem != problem;
+        if let Some(problem) = problem.as_ref().filter(|_| is_new) {
+            metrics.count_certificate_reload(Reload::Failed);
+            tracing::error!(%problem, "the certificate was not replaced; the old one stays in use");
+        }
+        self.state.store(Arc::new(State { problem, is_rejected }));
+    }
+
     fn gauge(&self, metrics: &Metrics) {
         if let Some(served) = self.served.load().as_ref() {
-            let not_after = served.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let not_after = served.validity.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
         }
         let Condition { not_ready, problem } = self.condition();
@@ -296,74 +354,27 @@ impl Certificates {
     #[cfg(feature = "cluster")]
     async fn run_managed(&self, settings: &ManagedCa, leaves: &Leaves, metrics: &Metrics) {
         let mut manager = managed::Manager::new(settings.clone());
-        let mut authority: Option<Authority> = None;
         loop {
-            let problem = match manager.manage().await {
-                Ok(current) => {
-                    let is_new =
-                        authority.as_ref().is_none_or(|authority| authority.certificate_pem() != current.certificate_pem());
-                    authority = Some(current);
-                    self.issue_if(is_new || self.is_due(), authority.as_ref(), leaves, metrics)
-                }
-                Err(error) => {
-                    let problem = error.to_string();
-                    self.issue_if(self.is_due(), authority.as_ref(), leaves, metrics).or(Some(problem))
-                }
+            let adopted = match manager.manage().await {
+                Ok(current) => self.adopt(current, leaves, metrics).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
             };
-            if let Some(problem) = problem.as_ref().filter(|problem| self.condition.load().problem.as_ref() != Some(*problem)) {
-                metrics.count_certificate_reload(Reload::Failed);
-                tracing::error!(%problem, "the shared CA is not as it should be");
-            }
-            let is_refused = authority.is_none() || manager.is_refused();
-            let not_ready = problem.clone().filter(|_| is_refused);
-            self.condition.store(Arc::new(Condition { not_ready, problem }));
+            let result = adopted.and(self.renew(metrics).map_err(|error| error.to_string()));
+            let is_rejected = self.authority.load().is_none() || manager.is_rejected();
+            self.report(result.err(), false, is_rejected, metrics);
             self.gauge(metrics);
             tokio::time::sleep(self.interval()).await;
         }
     }
 
-    /// Serves a new leaf where one is wanted; what kept it from that.
-    #[cfg(feature = "cluster")]
-    fn issue_if(&self, wanted: bool, authority: Option<&Authority>, leaves: &Leaves, metrics: &Metrics) -> Option<String> {
-        let authority = authority.filter(|_| wanted)?;
-        match authority.issue(&self.names, leaves.lifetime) {
-            Ok(leaf) => {
-                self.serve(leaf, metrics, "signed by the shared CA");
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        }
-    }
-
     fn interval(&self) -> Duration {
-        match &self.source {
-            Source::Ephemeral(leaves) | Source::Ca(_, leaves) => INTERVAL.min(leaves.lifetime / 10),
-            Source::Files(_) => INTERVAL,
-            #[cfg(feature = "cluster")]
-            Source::Managed(_, leaves) => INTERVAL.min(leaves.lifetime / 10),
-        }
+        self.source.leaves().map_or(INTERVAL, |leaves| INTERVAL.min(leaves.lifetime / 10))
     }
 
     /// What is in the source's files, whether that can be used or not.
     async fn read(&self) -> Option<Contents> {
-        let (Source::Ca(pair, _) | Source::Files(pair)) = &self.source else { return None };
-        let pair = pair.clone();
+        let pair = self.source.pair()?.clone();
         tokio::task::spawn_blocking(move || Contents::read(&pair)).await.ok()
-    }
-
-    /// The certificate to serve next, if there is another one than now.
-    fn next(&self, contents: Option<&Contents>) -> Result<Option<ServingCertificate>, TlsError> {
-        match (&self.source, contents) {
-            // A new CA as well: nobody can have been told of the old one, but by the registration that was written.
-            (Source::Files(pair), Some(contents)) => contents.as_certificate(pair).map(Some),
-            (Source::Ca(pair, leaves), Some(contents)) => {
-                contents.as_authority(pair)?.issue(&self.names, leaves.lifetime).map(Some)
-            }
-            (Source::Ephemeral(leaves), _) => {
-                self.ephemeral.as_ref().map(|authority| authority.issue(&self.names, leaves.lifetime)).transpose()
-            }
-            _ => Ok(None),
-        }
     }
 
     /// One that is never renewed.
@@ -391,12 +402,12 @@ impl ResolvesServerCert for Certificates {
 }
 
 impl Served {
-    fn new(certificate: ServingCertificate) -> Self {
-        let ServingCertificate { key, ca_bundle, not_after } = certificate;
-        let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
+    fn new(certificate: ServingCertificate, now: SystemTime) -> Self {
+        let ServingCertificate { key, ca_bundle, validity } = certificate;
+        let left = validity.not_after.duration_since(now).unwrap_or_default();
         // At two thirds of its life, and not at the same moment in every replica.
-        let renew_at = SystemTime::now() + left.mul_f64(2.0 / 3.0 - jitter() / 10.0);
-        Self { key: Arc::new(key), ca_bundle, not_after, renew_at }
+        let renew_at = now + left.mul_f64(2.0 / 3.0 - jitter() / 10.0);
+        Self { key: Arc::new(key), ca_bundle, validity, renew_at }
     }
 }
 
@@ -405,38 +416,6 @@ fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let chance = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(chance >> 32).unwrap_or_default()) / f64::from(u32::MAX)
-}
-
-/// What two files hold, or why they cannot be read.
-#[derive(Clone, PartialEq, Eq)]
-struct Contents {
-    cert: Result<Vec<u8>, String>,
-    key: Result<Vec<u8>, String>,
-}
-
-impl Contents {
-    fn read(pair: &Pair) -> Self {
-        let read = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
-        Self { cert: read(&pair.cert), key: read(&pair.key) }
-    }
-
-    fn of(&self, pair: &Pair, options: [&'static str; 2]) -> Result<(&[u8], &[u8]), TlsError> {
-        let [cert, key] =
-            [(&self.cert, &pair.cert, options[0]), (&self.key, &pair.key, options[1])].map(|(content, path, option)| {
-                content.as_deref().map_err(|reason| TlsError::File { option, path: path.clone(), reason: reason.clone() })
-            });
-        Ok((cert?, key?))
-    }
-
-    fn as_certificate(&self, pair: &Pair) -> Result<ServingCertificate, TlsError> {
-        let (cert, key) = self.of(pair, ["--tls-cert", "--tls-key"])?;
-        files::check(pair, cert, key)
-    }
-
-    fn as_authority(&self, pair: &Pair) -> Result<Authority, TlsError> {
-        let (cert, key) = self.of(pair, ["--ca-cert", "--ca-key"])?;
-        Authority::from_pem(&String::from_utf8_lossy(cert), &String::from_utf8_lossy(key)).map_err(TlsError::Authority)
-    }
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -448,25 +427,4 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(certificate).map_err(|reason| error(format!("{reason}; expected the certificate of a CA")))?;
     }
     if roots.is_empty() { Err(error("expected a PEM certificate, found none".to_owned())) } else { Ok(roots) }
-}
-
-/// The end of a certificate.
-fn not_after(certificate: &CertificateDer) -> Result<SystemTime, String> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
-    Ok(UNIX_EPOCH + Duration::from_secs(seconds))
-}
-
-fn to_pem(certificate: &CertificateDer) -> String {
-    let base64 = STANDARD.encode_to_string(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = base64.as_str();
-    while !rest.is_empty() {
-        let (line, remainder) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = remainder;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
 }

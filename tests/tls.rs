@@ -8,10 +8,12 @@ mod wait;
 mod webhook;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{connect, connect_trusting, exchange, get, post};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -25,13 +27,23 @@ fn review() -> Vec<u8> {
     post(&fs::read("examples/driver-review.json").unwrap())
 }
 
+/// The parameters of a CA with a name of its own.
+fn ca_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("CA {number}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
 /// A CA, and its files in a directory: its certificate in PEM.
 fn write_ca(directory: &Path) -> String {
-    let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, format!("CA {}", KeyPair::generate().unwrap().serialize_pem().len()));
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    write_ca_with(directory, ca_params())
+}
+
+fn write_ca_with(directory: &Path, params: CertificateParams) -> String {
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     fs::write(directory.join("ca.key"), ca.key().serialize_pem()).unwrap();
     fs::write(directory.join("ca.crt"), ca.pem()).unwrap();
@@ -62,15 +74,27 @@ async fn replicas_with_one_ca_serve_leaves_of_their_own_that_it_verifies() {
     let other = tempfile::tempdir().unwrap();
     write_ca(other.path());
     fs::copy(other.path().join("ca.key"), directory.path().join("ca.key")).unwrap();
-    replicas[0].log_line("--ca-key does not belong to the certificate in --ca-cert");
+    replicas[0].log_line("ca.key does not belong to the certificate in --ca-cert");
     assert!(connect_trusting(replicas[0].address(), &ca).await.is_ok());
+    // Neither is one that is not valid now.
+    for (from, to, expected) in
+        [(2000, 2020, "the CA expired at 2020-01-01T00:00:00Z"), (2090, 2100, "the CA is not valid before 2090-01-01T00:00:00Z")]
+    {
+        let mut params = ca_params();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        write_ca_with(directory.path(), params);
+        replicas[0].log_line(expected);
+        assert!(connect_trusting(replicas[0].address(), &ca).await.is_ok());
+        let body = get(replicas[0].admin_address(), "/readyz").await.body;
+        assert!(body.starts_with("ok, but with the old certificate: --ca-cert ") && body.contains(expected), "{body}");
+    }
     let new = write_ca(directory.path());
     wait_until("a leaf of the new CA", FOLLOWS_WITHIN, async || connect_trusting(replicas[0].address(), &new).await.is_ok())
         .await;
     assert!(connect_trusting(replicas[0].address(), &ca).await.is_err());
 }
 
-/// With a client whose clock decides, as the API server's does.
+/// With a client whose clock decides, as the API server's does; and with files that broke when the CA had been read.
 #[tokio::test]
 async fn no_leaf_is_served_after_its_end() {
     let directory = tempfile::tempdir().unwrap();
@@ -79,6 +103,7 @@ async fn no_leaf_is_served_after_its_end() {
     let arguments = [ca_arguments(directory.path()), vec!["--leaf-lifetime".to_owned(), lifetime.to_owned()]].concat();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let webhook = Webhook::start(&arguments);
+    fs::write(directory.path().join("ca.key"), "garbage").unwrap();
     let mut leaves = Vec::new();
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(watched) {
@@ -92,8 +117,12 @@ async fn no_leaf_is_served_after_its_end() {
 }
 
 fn certificate(key: &KeyPair, year: i32) -> String {
+    certificate_of(key, rcgen::date_time_ymd(1975, 1, 1).into(), rcgen::date_time_ymd(year, 1, 1).into())
+}
+
+fn certificate_of(key: &KeyPair, not_before: SystemTime, not_after: SystemTime) -> String {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    (params.not_before, params.not_after) = (not_before.into(), not_after.into());
     params.self_signed(key).unwrap().pem()
 }
 
@@ -176,16 +205,32 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
         line.to_owned()
     };
     assert_eq!(readyz().await.body, "ok\n");
+    let year = |year: i32| SystemTime::from(rcgen::date_time_ymd(year, 1, 1));
     let bad = [
         (certificate_of_good.clone(), other.serialize_pem(), "does not belong to the certificate"),
-        (certificate(&other, 2020), other.serialize_pem(), "the certificate has expired at 2020-01-01T00:00:00Z"),
+        (certificate(&other, 2020), other.serialize_pem(), "the certificate expired at 2020-01-01T00:00:00Z"),
+        (
+            certificate_of(&other, year(2090), year(2100)),
+            other.serialize_pem(),
+            "the certificate is not valid before 2090-01-01T00:00:00Z",
+        ),
+        (
+            certificate(&other, 2100) + &certificate(&good, 2020),
+            other.serialize_pem(),
+            "the certificate number 2 expired at 2020-01-01T00:00:00Z",
+        ),
+        (
+            certificate_of_good.clone() + &certificate(&other, 2100),
+            other.serialize_pem(),
+            "the certificate of the key is number 2; put it first",
+        ),
         ("garbage".to_owned(), "garbage".to_owned(), "expected a PEM certificate, found none"),
         (certificate(&other, 2100), "garbage".to_owned(), "expected a PEM private key"),
     ];
     for (number, (cert, key, reason)) in bad.iter().enumerate() {
         swap(directory.path(), number + 1, cert, key);
         let line = webhook.log_line(reason);
-        assert!(line.contains("the old one is served on"), "{line}");
+        assert!(line.contains("the old one stays in use"), "{line}");
         let reply = readyz().await;
         assert!(reply.status == 200 && reply.body.starts_with("ok, but with the old certificate: "), "{reply:?}");
         assert!(reply.body.contains(reason), "{reply:?}");
@@ -194,7 +239,7 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
     fs::remove_file(directory.path().join("..data")).unwrap();
     webhook.log_line("No such file or directory");
     assert_eq!(metric("certificate_problem").await, "1");
-    assert_eq!(metric("certificate_reloads_total{result=\"failed\"}").await, "5");
+    assert_eq!(metric("certificate_reloads_total{result=\"failed\"}").await, "8");
 
     let certificate_of_other = certificate(&other, 2100);
     swap(directory.path(), 9, &certificate_of_other, &other.serialize_pem());
@@ -204,4 +249,147 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
     assert_eq!(metric("certificate_reloads_total{result=\"done\"}").await, "1");
     let expiry = metric("certificate_expiry_timestamp_seconds").await;
     assert_eq!(expiry, "4102444800");
+}
+
+/// A clock that is a few seconds behind must not cost the certificate that was made a moment ago.
+#[tokio::test]
+async fn a_certificate_that_becomes_valid_is_served_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (key(0), key(0));
+    swap(directory.path(), 0, &certificate(&first, 2100), &first.serialize_pem());
+    let webhook = start_with_files(directory.path());
+    let soon = SystemTime::now() + Duration::from_secs(15);
+    let certificate = certificate_of(&second, soon, soon + Duration::from_secs(3600));
+    swap(directory.path(), 1, &certificate, &second.serialize_pem());
+    webhook.log_line("the certificate is not valid before");
+    wait_until("it is served", FOLLOWS_WITHIN + Duration::from_secs(15), async || served(&webhook).await == der(&certificate))
+        .await;
+    assert!(SystemTime::now() >= soon, "the log line came before");
+    assert_eq!(get(webhook.admin_address(), "/readyz").await.body, "ok\n");
+}
+
+fn openssl(command: &str, directory: &Path) -> Output {
+    let output = Command::new("openssl").args(command.split(' ')).current_dir(directory).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "openssl {command}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Keys that ring signs with, as openssl writes them.
+const KEYS: [&str; 7] = [
+    "genrsa -traditional -out x.key 2048",
+    "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out x.key",
+    "ecparam -genkey -name prime256v1 -noout -out x.key",
+    "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out x.key",
+    "ecparam -genkey -name secp384r1 -out x.key",
+    "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out x.key",
+    "genpkey -algorithm ED25519 -out x.key",
+];
+
+#[tokio::test]
+async fn keys_in_every_format_serve_and_sign() {
+    for command in KEYS {
+        let directory = tempfile::tempdir().unwrap();
+        openssl(command, directory.path());
+        openssl("req -x509 -new -key x.key -subj /CN=localhost -days 1 -out x.crt", directory.path());
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let webhook = Webhook::start(&["--tls-cert", &path("x.crt"), "--tls-key", &path("x.key")]);
+        assert_eq!(exchange(&mut connect(webhook.address()).await, &review()).await.status, 200, "{command}");
+        let certificate = fs::read_to_string(path("x.crt")).unwrap();
+        assert_eq!(served(&webhook).await, der(&certificate), "{command}");
+
+        let webhook = Webhook::start(&["--ca-cert", &path("x.crt"), "--ca-key", &path("x.key")]);
+        let (mut stream, _) = connect_trusting(webhook.address(), &certificate).await.unwrap();
+        assert_eq!(exchange(&mut stream, &review()).await.status, 200, "{command}");
+        // And openssl verifies what it has signed.
+        let address = webhook.address();
+        let verified = openssl(
+            &format!("s_client -connect {address} -CAfile x.crt -verify_ip 127.0.0.1 -verify_return_error -brief"),
+            directory.path(),
+        );
+        assert!(String::from_utf8_lossy(&verified.stderr).contains("Verification: OK"), "{command}");
+    }
+}
+
+/// What serve writes when it does not start.
+fn refusal(arguments: &[&str]) -> String {
+    let output = webhook::command().arg("serve").args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn what_cannot_serve_or_sign_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let certificate_for = "req -x509 -new -key x.key -subj /CN=localhost -days 1 -out x.crt";
+    let make = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.key";
+    let decrypt = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out decrypted.key", path("x.key"));
+    for (commands, reason) in [
+        (
+            vec!["genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out x.key", certificate_for],
+            format!("ring cannot sign with P-521; make a P-256 or P-384 key and a certificate for it: {make}"),
+        ),
+        (
+            vec!["ecparam -genkey -name secp521r1 -noout -out x.key", certificate_for],
+            format!("ring cannot sign with P-521; make a P-256 or P-384 key and a certificate for it: {make}"),
+        ),
+        (
+            vec!["genrsa -traditional -aes256 -passout pass:secret -out x.key 2048"],
+            format!("the key is encrypted; decrypt it: {decrypt}"),
+        ),
+        (
+            vec!["genpkey -algorithm ED25519 -aes256 -pass pass:secret -out x.key"],
+            format!("the key is encrypted; decrypt it: {decrypt}"),
+        ),
+    ] {
+        for command in commands {
+            openssl(command, directory.path());
+        }
+        for kind in ["tls", "ca"] {
+            let arguments = [format!("--{kind}-cert"), path("x.crt"), format!("--{kind}-key"), path("x.key")];
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let error = refusal(&arguments);
+            assert!(error.contains(&format!("--{kind}-key {}: {reason}", path("x.key"))), "{error}");
+        }
+    }
+    for (from, to, expected) in [(2000, 2020, "the CA expired at 2020-"), (2090, 2100, "the CA is not valid before 2090-")] {
+        let mut params = ca_params();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        write_ca_with(directory.path(), params);
+        let error = refusal(&["--ca-cert", &path("ca.crt"), "--ca-key", &path("ca.key")]);
+        assert!(error.contains(&format!("--ca-cert {}: {expected}", path("ca.crt"))), "{error}");
+    }
+    let error = refusal(&["--dns-name", "10.0.0.1:8443"]);
+    assert!(error.contains("write one like spark-webhook.spark.svc or 10.0.0.1"), "{error}");
+    let error = refusal(&["--listen", "8443"]);
+    assert!(error.contains("write ADDRESS:PORT, such as 127.0.0.1:8443"), "{error}");
+}
+
+#[tokio::test]
+async fn an_address_among_the_names_is_verified() {
+    let directory = tempfile::tempdir().unwrap();
+    write_ca(directory.path());
+    let arguments = [ca_arguments(directory.path()), ["--dns-name", "10.0.0.1,fd00::1,hook.example"].map(str::to_owned).to_vec()];
+    let arguments = arguments.concat();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let webhook = Webhook::start(&arguments);
+    for name in ["-verify_ip 10.0.0.1", "-verify_ip fd00::1", "-verify_hostname hook.example"] {
+        let command = format!("s_client -connect {} -CAfile ca.crt {name} -verify_return_error -brief", webhook.address());
+        openssl(&command, directory.path());
+    }
+}
+
+#[test]
+fn a_host_name_to_listen_on_is_resolved_and_its_address_is_printed() {
+    let mut process = webhook::command()
+        .args(["serve", "--listen", "localhost:0", "--admin-listen", "localhost:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(process.stderr.take().unwrap());
+    let line = stderr.lines().map(Result::unwrap).find(|line| line.starts_with("Listening on "));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let line = line.unwrap();
+    assert!(line.starts_with("Listening on https://127.0.0.1:") && line.contains("probes on http://127.0.0.1:"), "{line}");
 }

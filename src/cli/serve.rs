@@ -1,7 +1,7 @@
 //! `spark-webhook serve`.
 #![expect(clippy::doc_markdown, reason = "the comments on arguments are the text of --help")]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ use crate::tls::{Certificates, Leaves, Pair, Source};
 #[command(verbatim_doc_comment)]
 pub(super) struct Serve {
     /// Where admissions are answered, by HTTPS
-    #[arg(long, env = "SPARK_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    #[arg(long, env = "SPARK_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443", value_parser = socket_address)]
     listen: SocketAddr,
 
     /// Where /livez, /readyz, /metrics and /decisions are answered, by plain HTTP
-    #[arg(long, env = "SPARK_WEBHOOK_ADMIN_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "SPARK_WEBHOOK_ADMIN_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = socket_address)]
     admin_listen: SocketAddr,
 
     /// What becomes of a driver whose annotations have errors: warn its creator, or deny its creation
@@ -56,7 +56,7 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_TLS_CERT", value_name = "FILE", requires = "tls_key", help_heading = "Certificate")]
     tls_cert: Option<PathBuf>,
 
-    /// Key of the certificate, in PEM: PKCS#8, PKCS#1 or SEC1
+    /// Key of the certificate, in PEM: PKCS#8, PKCS#1 or SEC1; ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits
     #[arg(long, env = "SPARK_WEBHOOK_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = "Certificate")]
     tls_key: Option<PathBuf>,
 
@@ -71,7 +71,7 @@ pub(super) struct Serve {
     )]
     ca_cert: Option<PathBuf>,
 
-    /// Key of the CA, in PEM: PKCS#8
+    /// Key of the CA, in PEM: the same formats and kinds as --tls-key
     #[arg(long, env = "SPARK_WEBHOOK_CA_KEY", value_name = "FILE", requires = "ca_cert", help_heading = "Certificate")]
     ca_key: Option<PathBuf>,
 
@@ -126,7 +126,8 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_CLIENT_CA", value_name = "FILE", help_heading = "Certificate")]
     client_ca: Option<PathBuf>,
 
-    /// Another name for a certificate that is made in memory, beside localhost, 127.0.0.1, ::1 and the address of --listen; may be repeated
+    /// Another DNS name or IP address for a certificate that is made in memory, beside localhost, 127.0.0.1, ::1 and the address of
+    /// --listen; may be repeated
     #[arg(
         long,
         env = "SPARK_WEBHOOK_DNS_NAME",
@@ -249,11 +250,30 @@ fn namespaced_name(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// An address and a port, or a host name that stands for one. Of several addresses it is the first IPv4 address: every machine
+/// has 127.0.0.1, and some have no ::1.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let Ok(addresses) = text.to_socket_addrs() else {
+        return Err(
+            "write ADDRESS:PORT, such as 127.0.0.1:8443 for this machine only or 0.0.0.0:8443 for every interface".to_owned()
+        );
+    };
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    first.copied().ok_or_else(|| "the name has no address; write an IP address, such as 127.0.0.1:8443".to_owned())
+}
+
 /// The address as a client on this machine, or with one of the certificate's names, can use it.
 fn reachable(address: SocketAddr, dns_names: &[String]) -> String {
     let port = address.port();
     match (address.ip(), dns_names.first()) {
-        (ip, Some(name)) if ip.is_unspecified() => format!("{name}:{port}"),
+        (ip, Some(name)) if ip.is_unspecified() => match name.parse() {
+            Ok(ip) => SocketAddr::new(ip, port).to_string(),
+            Err(_) => format!("{name}:{port}"),
+        },
         (IpAddr::V4(ip), None) if ip.is_unspecified() => format!("127.0.0.1:{port}"),
         (IpAddr::V6(ip), None) if ip.is_unspecified() => format!("[::1]:{port}"),
         _ => address.to_string(),
@@ -309,14 +329,29 @@ mod tests {
     #[test]
     fn an_unspecified_address_is_written_as_one_that_can_be_called() {
         let names = ["hook.example".to_owned()];
+        let address = ["fd00::1".to_owned()];
         for (address, names, expected) in [
             ("127.0.0.1:8443", &names[..], "127.0.0.1:8443"),
             ("0.0.0.0:8443", &[], "127.0.0.1:8443"),
             ("0.0.0.0:8443", &names, "hook.example:8443"),
+            ("0.0.0.0:8443", &address, "[fd00::1]:8443"),
             ("[::]:8443", &[], "[::1]:8443"),
             ("[::1]:8443", &[], "[::1]:8443"),
         ] {
             assert_eq!(reachable(address.parse().unwrap(), names), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_host_name() {
+        for (text, expected) in
+            [("127.0.0.1:8443", "127.0.0.1:8443"), ("[::]:8443", "[::]:8443"), ("localhost:8443", "127.0.0.1:8443")]
+        {
+            assert_eq!(socket_address(text).unwrap().to_string(), expected);
+        }
+        for text in ["8443", ":8443", "localhost", "127.0.0.1", "::1:8443:", "https://localhost:8443"] {
+            let error = socket_address(text).unwrap_err();
+            assert!(error.starts_with("write ADDRESS:PORT, such as 127.0.0.1:8443"), "{text}: {error}");
         }
     }
 }

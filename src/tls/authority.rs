@@ -1,125 +1,150 @@
 //! A CA whose key is here, and the short-lived leaves that it signs in memory: never written anywhere, and renewed in time.
+//!
+//! Clocks differ. So what is signed here is valid from some time ago, and a leaf is valid only while its CA is.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
 use tokio_rustls::rustls::sign::CertifiedKey;
 
-use super::{ServingCertificate, TlsError, not_after};
+use super::certificate::{Certificate, Mismatch, Role, begins_with};
+use super::key::{self, CaKey};
+use super::validity::Validity;
+use super::{ServingCertificate, TlsError};
 
 /// Names under which a process on the same machine is reached.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Clocks of an API server and of this machine may differ by so much.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// A leaf is valid from so long ago: longer than a clock is wrong by whose time zone is.
+const LEAF_BACKDATED: Duration = Duration::from_secs(24 * 3600);
+
+/// A CA is valid from so long ago: a leaf fits into it from the first moment on.
+const CA_BACKDATED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Longer than any process runs.
+const EPHEMERAL_LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A CA that signs here.
+#[derive(Debug)]
 pub(super) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate_pem: String,
-    not_after: SystemTime,
+    issuer: Issuer<'static, CaKey>,
+    certificate: Certificate,
+    /// What a server shows after a leaf: the certificates from the leaf to below a root.
+    intermediates: Vec<Certificate>,
+}
+
+/// Why a CA cannot sign: what is wrong with its certificate or its key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CaError {
+    Certificate(String),
+    Key(String),
+    Mismatch(Mismatch),
 }
 
 impl Authority {
     /// Makes a CA that ends with the process.
-    pub(super) fn ephemeral() -> Result<Self, TlsError> {
-        let key = KeyPair::generate()?;
-        let params = ca_params("spark-webhook ephemeral CA");
-        let certificate = params.self_signed(&key)?;
-        let not_after = SystemTime::from(params.not_after);
-        Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key), not_after })
+    pub(super) fn ephemeral(now: SystemTime) -> Result<Self, TlsError> {
+        let (certificate, key) = Self::generate("spark-webhook ephemeral CA", now, EPHEMERAL_LIFETIME)?;
+        let authority = Self::from_pem(certificate.as_bytes(), key.as_bytes(), "");
+        authority.map_err(|error| TlsError::Authority(format!("the CA that was made cannot be used: {error:?}")))
     }
 
-    /// Makes a CA to keep: its certificate and its key, in PEM.
-    #[cfg(feature = "cluster")]
-    pub(super) fn generate(name: &str, not_after: SystemTime) -> Result<(String, String), rcgen::Error> {
+    /// Makes a CA: its certificate and its key, in PEM.
+    pub(super) fn generate(name: &str, now: SystemTime, lifetime: Duration) -> Result<(String, String), rcgen::Error> {
         let key = KeyPair::generate()?;
-        let mut params = ca_params(name);
-        params.not_before = (SystemTime::now() - CLOCK_SKEW).into();
-        params.not_after = not_after.into();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.not_before = (now - CA_BACKDATED).into();
+        params.not_after = (now + lifetime).into();
         Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
     }
 
-    /// Its certificate.
-    #[cfg(feature = "cluster")]
-    pub(super) fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
+    /// Its certificate, in PEM.
+    pub(super) fn certificate_pem(&self) -> String {
+        self.certificate.to_pem()
     }
 
-    /// Its end.
-    #[cfg(feature = "cluster")]
-    pub(super) fn not_after(&self) -> SystemTime {
-        self.not_after
+    /// When its leaves are trusted: while it and what leads to it are valid.
+    pub(super) fn validity(&self) -> Validity {
+        self.intermediates.iter().fold(self.certificate.validity, |validity, other| validity.and(other.validity))
     }
 
-    /// Reads a CA's certificate and key, in PEM, and checks that they belong together.
-    pub(super) fn from_pem(certificate: &str, key: &str) -> Result<Self, String> {
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes())
-            .map_err(|error| format!("--ca-cert: expected a PEM certificate: {error:?}"))?;
-        let key_pair =
-            KeyPair::from_pem(key).map_err(|error| format!("--ca-key: expected a PEM private key (PKCS#8): {error}"))?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|error| format!("--ca-cert: {error}"))?;
-        if !parsed.is_ca() {
-            return Err("--ca-cert: the certificate is not that of a CA; give one with basicConstraints CA:TRUE".to_owned());
+    /// Reads a CA's certificate and key, in PEM, and checks that they belong together, but not whether the CA is valid now.
+    /// What leads to a root may follow the certificate. The commands in an error call the key's file `key_file`.
+    pub(super) fn from_pem(certificates: &[u8], key: &[u8], key_file: &str) -> Result<Self, CaError> {
+        let in_certificate = |reason: &str| CaError::Certificate(reason.to_owned());
+        let certificates = Certificate::read_all(certificates).map_err(CaError::Certificate)?;
+        let key = key::read(key, key_file).map_err(CaError::Key)?;
+        begins_with(&certificates, &*key).map_err(CaError::Mismatch)?;
+        let intermediates = certificates.iter().filter(|certificate| !certificate.is_root()).cloned().collect();
+        let Some(certificate) = certificates.into_iter().next() else { return Err(CaError::Mismatch(Mismatch::Key)) };
+        match certificate.role {
+            Role::Ca => {}
+            Role::CaThatMayNotSign => {
+                return Err(in_certificate("the CA may not sign certificates; give one whose keyUsage has keyCertSign"));
+            }
+            Role::Leaf => {
+                return Err(in_certificate("the certificate is not that of a CA; give one with basicConstraints CA:TRUE"));
+            }
         }
-        if parsed.public_key().raw != key_pair.subject_public_key_info() {
-            return Err("--ca-key does not belong to the certificate in --ca-cert".to_owned());
-        }
-        let not_after = not_after(&der)?;
-        if not_after <= SystemTime::now() {
-            return Err("--ca-cert: the CA has expired; give one that is valid".to_owned());
-        }
-        let issuer = Issuer::from_ca_cert_der(&der, key_pair).map_err(|error| format!("--ca-cert: {error}"))?;
-        Ok(Self { issuer, certificate_pem: super::to_pem(&der), not_after })
+        let key = CaKey::new(&*key).map_err(|error| CaError::Key(error.to_string()))?;
+        let issuer = Issuer::from_ca_cert_der(&certificate.der, key)
+            .map_err(|error| in_certificate(&format!("{error}; give a CA with a simple subject, such as CN=spark-webhook")))?;
+        Ok(Self { issuer, certificate, intermediates })
     }
 
     /// Signs a new leaf with a new key.
-    pub(super) fn issue(&self, names: &[SanType], lifetime: Duration) -> Result<ServingCertificate, TlsError> {
-        let now = SystemTime::now();
+    pub(super) fn issue(&self, names: &[SanType], now: SystemTime, lifetime: Duration) -> Result<ServingCertificate, TlsError> {
+        self.validity().check(now).map_err(|invalid| TlsError::Authority(format!("the CA {invalid}")))?;
+        let validity = Validity { not_before: now - LEAF_BACKDATED, not_after: now + lifetime }.and(self.validity());
         let mut leaf = CertificateParams::default();
         leaf.subject_alt_names = names.to_vec();
         leaf.distinguished_name.push(DnType::CommonName, "spark-webhook");
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let not_after = self.not_after.min(now + lifetime);
-        leaf.not_before = (now - CLOCK_SKEW).into();
-        leaf.not_after = not_after.into();
+        leaf.not_before = validity.not_before.into();
+        leaf.not_after = validity.not_after.into();
         let key = KeyPair::generate()?;
-        let certificate = leaf.signed_by(&key, &self.issuer)?;
+        let leaf = Certificate::parse(leaf.signed_by(&key, &self.issuer)?.der().clone()).map_err(TlsError::Authority)?;
+        // rcgen writes one attribute of each type. Nobody trusts a leaf of an issuer with another name.
+        if leaf.issuer != self.certificate.subject {
+            return Err(TlsError::Authority(
+                "the CA's subject has an attribute twice; give a CA with a simple subject, such as CN=spark-webhook".to_owned(),
+            ));
+        }
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let key = CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&key)?);
-        Ok(ServingCertificate { key, ca_bundle: self.certificate_pem.clone(), not_after })
+        let intermediates = self.intermediates.iter().map(|certificate| certificate.der.clone());
+        let chain = std::iter::once(leaf.der).chain(intermediates).collect();
+        let key = CertifiedKey::new(chain, any_supported_type(&key)?);
+        Ok(ServingCertificate { key, ca_bundle: self.certificate_pem(), validity: leaf.validity })
     }
 }
 
-fn ca_params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    params
-}
-
 /// The subject alternative names of a leaf: this machine, the address that is listened on, and more.
-pub(super) fn names(listen: IpAddr, dns_names: &[String]) -> Result<Vec<SanType>, TlsError> {
+pub(super) fn names(listen: IpAddr, more: &[String]) -> Result<Vec<SanType>, TlsError> {
     let mut names = CertificateParams::new(LOCAL_NAMES.map(str::to_owned))?.subject_alt_names;
     if !listen.is_unspecified() {
         names.push(SanType::IpAddress(listen));
     }
-    for name in dns_names {
-        let is_dns_name = rustls_pki_types::DnsName::try_from(name.as_str()).is_ok();
-        let name =
-            Ia5String::try_from(name.as_str()).ok().filter(|_| is_dns_name).ok_or_else(|| TlsError::DnsName(name.clone()))?;
-        names.push(SanType::DnsName(name));
+    for name in more {
+        names.push(subject_alternative_name(name).ok_or_else(|| TlsError::Name(name.clone()))?);
     }
     Ok(names)
+}
+
+fn subject_alternative_name(name: &str) -> Option<SanType> {
+    if let Ok(address) = name.parse() {
+        return Some(SanType::IpAddress(address));
+    }
+    rustls_pki_types::DnsName::try_from(name).ok()?;
+    Ia5String::try_from(name).ok().map(SanType::DnsName)
 }
 
 #[cfg(test)]
@@ -127,51 +152,123 @@ mod tests {
     use super::*;
 
     const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn a_name_that_is_no_dns_name_is_refused() {
-        assert!(names(LOCALHOST, &["spark-webhook.spark.svc".to_owned()]).is_ok());
-        for name in ["", "a b", "grün", "a..b", "https://x"] {
-            let error = names(LOCALHOST, &[name.to_owned()]).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("--dns-name {name:?} is not a DNS name")), "{error}");
+    fn names_are_dns_names_or_ip_addresses() {
+        let last = |name: &str| names(LOCALHOST, &[name.to_owned()]).map(|names| names.into_iter().next_back());
+        let dns_name = |name: &str| Some(SanType::DnsName(Ia5String::try_from(name).unwrap()));
+        let address = |address: &str| Some(SanType::IpAddress(address.parse().unwrap()));
+        for (name, expected) in [
+            ("spark-webhook.spark.svc", dns_name("spark-webhook.spark.svc")),
+            ("10.0.0.1", address("10.0.0.1")),
+            ("fd00::1", address("fd00::1")),
+        ] {
+            assert_eq!(last(name).unwrap(), expected, "{name}");
+        }
+        for name in ["", "a b", "grün", "a..b", "https://x", "10.0.0.1:8443", "[fd00::1]", "10.0.0.256"] {
+            let error = last(name).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--dns-name {name:?} is neither a DNS name nor an IP address")), "{error}");
         }
     }
 
+    fn authority(now: SystemTime, lifetime: Duration) -> Authority {
+        let (certificate, key) = Authority::generate("test", now, lifetime).unwrap();
+        Authority::from_pem(certificate.as_bytes(), key.as_bytes(), "").unwrap()
+    }
+
     #[test]
-    fn a_leaf_ends_when_it_is_told_to_and_never_after_its_ca() {
-        let mut authority = Authority::ephemeral().unwrap();
-        let lifetime = Duration::from_secs(3600);
-        let left = |leaf: &ServingCertificate| leaf.not_after.duration_since(SystemTime::now()).unwrap();
-        let leaf = authority.issue(&[], lifetime).unwrap();
-        assert!(left(&leaf) <= lifetime && left(&leaf) > Duration::from_secs(3590));
+    fn a_leaf_is_valid_from_yesterday_and_only_while_its_ca_is() {
+        let now = SystemTime::now();
+        let ca = authority(now, 24 * HOUR);
         // Certificates have whole seconds.
-        assert!(not_after(&leaf.key.cert[0]).unwrap() <= leaf.not_after);
-        authority.not_after = SystemTime::now() + Duration::from_secs(60);
-        assert!(left(&authority.issue(&[], lifetime).unwrap()) <= Duration::from_secs(60));
+        let is_at = |time: SystemTime, expected: SystemTime| {
+            assert!(time <= expected && time + Duration::from_secs(1) > expected, "{time:?} {expected:?}");
+        };
+        let leaf = |now: SystemTime| ca.issue(&[], now, HOUR).unwrap().validity;
+        is_at(leaf(now).not_before, now - LEAF_BACKDATED);
+        is_at(leaf(now).not_after, now + HOUR);
+        is_at(leaf(now + 23 * HOUR + HOUR / 2).not_after, now + 24 * HOUR);
+        assert!(leaf(now).not_before > ca.validity().not_before, "also at the first moment of a CA");
+        let early = ca.validity().not_before + HOUR;
+        assert_eq!(leaf(early).not_before, ca.validity().not_before);
+        for (now, expected) in
+            [(now + 25 * HOUR, "the CA expired at "), (now - CA_BACKDATED - HOUR, "the CA is not valid before ")]
+        {
+            let error = ca.issue(&[], now, HOUR).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    fn params() -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
     }
 
     #[test]
     fn a_ca_that_cannot_sign_says_why() {
         let key = KeyPair::generate().unwrap();
+        let ca = params().self_signed(&key).unwrap().pem();
         let no_ca = CertificateParams::default().self_signed(&key).unwrap().pem();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&key).unwrap().pem();
-        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        let expired = params.self_signed(&key).unwrap().pem();
-        let other = KeyPair::generate().unwrap().serialize_pem();
-        let key = key.serialize_pem();
-        for (certificate, key, expected) in [
-            ("x", &key, "--ca-cert: expected a PEM certificate"),
-            (&ca, &"x".to_owned(), "--ca-key: expected a PEM private key"),
-            (&no_ca, &key, "--ca-cert: the certificate is not that of a CA"),
-            (&ca, &other, "--ca-key does not belong to the certificate in --ca-cert"),
-            (&expired, &key, "--ca-cert: the CA has expired"),
+        let mut params = params();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let may_not_sign = params.self_signed(&key).unwrap().pem();
+        let other = KeyPair::generate().unwrap();
+        let ca_of_other = params.self_signed(&other).unwrap().pem();
+        let (key, other) = (key.serialize_pem(), other.serialize_pem());
+        let certificate = |reason: &str| CaError::Certificate(reason.to_owned());
+        for (certificates, key, expected) in [
+            ("x", &*key, certificate("expected a PEM certificate, found none")),
+            (&ca, "x", CaError::Key("expected a PEM private key (PKCS#8, PKCS#1 or SEC1), found none".to_owned())),
+            (&no_ca, &key, certificate("the certificate is not that of a CA; give one with basicConstraints CA:TRUE")),
+            (&may_not_sign, &key, certificate("the CA may not sign certificates; give one whose keyUsage has keyCertSign")),
+            (&ca, &other, CaError::Mismatch(Mismatch::Key)),
+            (&(ca.clone() + &ca_of_other), &other, CaError::Mismatch(Mismatch::Order(2))),
         ] {
-            let error = Authority::from_pem(certificate, key).err().unwrap();
-            assert!(error.starts_with(expected), "{error}");
+            assert_eq!(Authority::from_pem(certificates.as_bytes(), key.as_bytes(), "").unwrap_err(), expected);
         }
-        let authority = Authority::from_pem(&ca, &key).unwrap();
-        assert_eq!(authority.issue(&[], Duration::from_secs(60)).unwrap().ca_bundle.lines().count(), ca.lines().count());
+        let authority = Authority::from_pem(ca.as_bytes(), key.as_bytes(), "").unwrap();
+        assert_eq!(authority.issue(&[], SystemTime::now(), HOUR).unwrap().ca_bundle.lines().count(), ca.lines().count());
+    }
+
+    #[test]
+    fn what_leads_to_a_root_is_shown_after_the_leaf_and_ends_it() {
+        let root_key = KeyPair::generate().unwrap();
+        let mut root = params();
+        root.distinguished_name.push(DnType::CommonName, "root");
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = Issuer::new(root, root_key);
+        let now = SystemTime::now();
+        let key = KeyPair::generate().unwrap();
+        let mut intermediate = params();
+        intermediate.distinguished_name.push(DnType::CommonName, "intermediate");
+        intermediate.not_after = (now + HOUR / 2).into();
+        let intermediate = intermediate.signed_by(&key, &root).unwrap();
+        let certificates = intermediate.pem() + &root_pem;
+        let ca = Authority::from_pem(certificates.as_bytes(), key.serialize_pem().as_bytes(), "").unwrap();
+        let leaf = ca.issue(&[], now, HOUR).unwrap();
+        assert_eq!(leaf.key.cert[1..], [intermediate.der().clone()]);
+        assert!(leaf.validity.not_after <= now + HOUR / 2);
+        assert_eq!(leaf.ca_bundle, ca.certificate_pem());
+        let self_signed = authority(now, HOUR).issue(&[], now, HOUR).unwrap();
+        assert_eq!(self_signed.key.cert.len(), 1);
+    }
+
+    /// As Active Directory's certificate services name their CAs.
+    #[test]
+    fn a_ca_with_a_subject_that_cannot_be_written_signs_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let subject = "/DC=example/DC=corp/CN=Corp CA";
+        let arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject];
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(arguments).args(["-keyout", "ca.key", "-out", "ca.crt"]).current_dir(directory.path());
+        assert!(openssl.output().unwrap().status.success());
+        let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+        let error = Authority::from_pem(&read("ca.crt"), &read("ca.key"), "")
+            .unwrap()
+            .issue(&[], SystemTime::now() + HOUR, HOUR)
+            .unwrap_err();
+        assert!(error.to_string().starts_with("the CA's subject has an attribute twice"), "{error}");
     }
 }

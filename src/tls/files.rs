@@ -1,53 +1,98 @@
-//! A certificate from PEM files, checked to belong together before anything is served.
+//! What files hold, and whether it can be served.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustls_pki_types::pem::{Error, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, InconsistentKeys};
 
-use super::{Pair, ServingCertificate, TlsError, not_after, to_pem};
+use super::authority::{Authority, CaError};
+use super::certificate::{Certificate, Mismatch, begins_with};
+use super::{ServingCertificate, TlsError, key};
 
-/// Checks what was read from the files of a pair.
-pub(super) fn check(pair: &Pair, cert_pem: &[u8], key_pem: &[u8]) -> Result<ServingCertificate, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(cert_pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable("--tls-cert", &pair.cert, "a PEM certificate", &error))?;
-    // The last one is nearest to the root: the root itself, or an intermediate or leaf that a bundle may hold as well.
-    let (Some(leaf), Some(last)) = (chain.first(), chain.last()) else {
-        return Err(unusable("--tls-cert", &pair.cert, "a PEM certificate", &Error::NoItemsFound));
-    };
-    let ca_bundle = to_pem(last);
-    let in_cert = |reason: String| TlsError::File { option: "--tls-cert", path: pair.cert.clone(), reason };
-    let not_after = not_after(leaf).map_err(|error| in_cert(format!("{error}; expected an X.509 certificate")))?;
-    if not_after <= SystemTime::now() {
-        let ended = humantime::format_rfc3339_seconds(not_after);
-        return Err(in_cert(format!("the certificate has expired at {ended}; give one that is valid")));
+/// A certificate and its key, in PEM files.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The certificate, or a chain that begins with it.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// What the files of a pair hold, or why they cannot be read.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    cert: Result<Vec<u8>, String>,
+    key: Result<Vec<u8>, String>,
+}
+
+impl Contents {
+    pub(super) fn read(pair: &Pair) -> Self {
+        let read = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
+        Self { cert: read(&pair.cert), key: read(&pair.key) }
     }
-    let private_key = PrivateKeyDer::from_pem_slice(key_pem)
-        .map_err(|error| unusable("--tls-key", &pair.key, "a PEM private key (PKCS#8, PKCS#1 or SEC1, not encrypted)", &error))?;
-    let signer = any_supported_type(&private_key).map_err(|error| TlsError::File {
-        option: "--tls-key",
-        path: pair.key.clone(),
-        reason: format!("{error}; give an ECDSA, Ed25519 or RSA key"),
-    })?;
-    let certified = CertifiedKey::new(chain, signer);
-    match certified.keys_match() {
-        Ok(()) => Ok(ServingCertificate { key: certified, ca_bundle, not_after }),
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(TlsError::Mismatch { cert: pair.cert.clone(), key: pair.key.clone() })
+
+    /// A chain and its key, for `--tls-cert`. It is checked as a whole before it is served.
+    pub(super) fn as_certificate(&self, pair: &Pair, now: SystemTime) -> Result<ServingCertificate, TlsError> {
+        let files = Files { pair, cert_option: "--tls-cert", key_option: "--tls-key" };
+        let (cert, key) = files.contents(self)?;
+        let chain = Certificate::read_all(cert).map_err(|reason| files.in_cert(reason))?;
+        for (position, certificate) in chain.iter().enumerate() {
+            let number = if position == 0 { String::new() } else { format!(" number {}", position + 1) };
+            certificate.validity.check(now).map_err(|invalid| files.in_cert(format!("the certificate{number} {invalid}")))?;
         }
-        Err(error) => Err(in_cert(format!("{error}; expected an X.509 certificate"))),
+        let key = key::read(key, &pair.key.to_string_lossy()).map_err(|reason| files.in_key(reason))?;
+        begins_with(&chain, &*key).map_err(|mismatch| files.mismatch(mismatch))?;
+        // The last one is nearest to the root: the root itself, or an intermediate or leaf that a bundle may hold as well.
+        let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Err(files.mismatch(Mismatch::Key)) };
+        let validity = chain.iter().fold(first.validity, |validity, certificate| validity.and(certificate.validity));
+        let ca_bundle = last.to_pem();
+        let key = CertifiedKey::new(chain.into_iter().map(|certificate| certificate.der).collect(), key);
+        Ok(ServingCertificate { key, ca_bundle, validity })
+    }
+
+    /// A CA and its key, for `--ca-cert`.
+    pub(super) fn as_authority(&self, pair: &Pair, now: SystemTime) -> Result<Authority, TlsError> {
+        let files = Files { pair, cert_option: "--ca-cert", key_option: "--ca-key" };
+        let (cert, key) = files.contents(self)?;
+        let authority = Authority::from_pem(cert, key, &pair.key.to_string_lossy()).map_err(|error| match error {
+            CaError::Certificate(reason) => files.in_cert(reason),
+            CaError::Key(reason) => files.in_key(reason),
+            CaError::Mismatch(mismatch) => files.mismatch(mismatch),
+        })?;
+        authority.validity().check(now).map_err(|invalid| files.in_cert(format!("the CA {invalid}")))?;
+        Ok(authority)
     }
 }
 
-fn unusable(option: &'static str, path: &Path, expected: &str, error: &Error) -> TlsError {
-    let reason = match error {
-        Error::NoItemsFound => format!("expected {expected}, found none"),
-        other => format!("expected {expected}: {other:?}"),
-    };
-    TlsError::File { option, path: path.to_owned(), reason }
+/// A pair with the flags that named its files, for errors.
+struct Files<'a> {
+    pair: &'a Pair,
+    cert_option: &'static str,
+    key_option: &'static str,
+}
+
+impl Files<'_> {
+    fn contents<'a>(&self, contents: &'a Contents) -> Result<(&'a [u8], &'a [u8]), TlsError> {
+        let cert = contents.cert.as_deref().map_err(|reason| self.in_cert(reason.clone()))?;
+        let key = contents.key.as_deref().map_err(|reason| self.in_key(reason.clone()))?;
+        Ok((cert, key))
+    }
+
+    fn in_cert(&self, reason: String) -> TlsError {
+        TlsError::File { option: self.cert_option, path: self.pair.cert.clone(), reason }
+    }
+
+    fn in_key(&self, reason: String) -> TlsError {
+        TlsError::File { option: self.key_option, path: self.pair.key.clone(), reason }
+    }
+
+    fn mismatch(&self, mismatch: Mismatch) -> TlsError {
+        match mismatch {
+            Mismatch::Order(position) => self.in_cert(format!("the certificate of the key is number {position}; put it first")),
+            Mismatch::Key => {
+                let Self { pair: Pair { cert, key }, cert_option, key_option } = self;
+                TlsError::Mismatch { cert_option, cert: cert.clone(), key_option, key: key.clone() }
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! `caBundle` is ever touched.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::ByteString;
@@ -18,7 +19,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
 use serde_json::json;
 
-use super::authority::Authority;
+use super::authority::{Authority, CaError};
 
 /// An API server learns of a new `caBundle` by a watch: within this time, or it has lost its connection to etcd.
 const BUNDLE_SPREADS_WITHIN: Duration = Duration::from_secs(60);
@@ -101,7 +102,7 @@ impl Manager {
     }
 
     /// Brings Secret and `caBundle` up to date, and gives the CA whose leaves an API server takes.
-    pub(super) async fn manage(&mut self) -> Result<Authority, ManageError> {
+    pub(super) async fn manage(&mut self) -> Result<Arc<Authority>, ManageError> {
         let client = self.client().await?;
         let authorities = match self.settle(&client).await {
             Ok(authorities) => authorities,
@@ -115,11 +116,11 @@ impl Manager {
             }
         };
         self.spread(&client, &authorities).await?;
-        Authority::from_pem(&authorities.current.certificate, &authorities.current.key).map_err(ManageError::Ca)
+        authorities.current.authority().map(Arc::new).map_err(|error| ManageError::Ca(format!("{error:?}")))
     }
 
-    /// Whether API servers refuse what this process serves, as far as it knows.
-    pub(super) fn is_refused(&self) -> bool {
+    /// Whether API servers reject what this process serves, as far as it knows.
+    pub(super) fn is_rejected(&self) -> bool {
         self.bundle_lacks
     }
 
@@ -232,12 +233,16 @@ impl Manager {
 
 impl Ca {
     fn generate(lifetime: Duration) -> Result<Self, rcgen::Error> {
-        let (certificate, key) = Authority::generate("spark-webhook CA", SystemTime::now() + lifetime)?;
+        let (certificate, key) = Authority::generate("spark-webhook CA", SystemTime::now(), lifetime)?;
         Ok(Self { certificate, key })
     }
 
     fn ends(&self) -> Option<SystemTime> {
-        Authority::from_pem(&self.certificate, &self.key).ok().map(|authority| authority.not_after())
+        self.authority().ok().map(|authority| authority.validity().not_after)
+    }
+
+    fn authority(&self) -> Result<Authority, CaError> {
+        Authority::from_pem(self.certificate.as_bytes(), self.key.as_bytes(), "ca.key")
     }
 }
 
