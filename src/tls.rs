@@ -6,6 +6,7 @@
 
 mod authority;
 mod certificate;
+mod clock;
 mod files;
 mod key;
 #[cfg(feature = "cluster")]
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, Reload};
 use authority::Authority;
+use clock::Clock;
 use files::Contents;
 use validity::Validity;
 
@@ -79,6 +81,7 @@ pub struct Certificates {
     /// The CA that signs the next leaf, where leaves are made here: the last one that could be used.
     authority: ArcSwapOption<Authority>,
     state: ArcSwap<State>,
+    clock: Arc<Clock>,
     source: Source,
     names: Vec<SanType>,
     /// Of the files that the first certificate was made from: what is read later is compared with it.
@@ -107,8 +110,8 @@ struct State {
 pub struct Condition {
     /// Why calls would fail.
     pub not_ready: Option<String>,
-    /// Why an older certificate is served than there could be.
-    pub problem: Option<String>,
+    /// What is not as it should be, each with what is in use instead.
+    pub problems: Vec<String>,
 }
 
 /// Why there is no certificate to serve.
@@ -200,6 +203,7 @@ impl Certificates {
             served: ArcSwapOption::from_pointee(first.map(|first| Served::new(first, now))),
             authority: ArcSwapOption::from_pointee(authority),
             state: ArcSwap::default(),
+            clock: Arc::default(),
             source,
             names,
             contents,
@@ -216,18 +220,18 @@ impl Certificates {
     #[must_use]
     pub fn condition(&self) -> Condition {
         let State { problem, is_rejected } = &**self.state.load();
-        let problem = problem.clone();
         let unusable = match self.served.load().as_ref() {
             None => Some("there is no certificate yet".to_owned()),
-            Some(served) => served.validity.check(SystemTime::now()).err().map(|invalid| format!("the certificate {invalid}")),
+            Some(served) => served.validity.check(self.clock.now()).err().map(|invalid| format!("the certificate {invalid}")),
         };
-        match (unusable, problem) {
-            (Some(unusable), None) => Condition { not_ready: Some(unusable), problem: None },
-            (Some(unusable), Some(problem)) => {
-                Condition { not_ready: Some(format!("{unusable}; {problem}")), problem: Some(problem) }
-            }
-            (None, problem) => Condition { not_ready: problem.clone().filter(|_| *is_rejected), problem },
-        }
+        let not_ready = match (unusable, problem) {
+            (Some(unusable), Some(problem)) => Some(format!("{unusable}; {problem}")),
+            (Some(unusable), None) => Some(unusable),
+            (None, problem) => problem.clone().filter(|_| *is_rejected),
+        };
+        let problem = problem.as_ref().map(|problem| format!("the old certificate: {problem}"));
+        let clock = self.clock.problem().map(|problem| format!("a wrong clock: {problem}"));
+        Condition { not_ready, problems: problem.into_iter().chain(clock).collect() }
     }
 
     /// TLS 1.3 and 1.2, HTTP/1.1, without tickets; with `client_ca` only for clients that have a certificate of it.
@@ -291,24 +295,26 @@ impl Certificates {
 
     /// Serves what is in the files now.
     fn follow(&self, contents: &Contents, metrics: &Metrics) -> Result<(), TlsError> {
-        let now = SystemTime::now();
+        let now = self.clock.now();
         match &self.source {
             Source::Files(pair) => {
                 self.serve(contents.as_certificate(pair, now)?, metrics, "its files have changed");
                 Ok(())
             }
             Source::Ca(pair, leaves) => self.adopt(Arc::new(contents.as_authority(pair, now)?), leaves, metrics),
-            _ => Ok(()),
+            Source::Ephemeral(_) => Ok(()),
+            #[cfg(feature = "cluster")]
+            Source::Managed(..) => Ok(()),
         }
     }
 
     /// Signs with this CA from now on, if it can.
     fn adopt(&self, authority: Arc<Authority>, leaves: &Leaves, metrics: &Metrics) -> Result<(), TlsError> {
-        let is_known = self.authority.load().as_ref().is_some_and(|known| known.certificate_pem() == authority.certificate_pem());
+        let is_known = self.authority.load().as_ref().is_some_and(|known| known.certificate() == authority.certificate());
         if is_known {
             return Ok(());
         }
-        let leaf = authority.issue(&self.names, SystemTime::now(), leaves.lifetime)?;
+        let leaf = authority.issue(&self.names, self.clock.now(), leaves.lifetime)?;
         self.authority.store(Some(authority));
         self.serve(leaf, metrics, "there is another CA");
         Ok(())
@@ -317,7 +323,7 @@ impl Certificates {
     /// Follows a certificate that is made here by the next one when it is time, by the clock on the wall: timers stand still
     /// while a machine sleeps.
     fn renew(&self, metrics: &Metrics) -> Result<(), TlsError> {
-        let now = SystemTime::now();
+        let now = self.clock.now();
         let is_due = self.served.load().as_ref().is_none_or(|served| served.renew_at <= now);
         if let (Some(leaves), Some(authority), true) = (self.source.leaves(), self.authority.load().as_ref(), is_due) {
             self.serve(authority.issue(&self.names, now, leaves.lifetime)?, metrics, "it is time");
@@ -326,7 +332,7 @@ impl Certificates {
     }
 
     fn serve(&self, certificate: ServingCertificate, metrics: &Metrics, reason: &str) {
-        self.served.store(Some(Arc::new(Served::new(certificate, SystemTime::now()))));
+        self.served.store(Some(Arc::new(Served::new(certificate, self.clock.now()))));
         metrics.count_certificate_reload(Reload::Done);
         tracing::info!(reason, "a new certificate is served");
     }
@@ -346,14 +352,14 @@ impl Certificates {
             let not_after = served.validity.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
         }
-        let Condition { not_ready, problem } = self.condition();
-        metrics.certificate_problem.set((not_ready.is_some() || problem.is_some()).into());
+        let Condition { not_ready, problems } = self.condition();
+        metrics.certificate_problem.set((not_ready.is_some() || !problems.is_empty()).into());
     }
 
     /// Looks after the shared CA, and serves leaves of it; an API server that is away changes nothing about those.
     #[cfg(feature = "cluster")]
     async fn run_managed(&self, settings: &ManagedCa, leaves: &Leaves, metrics: &Metrics) {
-        let mut manager = managed::Manager::new(settings.clone());
+        let mut manager = managed::Manager::new(settings.clone(), self.clock.clone());
         loop {
             let adopted = match manager.manage().await {
                 Ok(current) => self.adopt(current, leaves, metrics).map_err(|error| error.to_string()),

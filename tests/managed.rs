@@ -11,9 +11,9 @@ mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use cluster::Cluster;
 use http::{connect_trusting, get};
@@ -37,6 +37,8 @@ struct Setup {
     name: &'static str,
     client: Client,
     replicas: Vec<Webhook>,
+    directory: tempfile::TempDir,
+    writes: Mutex<usize>,
 }
 
 impl Setup {
@@ -44,7 +46,8 @@ impl Setup {
     async fn new(name: &'static str, replicas: usize, secret: BTreeMap<String, ByteString>) -> Self {
         let cluster = Cluster::shared().await;
         let client = cluster.namespace(name).await;
-        let mut setup = Self { cluster, name, client, replicas: Vec::new() };
+        let directory = tempfile::tempdir().unwrap();
+        let mut setup = Self { cluster, name, client, replicas: Vec::new(), directory, writes: Mutex::default() };
         setup.create_secret(secret).await;
         let kubeconfig = setup.cluster.kubeconfig();
         for _ in 0..replicas {
@@ -52,6 +55,21 @@ impl Setup {
         }
         setup.register().await;
         setup
+    }
+
+    /// Replicas that reach the API server by a gate, which is closed.
+    async fn start_behind_gate(&mut self, replicas: usize) -> Gate {
+        let url = self.cluster.url().to_owned();
+        let gate = Gate::new(url.strip_prefix("https://").unwrap().parse().unwrap()).await;
+        let kubeconfig = std::fs::read_to_string(self.cluster.kubeconfig()).unwrap();
+        let path = self.directory.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig.replace(&url, &format!("https://{}", gate.address))).unwrap();
+        for _ in 0..replicas {
+            self.replicas.push(start(self.name, path.to_str().unwrap()));
+        }
+        self.registrations().delete(self.name, &DeleteParams::default()).await.unwrap();
+        self.register().await;
+        gate
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -99,6 +117,13 @@ impl Setup {
         bundle(&self.registrations(), self.name).await
     }
 
+    /// How often replicas have written the Secret or the registration.
+    fn writes(&self) -> usize {
+        let mut writes = self.writes.lock().unwrap();
+        *writes += self.replicas.iter().map(|replica| replica.logged(" was written")).sum::<usize>();
+        *writes
+    }
+
     async fn wait_until_ready(&self) {
         for replica in &self.replicas {
             wait_until("ready", HEALS_WITHIN, async || get(replica.admin_address(), "/readyz").await.body == "ok\n").await;
@@ -115,8 +140,12 @@ async fn bundle(registrations: &Api<MutatingWebhookConfiguration>, name: &str) -
 }
 
 fn start(name: &str, kubeconfig: &str) -> Webhook {
+    start_in(name, &[("KUBECONFIG", kubeconfig)])
+}
+
+fn start_in(name: &str, environment: &[(&str, &str)]) -> Webhook {
     let secret = format!("{name}/ca");
-    Webhook::start_in(&[("KUBECONFIG", kubeconfig)], &["--ca-secret", &secret, "--registration-name", name])
+    Webhook::start_in(environment, &["--ca-secret", &secret, "--registration-name", name])
 }
 
 async fn create_pod(client: &Client, namespace: &str) -> Result<Pod, kube::Error> {
@@ -196,13 +225,8 @@ async fn three_replicas_start_at_once_share_one_ca_and_heal_what_is_broken() {
 /// With two API servers, each of which learns of the bundle by itself, and a CA that is soon to end.
 #[tokio::test]
 async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it() {
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.not_after = (std::time::SystemTime::now() + Duration::from_secs(3600)).into();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let old = params.self_signed(&key).unwrap().pem();
-    let entry = |name: &str, text: &str| (name.to_owned(), ByteString(text.as_bytes().to_vec()));
-    let secret = BTreeMap::from([entry("ca.crt", &old), entry("ca.key", &key.serialize_pem())]);
+    let secret = BTreeMap::from(ca_between("ca", SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(3600)));
+    let old = String::from_utf8(secret["ca.crt"].0.clone()).unwrap();
     let cluster = Cluster::shared().await;
     let another = cluster.another_api_server().await;
     let setup = Setup::new("renewed", 2, secret).await;
@@ -261,6 +285,225 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
     println!("{} creates through two API servers, none failed", created.load(Ordering::Relaxed));
 }
 
+/// A CA that is valid between two times, as the entries of a Secret that hold it under this name.
+fn ca_between(name: &str, not_before: SystemTime, not_after: SystemTime) -> [(String, ByteString); 2] {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) = (not_before.into(), not_after.into());
+    let key = rcgen::KeyPair::generate().unwrap();
+    [
+        (format!("{name}.crt"), bytes(&params.self_signed(&key).unwrap().pem())),
+        (format!("{name}.key"), bytes(&key.serialize_pem())),
+    ]
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// As an API server that was away for a weekend leaves them, with certificates that end within it.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_were_cut_off_until_every_ca_had_expired_agree_on_a_new_one() {
+    let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(30));
+    let secret = [ca_between("ca", from, to), ca_between("next", from, to)].concat().into_iter().collect();
+    let mut setup = Setup::new("expired", 0, secret).await;
+    let old = setup.ca().await.unwrap();
+    let gate = setup.start_behind_gate(3).await;
+    gate.is_open.store(true, Ordering::Relaxed);
+    for replica in &setup.replicas {
+        wait_until("the first CA is served", HEALS_WITHIN, async || connect_trusting(replica.address(), &old).await.is_ok())
+            .await;
+    }
+    gate.is_open.store(false, Ordering::Relaxed);
+    for replica in &setup.replicas {
+        wait_until("it says that its certificate expired, and why", HEALS_WITHIN, async || {
+            let reply = get(replica.admin_address(), "/readyz").await;
+            reply.status == 503
+                && reply.body.contains("the certificate expired at ")
+                && reply.body.contains("cannot read the Secret")
+        })
+        .await;
+        assert_eq!(metric(replica, "certificate_problem").await, "1");
+    }
+    let before = setup.writes();
+    gate.is_open.store(true, Ordering::Relaxed);
+    // Two minutes are promised.
+    setup.wait_until_ready().await;
+    wait_until_called(&setup).await;
+    let new = setup.ca().await.unwrap();
+    // Each has looked several times since.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(setup.ca().await.unwrap(), new);
+    assert_eq!(setup.bundle().await, new);
+    for replica in &setup.replicas {
+        connect_trusting(replica.address(), &new).await.unwrap();
+    }
+    // The new CA and its bundle. Replicas that read at the same moment may write the bundle once more.
+    let writes = setup.writes() - before;
+    println!("{before} writes before the new CA, {writes} for it");
+    assert!(writes <= 4, "{writes}");
+}
+
+/// As a node with a clock that is ahead writes it, or a hand.
+#[tokio::test]
+async fn what_cannot_be_used_in_the_secret_is_replaced_and_reaches_no_bundle() {
+    let early = SystemTime::now() + DAY;
+    let setup = Setup::new("early", 2, ca_between("ca", early, early + 100 * DAY).into_iter().collect()).await;
+    let not_yet_valid = setup.ca().await.unwrap();
+    setup.wait_until_ready().await;
+    wait_until_called(&setup).await;
+    let ca = setup.ca().await.unwrap();
+    assert_ne!(ca, not_yet_valid);
+    assert_eq!(setup.bundle().await, ca);
+
+    // The API server takes no bundle with this in it.
+    let garbage = bytes("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n");
+    let entry = |name: &str| (name.to_owned(), garbage.clone());
+    let broken: [Vec<(String, ByteString)>; 5] = [
+        vec![entry("previous.crt")],
+        vec![entry("next.crt"), entry("next.key")],
+        vec![entry("ca.crt")],
+        ca_between("ca", early, early + 100 * DAY).to_vec(),
+        ca_between("ca", SystemTime::now() - 2 * DAY, SystemTime::now() - DAY).to_vec(),
+    ];
+    for entries in broken {
+        let mut secret = setup.secrets().get("ca").await.unwrap();
+        let good = secret.data.clone();
+        let mut data = good.clone().unwrap();
+        data.extend(entries);
+        secret.data = Some(data);
+        setup.secrets().replace("ca", &PostParams::default(), &secret).await.unwrap();
+        wait_until("the Secret is healed", HEALS_WITHIN, async || {
+            create_pod(&setup.client, setup.name).await.unwrap();
+            setup.secrets().get("ca").await.unwrap().data == good
+        })
+        .await;
+        assert_eq!(setup.bundle().await, ca);
+    }
+    setup.wait_until_ready().await;
+    let writes = setup.writes();
+    assert!(writes <= 4 + 2 * 5, "{writes}");
+}
+
+/// Edits until the probe of each replica tells of it, and then for a while; how often replicas have written meanwhile.
+async fn contend<F: Future<Output = ()>>(setup: &Setup, object: &str, edit: impl Fn() -> F) {
+    let edits = AtomicUsize::new(0);
+    let editing = async {
+        loop {
+            edit().await;
+            edits.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let watching = async {
+        let before = setup.writes();
+        for replica in &setup.replicas {
+            wait_until("the probe tells", 2 * HEALS_WITHIN, async || {
+                get(replica.admin_address(), "/readyz").await.body.contains(&format!("something else changes {object}"))
+            })
+            .await;
+        }
+        let first = setup.writes();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        (first - before, setup.writes() - first)
+    };
+    let (first, later) = tokio::select! { () = editing => unreachable!(), writes = watching => writes };
+    println!("{object}: {} edits, {first} writes at first, {later} in the half minute after", edits.load(Ordering::Relaxed));
+    // Three at once for each replica, and one more each half minute.
+    assert!(first <= 3 * (3 + 4) && later <= 3 * 2, "{first} {later}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_others_edit_all_the_time_is_written_now_and_then() {
+    let setup = Setup::new("contended", 3, BTreeMap::new()).await;
+    setup.wait_until_ready().await;
+    wait_until_called(&setup).await;
+    let ca = setup.ca().await.unwrap();
+    contend(&setup, "secret ca --namespace contended", async || {
+        let patch = Patch::Merge(json!({"data": {"ca.crt": bytes("garbage")}}));
+        setup.secrets().patch("ca", &PatchParams::default(), &patch).await.unwrap();
+        create_pod(&setup.client, setup.name).await.expect("serving goes on");
+    })
+    .await;
+    wait_until("the Secret is healed", HEALS_WITHIN, async || setup.ca().await.as_ref() == Some(&ca)).await;
+    setup.wait_until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_others_edit_all_the_time_is_written_now_and_then() {
+    let setup = Setup::new("disputed", 3, BTreeMap::new()).await;
+    setup.wait_until_ready().await;
+    let ca = setup.ca().await.unwrap();
+    let webhooks: Vec<Value> = (0..setup.replicas.len())
+        .map(|number| json!({"name": format!("replica-{number}.example.com"), "clientConfig": {"caBundle": bytes("")}}))
+        .collect();
+    contend(&setup, "mutatingwebhookconfiguration disputed", async || {
+        let patch = Patch::Strategic(json!({"webhooks": webhooks}));
+        setup.registrations().patch(setup.name, &PatchParams::default(), &patch).await.unwrap();
+    })
+    .await;
+    wait_until("the bundle is healed", HEALS_WITHIN, async || setup.bundle().await == ca).await;
+    setup.wait_until_ready().await;
+    wait_until_called(&setup).await;
+}
+
+/// A library that makes the clock of a process wrong.
+fn wrong_clock(directory: &std::path::Path) -> String {
+    let library = directory.join("clock.so").to_str().unwrap().to_owned();
+    let arguments = ["-shared", "-fPIC", "-o", &library, "tests/support/clock.c", "-ldl"];
+    assert!(std::process::Command::new("cc").args(arguments).status().unwrap().success());
+    library
+}
+
+#[tokio::test]
+async fn replicas_with_wrong_clocks_agree_with_all_others_and_are_called() {
+    let mut setup = Setup::new("clocks", 0, BTreeMap::new()).await;
+    let (library, kubeconfig) = (wrong_clock(setup.directory.path()), setup.cluster.kubeconfig());
+    let mut start = |ahead: &str| {
+        let environment = [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("LD_PRELOAD", &library), ("CLOCK_AHEAD", ahead)];
+        setup.replicas.push(start_in(setup.name, &environment));
+    };
+    // As far as the API server's own certificate allows; and what the first one makes, all others get.
+    start(&(300 * DAY).as_secs().to_string());
+    start("-2400");
+    start("0");
+    setup.registrations().delete(setup.name, &DeleteParams::default()).await.unwrap();
+    setup.register().await;
+    for (replica, expected) in setup.replicas.iter().zip([
+        "ok, but with a wrong clock: this machine's clock is 300 days ahead of the API server's; set the clock of the node\n",
+        "ok, but with a wrong clock: this machine's clock is 40 minutes behind the API server's; set the clock of the node\n",
+        "ok\n",
+    ]) {
+        wait_until("it is ready, and says that its clock is wrong", HEALS_WITHIN, async || {
+            let reply = get(replica.admin_address(), "/readyz").await;
+            reply.status == 200 && reply.body.starts_with(expected)
+        })
+        .await;
+        wait_until("the metric too", HEALS_WITHIN, async || {
+            metric(replica, "certificate_problem").await == if expected == "ok\n" { "0" } else { "1" }
+        })
+        .await;
+    }
+    wait_until_called(&setup).await;
+    let ca = setup.ca().await.unwrap();
+    for replica in &setup.replicas {
+        connect_trusting(replica.address(), &ca).await.unwrap();
+        assert_ne!(
+            metric(replica, "requests_total{outcome=\"mutated\"}").await
+                + &metric(replica, "requests_total{outcome=\"unchanged\"}").await,
+            "00"
+        );
+    }
+    // Each has looked several times since.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(setup.ca().await.unwrap(), ca);
+    assert_eq!(setup.bundle().await, ca);
+    let writes = setup.writes();
+    assert!(writes <= 4, "{writes}");
+}
+
 /// A way to an API server that can be closed.
 struct Gate {
     address: SocketAddr,
@@ -296,15 +539,7 @@ impl Gate {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_api_server_it_waits_at_start_and_serves_on_later() {
     let mut setup = Setup::new("away", 0, BTreeMap::new()).await;
-    let url = setup.cluster.url().to_owned();
-    let gate = Gate::new(url.strip_prefix("https://").unwrap().parse().unwrap()).await;
-    let kubeconfig = std::fs::read_to_string(setup.cluster.kubeconfig()).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("kubeconfig");
-    std::fs::write(&path, kubeconfig.replace(&url, &format!("https://{}", gate.address))).unwrap();
-    setup.replicas.push(start(setup.name, path.to_str().unwrap()));
-    setup.registrations().delete(setup.name, &DeleteParams::default()).await.unwrap();
-    setup.register().await;
+    let gate = setup.start_behind_gate(1).await;
     let admin = setup.replicas[0].admin_address();
     wait_until("it says what it waits for", Duration::from_secs(30), async || {
         let reply = get(admin, "/readyz").await;

@@ -67,9 +67,8 @@ impl Authority {
         Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
     }
 
-    /// Its certificate, in PEM.
-    pub(super) fn certificate_pem(&self) -> String {
-        self.certificate.to_pem()
+    pub(super) fn certificate(&self) -> &Certificate {
+        &self.certificate
     }
 
     /// When its leaves are trusted: while it and what leads to it are valid.
@@ -123,7 +122,7 @@ impl Authority {
         let intermediates = self.intermediates.iter().map(|certificate| certificate.der.clone());
         let chain = std::iter::once(leaf.der).chain(intermediates).collect();
         let key = CertifiedKey::new(chain, any_supported_type(&key)?);
-        Ok(ServingCertificate { key, ca_bundle: self.certificate_pem(), validity: leaf.validity })
+        Ok(ServingCertificate { key, ca_bundle: self.certificate.to_pem(), validity: leaf.validity })
     }
 }
 
@@ -250,7 +249,7 @@ mod tests {
         let leaf = ca.issue(&[], now, HOUR).unwrap();
         assert_eq!(leaf.key.cert[1..], [intermediate.der().clone()]);
         assert!(leaf.validity.not_after <= now + HOUR / 2);
-        assert_eq!(leaf.ca_bundle, ca.certificate_pem());
+        assert_eq!(leaf.ca_bundle, ca.certificate.to_pem());
         let self_signed = authority(now, HOUR).issue(&[], now, HOUR).unwrap();
         assert_eq!(self_signed.key.cert.len(), 1);
     }

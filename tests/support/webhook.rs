@@ -112,6 +112,11 @@ impl Webhook {
         }
     }
 
+    /// How many lines of the log since it was last read contain a text, all others being dropped.
+    pub fn logged(&self, text: &str) -> usize {
+        self.lines.try_iter().filter(|line| line.contains(text)).count()
+    }
+
     /// The lines of the log so far that tell of a panic, all others being dropped.
     pub fn panics(&self) -> Vec<String> {
         self.lines.try_iter().filter(|line| line.contains(PANIC)).collect()
