@@ -150,6 +150,8 @@ pub struct Metrics {
     pub certificate_expiry: Gauge,
     /// 1 while the certificate is not the one that it should be.
     pub certificate_problem: Gauge,
+    /// 1 while the client CAs in force are not those of their file, or expired.
+    pub client_ca_problem: Gauge,
     /// 1 while the rules are not those of their file.
     pub config_problem: Gauge,
 }
@@ -209,6 +211,8 @@ impl Metrics {
         );
         let certificate_problem =
             gauge(&mut registry, "certificate_problem", "1 while the certificate is not the one that it should be");
+        let client_ca_problem =
+            gauge(&mut registry, "client_ca_problem", "1 while the client CAs in force are not those of their file, or expired");
         let config_problem = gauge(&mut registry, "config_problem", "1 while the rules are not those of their file");
         registry.register_collector(Box::new(DroppedLogLines(dropped_log_lines)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -231,6 +235,7 @@ impl Metrics {
             accept_errors,
             certificate_expiry,
             certificate_problem,
+            client_ca_problem,
             config_problem,
         }
     }

@@ -6,6 +6,7 @@
 
 mod authority;
 mod certificate;
+mod clients;
 mod clock;
 mod files;
 mod key;
@@ -20,16 +21,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rcgen::SanType;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
+use tokio_rustls::rustls::{self, ServerConfig, version};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, Reload};
 use authority::Authority;
+use clients::ClientCas;
 use clock::Clock;
 use files::Contents;
 use validity::Validity;
@@ -82,6 +82,8 @@ pub struct Certificates {
     authority: ArcSwapOption<Authority>,
     state: ArcSwap<State>,
     clock: Arc<Clock>,
+    /// Without them, every client is served.
+    client_cas: Option<Arc<ClientCas>>,
     source: Source,
     names: Vec<SanType>,
     /// Of the files that the first certificate was made from: what is read later is compared with it.
@@ -110,8 +112,10 @@ struct State {
 pub struct Condition {
     /// Why calls would fail.
     pub not_ready: Option<String>,
-    /// What is not as it should be, each with what is in use instead.
-    pub problems: Vec<String>,
+    /// What is not as it should be with the certificate, each with what is in use instead.
+    pub certificate: Vec<String>,
+    /// The same of `--client-ca`.
+    pub client_ca: Option<String>,
 }
 
 /// Why there is no certificate to serve.
@@ -179,13 +183,14 @@ impl Source {
 }
 
 impl Certificates {
-    /// The first certificate of a source.
+    /// The first certificate of a source; with the file `client_ca`, for clients that have a certificate of its CAs.
     ///
     /// # Errors
     ///
     /// When there is none: a name that is none, a file that cannot be read, two that do not belong together.
-    pub fn new(source: Source) -> Result<Self, TlsError> {
+    pub fn new(source: Source, client_ca: Option<&Path>) -> Result<Self, TlsError> {
         let now = SystemTime::now();
+        let client_cas = client_ca.map(|file| ClientCas::new(file, now)).transpose()?.map(Arc::new);
         let names = source.leaves().map(|leaves| authority::names(leaves.listen, &leaves.dns_names)).transpose()?;
         let contents = source.pair().map(Contents::read);
         let authority = match (&source, &contents) {
@@ -204,6 +209,7 @@ impl Certificates {
             authority: ArcSwapOption::from_pointee(authority),
             state: ArcSwap::default(),
             clock: Arc::default(),
+            client_cas,
             source,
             names,
             contents,
@@ -231,27 +237,21 @@ impl Certificates {
         };
         let problem = problem.as_ref().map(|problem| format!("the old certificate: {problem}"));
         let clock = self.clock.problem().map(|problem| format!("a wrong clock: {problem}"));
-        Condition { not_ready, problems: problem.into_iter().chain(clock).collect() }
+        let client_ca = self.client_cas.as_ref().and_then(|cas| cas.problem()).map(|problem| problem.to_string());
+        Condition { not_ready, certificate: problem.into_iter().chain(clock).collect(), client_ca }
     }
 
-    /// TLS 1.3 and 1.2, HTTP/1.1, without tickets; with `client_ca` only for clients that have a certificate of it.
+    /// TLS 1.3 and 1.2, HTTP/1.1, without tickets.
     ///
     /// # Errors
     ///
-    /// When the file of `client_ca` holds no CA.
-    pub fn server_config(self: &Arc<Self>, client_ca: Option<&Path>) -> Result<ServerConfig, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
-        let builder = match client_ca {
+    /// None that can happen: ring has both versions of TLS.
+    pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
+        let builder = match &self.client_cas {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                let roots = Arc::new(read_roots(path)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().map_err(|error| {
-                    TlsError::File { option: "--client-ca", path: path.to_owned(), reason: error.to_string() }
-                })?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some(client_cas) => builder.with_client_cert_verifier(client_cas.clone()),
         };
         let mut config = builder.with_cert_resolver(self.clone());
         // The API server offers nothing else to a webhook.
@@ -262,14 +262,29 @@ impl Certificates {
         Ok(config)
     }
 
-    /// Keeps the certificate valid until the server stops.
+    /// Keeps the certificate valid, and follows `--client-ca`, until the server stops.
     pub async fn run(self: Arc<Self>, metrics: Arc<Metrics>, stopping: CancellationToken) {
+        let run = async { tokio::join!(self.run_certificate(&metrics), self.run_client_cas(&metrics)) };
+        stopping.run_until_cancelled(run).await;
+    }
+
+    async fn run_certificate(&self, metrics: &Metrics) {
         #[cfg(feature = "cluster")]
         if let Source::Managed(settings, leaves) = &self.source {
-            stopping.run_until_cancelled(self.run_managed(settings, leaves, &metrics)).await;
-            return;
+            return self.run_managed(settings, leaves, metrics).await;
         }
-        stopping.run_until_cancelled(self.run_local(&metrics)).await;
+        self.run_local(metrics).await;
+    }
+
+    async fn run_client_cas(&self, metrics: &Metrics) {
+        let Some(cas) = &self.client_cas else { return };
+        loop {
+            metrics.client_ca_problem.set(cas.problem().is_some().into());
+            tokio::time::sleep(INTERVAL).await;
+            let file = cas.file().to_owned();
+            let contents = tokio::task::spawn_blocking(move || clients::read(&file)).await;
+            cas.follow(contents.unwrap_or_else(|error| Err(error.to_string())), self.clock.now());
+        }
     }
 
     /// Follows files, and renews what is made here.
@@ -352,8 +367,8 @@ impl Certificates {
             let not_after = served.validity.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
         }
-        let Condition { not_ready, problems } = self.condition();
-        metrics.certificate_problem.set((not_ready.is_some() || !problems.is_empty()).into());
+        let Condition { not_ready, certificate, client_ca: _ } = self.condition();
+        metrics.certificate_problem.set((not_ready.is_some() || !certificate.is_empty()).into());
     }
 
     /// Looks after the shared CA, and serves leaves of it; an API server that is away changes nothing about those.
@@ -386,12 +401,12 @@ impl Certificates {
     /// One that is never renewed.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self::new(Source::Ephemeral(Leaves {
+        let source = Source::Ephemeral(Leaves {
             listen: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             dns_names: Vec::new(),
             lifetime: Duration::from_secs(3600),
-        }))
-        .unwrap()
+        });
+        Self::new(source, None).unwrap()
     }
 }
 
@@ -422,15 +437,4 @@ fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let chance = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(chance >> 32).unwrap_or_default()) / f64::from(u32::MAX)
-}
-
-fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let error = |reason: String| TlsError::File { option: "--client-ca", path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|reason| error(reason.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|reason| error(format!("expected a PEM certificate: {reason:?}")))?;
-        roots.add(certificate).map_err(|reason| error(format!("{reason}; expected the certificate of a CA")))?;
-    }
-    if roots.is_empty() { Err(error("expected a PEM certificate, found none".to_owned())) } else { Ok(roots) }
 }

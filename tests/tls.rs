@@ -15,8 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{connect, connect_trusting, exchange, get, post};
+use http::{connect, connect_trusting, exchange, get, post, try_connect, try_read_reply, with_certificate};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use wait::wait_until;
 use webhook::Webhook;
 
@@ -392,4 +397,113 @@ fn a_host_name_to_listen_on_is_resolved_and_its_address_is_printed() {
     process.wait().unwrap();
     let line = line.unwrap();
     assert!(line.starts_with("Listening on https://127.0.0.1:") && line.contains("probes on http://127.0.0.1:"), "{line}");
+}
+
+/// A CA in PEM, valid from yesterday on for this long, and the settings of a client that shows a certificate of it.
+fn client_ca(lifetime: Duration) -> (String, Arc<ClientConfig>) {
+    let mut params = ca_params();
+    let yesterday = SystemTime::now() - DAY;
+    (params.not_before, params.not_after) = (yesterday.into(), (yesterday + lifetime).into());
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(["client".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    (ca.pem(), with_certificate(vec![leaf.der().clone()], key))
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// In TLS 1.3 a client learns only by its first read what the server thinks of its certificate.
+async fn is_served(webhook: &Webhook, client: &Arc<ClientConfig>) -> bool {
+    let Ok(mut stream) = try_connect(webhook.address(), client).await else { return false };
+    if stream.write_all(&review()).await.is_err() || stream.flush().await.is_err() {
+        return false;
+    }
+    try_read_reply(&mut stream).await.is_ok_and(|reply| reply.status == 200)
+}
+
+#[tokio::test]
+async fn another_client_ca_is_followed_and_no_connection_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client-ca.crt");
+    let [(first_ca, first), (second_ca, second), (expired_ca, expired)] = [10 * DAY, 10 * DAY, DAY / 2].map(client_ca);
+    fs::write(&file, &first_ca).unwrap();
+    let webhook = Webhook::start(&["--client-ca", file.to_str().unwrap()]);
+    let admin = webhook.admin_address();
+    let problem = async || {
+        let metrics = get(admin, "/metrics").await.body;
+        let [certificate, client_ca] = ["certificate_problem", "client_ca_problem"].map(|name| {
+            metrics.lines().find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} "))).unwrap().to_owned()
+        });
+        assert_eq!(certificate, "0", "that is another one");
+        let reply = get(admin, "/readyz").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        (client_ca, reply.body)
+    };
+    assert!(is_served(&webhook, &first).await && !is_served(&webhook, &second).await);
+    let mut kept = try_connect(webhook.address(), &first).await.unwrap();
+    assert_eq!(exchange(&mut kept, &review()).await.status, 200);
+    assert_eq!(problem().await, ("0".to_owned(), "ok\n".to_owned()));
+
+    fs::write(&file, &second_ca).unwrap();
+    webhook.log_line("the client CA was read again");
+    assert!(is_served(&webhook, &second).await && !is_served(&webhook, &first).await);
+    assert_eq!(exchange(&mut kept, &review()).await.status, 200, "it was judged when it began");
+
+    // A handshake that goes on while the file changes ends, too.
+    let begun = TcpStream::connect(webhook.address()).await.unwrap();
+    fs::write(&file, first_ca.clone() + &second_ca).unwrap();
+    webhook.log_line("the client CA was read again");
+    let mut stream = TlsConnector::from(first.clone()).connect(ServerName::try_from("localhost").unwrap(), begun).await.unwrap();
+    assert_eq!(exchange(&mut stream, &review()).await.status, 200);
+
+    // What cannot be used changes nothing but what is said of it.
+    let path = file.display();
+    for (contents, expected) in [
+        ("garbage".to_owned(), format!("the old client CA: expected a PEM certificate, found none (--client-ca {path})")),
+        (expired_ca.clone(), "the old client CA: the certificate expired at ".to_owned()),
+    ] {
+        fs::write(&file, contents).unwrap();
+        let line = webhook.log_line(&expected);
+        assert!(line.contains("the client CA is not as its file has it"), "{line}");
+        wait_until("probe and metric tell", FOLLOWS_WITHIN, async || {
+            let (metric, body) = problem().await;
+            metric == "1" && body.starts_with(&format!("ok, but with {expected}"))
+        })
+        .await;
+        assert!(is_served(&webhook, &first).await && is_served(&webhook, &second).await);
+    }
+    fs::write(&file, first_ca + &expired_ca).unwrap();
+    webhook.log_line("a part of the client CAs: the certificate number 2 expired at ");
+    assert!(is_served(&webhook, &first).await && !is_served(&webhook, &second).await && !is_served(&webhook, &expired).await);
+
+    fs::write(&file, second_ca).unwrap();
+    wait_until("all is well", FOLLOWS_WITHIN, async || problem().await == ("0".to_owned(), "ok\n".to_owned())).await;
+    assert!(is_served(&webhook, &second).await);
+    assert_eq!(exchange(&mut kept, &review()).await.status, 200, "it was there all the time");
+}
+
+#[test]
+fn a_client_ca_that_verifies_nobody_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client-ca.crt");
+    let path = file.to_str().unwrap();
+    let refused = |expected: &str| {
+        let error = refusal(&["--client-ca", path]);
+        assert!(error.contains(&format!("--client-ca {path}: {expected}")), "{error}");
+    };
+    refused("No such file or directory");
+    for (contents, expected) in [
+        ("garbage".to_owned(), "expected a PEM certificate, found none"),
+        (client_ca(DAY / 2).0, "the certificate expired at "),
+        (certificate_of(&key(0), SystemTime::now() + DAY, SystemTime::now() + 2 * DAY), "the certificate is not valid before "),
+    ] {
+        fs::write(&file, contents).unwrap();
+        refused(expected);
+    }
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -subj /CN=ca -keyout x.key -out client-ca.crt",
+        directory.path(),
+    );
+    refused("the certificate has a key of a kind that ring cannot verify, such as P-521; give a CA with a P-256 or P-384 key");
 }

@@ -122,7 +122,7 @@ pub(super) struct Serve {
     )]
     leaf_lifetime: Duration,
 
-    /// Serve only clients that have a certificate of this CA, in PEM
+    /// Serve only clients with a certificate of one of these CAs, in PEM; read again when the file changes
     #[arg(long, env = "SPARK_WEBHOOK_CLIENT_CA", value_name = "FILE", help_heading = "Certificate")]
     client_ca: Option<PathBuf>,
 
@@ -197,12 +197,12 @@ impl Serve {
                 "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own."
             );
         }
-        let certificates = Arc::new(Certificates::new(source)?);
+        let certificates = Arc::new(Certificates::new(source, client_ca.as_deref())?);
         let condition = registration::condition(&policy.rules);
         let server = Options {
             listen,
             admin_listen,
-            tls: certificates.server_config(client_ca.as_deref())?,
+            tls: certificates.server_config()?,
             certificates: certificates.clone(),
             policy,
             config,
