@@ -76,6 +76,7 @@ webhook:
   reinvocationPolicy: Never
   namespaceSelector: {matchLabels: {spark: "yes"}, matchExpressions: [{key: environment, operator: In, values: [test, production]}]}
   objectSelector: {matchLabels: {canary: "yes"}, matchExpressions: [{key: legacy, operator: DoesNotExist}]}
+clientCA: {configMap: api-server-ca, key: client.pem}
 networkPolicy: {enabled: true, from: [{ipBlock: {cidr: 10.0.0.0/8}}], metricsFrom: [{namespaceSelector: {matchLabels: {name: monitoring}}}]}
 doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}, namespace: kube-public}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}

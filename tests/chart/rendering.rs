@@ -287,6 +287,44 @@ fn each_mode_has_its_flags_its_secret_and_its_bundle() {
     assert_eq!(certificate["spec"]["dnsNames"], json!(names));
 }
 
+/// As a directory in every mode, so that the process sees another CA.
+#[test]
+fn a_client_ca_is_mounted_from_a_config_map_or_a_secret() {
+    let items = |key: &str| json!([{"key": key, "path": "ca.crt"}]);
+    for (mode, certificates) in certificate_modes() {
+        for (values, expected) in [
+            ("", None),
+            ("clientCA: {key: x}\n", None),
+            ("clientCA: {configMap: mine}\n", Some(json!({"configMap": {"name": "mine", "items": items("ca.crt")}}))),
+            (
+                "clientCA: {secret: mine, key: client.pem}\n",
+                Some(json!({"secret": {"secretName": "mine", "items": items("client.pem")}})),
+            ),
+        ] {
+            let objects = rendered(&format!("{certificates}{values}"));
+            let spec = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+            let of_client_ca = |list: &Value| {
+                let entries = list.as_array().cloned().unwrap_or_default();
+                entries.into_iter().find(|entry| entry["name"] == "client-ca")
+            };
+            let volume = of_client_ca(&spec["volumes"]).map(|mut volume| {
+                volume.as_object_mut().unwrap().remove("name");
+                volume
+            });
+            assert_eq!(volume, expected, "{mode}: {values}");
+            let mount = of_client_ca(&spec["containers"][0]["volumeMounts"]);
+            assert_eq!(mount.is_some(), expected.is_some(), "{mode}: {values}");
+            let Some(mount) = mount else {
+                assert_eq!(flag(&objects, "--client-ca"), None);
+                continue;
+            };
+            assert_eq!((&mount["readOnly"], mount.get("subPath")), (&json!(true), None));
+            let file = format!("{}/ca.crt", mount["mountPath"].as_str().unwrap());
+            assert_eq!(flag(&objects, "--client-ca"), Some(&*file), "{mode}: {values}");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused_with_what_to_write() {
     for (values, expected) in [
@@ -307,6 +345,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
             "certificates: {caBundle: \"-----BEGIN CERTIFICATE-----\"}",
             "certificates.caBundle is set, but certificates.existingSecret is not",
         ),
+        ("clientCA: {configMap: mine, secret: mine}", "clientCA.configMap and clientCA.secret are both set: name one of them"),
         ("ports: {https: 8080}", "ports.https and ports.admin are the same: give each its own"),
     ] {
         for version in HELMS {

@@ -96,6 +96,8 @@ fn a_misspelt_value_is_refused() {
         "certificates: {managed: {validatingAdmissionPolicy: \"yes\"}}",
         "certificates: {certManager: {issuerRef: {nam: x}}}",
         "certificates: {caBundle: LS0tLS1CRUdJTg==}",
+        "clientCA: {configmap: mine}",
+        "clientCA: {secret: mine, key: \"a/b\"}",
         "image: {digest: \"sha256:abc\"}",
         "rules: {defaults: []}",
         "rules: {apiVersion: spark-webhook/v2}",
