@@ -140,8 +140,7 @@ impl Manager {
             }
             // Without its Secret the CA lives on in this process, and the bundle can still be looked after.
             Err(error) => {
-                let now = self.clock.now();
-                if let Some(known) = self.known.clone().filter(|known| known.current.check(now).is_ok()) {
+                if let Some(known) = self.known.clone() {
                     // What is wrong with the Secret is said; whether the bundle is right is remembered.
                     let _ = self.spread(&client, &known).await;
                 }
@@ -260,4 +259,70 @@ fn learn_time<B>(clock: &Clock, response: axum::http::Response<B>) -> axum::http
         clock.learn(said, SystemTime::now());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::http::{Method, Request, Response, StatusCode};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::Value;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A registration without a bundle, as an API server has it that answers each patch with this status.
+    fn api_server(answer: StatusCode, patches: Arc<Mutex<Vec<Value>>>) -> Client {
+        let service = service_fn(move |request: Request<Body>| {
+            let patches = patches.clone();
+            async move {
+                let read = json!({
+                    "metadata": {"name": "r", "resourceVersion": "7"},
+                    "webhooks": [{"name": "w", "admissionReviewVersions": ["v1"], "sideEffects": "None", "clientConfig": {}}],
+                });
+                let (status, body) = if request.method() == Method::PATCH {
+                    let patch = request.into_body().collect().await.unwrap().to_bytes();
+                    patches.lock().unwrap().push(serde_json::from_slice(&patch).unwrap());
+                    let conflict = json!({"kind": "Status", "status": "Failure", "code": answer.as_u16(), "reason": "Conflict"});
+                    (answer, if answer.is_success() { read } else { conflict })
+                } else {
+                    (StatusCode::OK, read)
+                };
+                Ok::<_, std::convert::Infallible>(
+                    Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap(),
+                )
+            }
+        });
+        Client::new(service, "n")
+    }
+
+    fn manager() -> Manager {
+        let [namespace, secret, registration] = ["n", "s", "r"].map(str::to_owned);
+        let settings = ManagedCa { namespace, secret, registration, lifetime: Duration::from_secs(3600) };
+        Manager::new(settings, Arc::default())
+    }
+
+    fn authorities() -> Authorities {
+        Authorities::wanted(&Stored::default(), None, |_| false, SystemTime::now(), Duration::from_secs(3600)).unwrap()
+    }
+
+    /// Another replica may have put the next CA into the bundle in between, and it must not get lost.
+    #[tokio::test]
+    async fn the_bundle_is_written_only_over_what_was_read_and_only_so_often() {
+        for answer in [StatusCode::OK, StatusCode::CONFLICT] {
+            let patches = Arc::new(Mutex::new(Vec::new()));
+            let (client, authorities, mut manager) = (api_server(answer, patches.clone()), authorities(), manager());
+            for _ in 0..10 {
+                let error = manager.spread(&client, &authorities).await.unwrap_err().to_string();
+                assert!(error.starts_with("something else changes mutatingwebhookconfiguration r all the time"), "{error}");
+                assert!(manager.is_rejected());
+            }
+            let bundle = ByteString(authorities.bundle().into_bytes());
+            let webhooks = json!([{"name": "w", "clientConfig": {"caBundle": bundle}}]);
+            let expected = json!({"metadata": {"resourceVersion": "7"}, "webhooks": webhooks});
+            assert_eq!(*patches.lock().unwrap(), vec![expected; 3], "{answer}");
+        }
+    }
 }
