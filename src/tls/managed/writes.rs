@@ -23,8 +23,8 @@ impl Writes {
         Self { left: AT_ONCE, counted_at: now }
     }
 
-    /// Takes one write; false where none is left now.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    /// Whether one may write now.
+    pub(super) fn is_allowed(&mut self, now: Instant) -> bool {
         while self.left < AT_ONCE && now.duration_since(self.counted_at) >= EVERY {
             self.left += 1;
             self.counted_at += EVERY;
@@ -32,9 +32,12 @@ impl Writes {
         if self.left == AT_ONCE {
             self.counted_at = now;
         }
-        let is_left = self.left > 0;
+        self.left > 0
+    }
+
+    /// Counts a write that was carried out: what the API server rejects changes nothing.
+    pub(super) fn count(&mut self) {
         self.left = self.left.saturating_sub(1);
-        is_left
     }
 }
 
@@ -47,10 +50,21 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut writes = Writes::new(start);
-        let mut taken = |from: u64, to: u64| (from..to).filter(|second| writes.take(at(*second))).count();
+        let mut taken = |from: u64, to: u64| {
+            let mut is_taken = |second: &u64| {
+                let is_allowed = writes.is_allowed(at(*second));
+                if is_allowed {
+                    writes.count();
+                }
+                is_allowed
+            };
+            (from..to).filter(&mut is_taken).count()
+        };
         assert_eq!(taken(1_000, 1_020), 3, "however long there was none");
         assert_eq!(taken(1_020, 1_060), 1);
         assert_eq!(taken(1_060, 1_660), 20);
         assert_eq!(taken(5_000, 5_010), 3);
+        // Only what is carried out counts.
+        assert!((6_000..6_010).all(|second| writes.is_allowed(at(second))));
     }
 }
