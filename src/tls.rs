@@ -190,7 +190,8 @@ impl Certificates {
     /// When there is none: a name that is none, a file that cannot be read, two that do not belong together.
     pub fn new(source: Source, client_ca: Option<&Path>) -> Result<Self, TlsError> {
         let now = SystemTime::now();
-        let client_cas = client_ca.map(|file| ClientCas::new(file, now)).transpose()?.map(Arc::new);
+        let clock = Arc::<Clock>::default();
+        let client_cas = client_ca.map(|file| ClientCas::new(file, clock.clone())).transpose()?.map(Arc::new);
         let names = source.leaves().map(|leaves| authority::names(leaves.listen, &leaves.dns_names)).transpose()?;
         let contents = source.pair().map(Contents::read);
         let authority = match (&source, &contents) {
@@ -208,7 +209,7 @@ impl Certificates {
             served: ArcSwapOption::from_pointee(first.map(|first| Served::new(first, now))),
             authority: ArcSwapOption::from_pointee(authority),
             state: ArcSwap::default(),
-            clock: Arc::default(),
+            clock,
             client_cas,
             source,
             names,
@@ -283,7 +284,7 @@ impl Certificates {
             tokio::time::sleep(INTERVAL).await;
             let file = cas.file().to_owned();
             let contents = tokio::task::spawn_blocking(move || clients::read(&file)).await;
-            cas.follow(contents.unwrap_or_else(|error| Err(error.to_string())), self.clock.now());
+            cas.follow(contents.unwrap_or_else(|error| Err(error.to_string())));
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -20,11 +20,13 @@ use tokio_rustls::rustls::{DigitallySignedStruct, DistinguishedName, Error, Root
 
 use super::TlsError;
 use super::certificate::Certificate;
+use super::clock::Clock;
 
 /// The CAs of a file, as it was when it could last be used.
 #[derive(Debug)]
 pub(super) struct ClientCas {
     file: PathBuf,
+    clock: Arc<Clock>,
     provider: Arc<CryptoProvider>,
     in_force: ArcSwap<InForce>,
     problem: ArcSwapOption<String>,
@@ -45,14 +47,14 @@ struct Judged {
 
 impl ClientCas {
     /// The CAs of a file that must have one.
-    pub(super) fn new(file: &Path, now: SystemTime) -> Result<Self, TlsError> {
+    pub(super) fn new(file: &Path, clock: Arc<Clock>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let judged = judge(&provider, read(file), now);
+        let judged = judge(&provider, read(file), clock.now());
         let in_force = judged.and_then(|Judged { usable, left_out }| Ok((InForce::new(&provider, usable)?, left_out)));
         let (in_force, left_out) =
             in_force.map_err(|reason| TlsError::File { option: "--client-ca", path: file.to_owned(), reason })?;
         let in_force = ArcSwap::from_pointee(in_force);
-        let cas = Self { file: file.to_owned(), provider, in_force, problem: ArcSwapOption::empty() };
+        let cas = Self { file: file.to_owned(), clock, provider, in_force, problem: ArcSwapOption::empty() };
         cas.report(left_out_problem(&left_out));
         Ok(cas)
     }
@@ -67,8 +69,8 @@ impl ClientCas {
     }
 
     /// Takes what the file holds now.
-    pub(super) fn follow(&self, contents: Result<Vec<u8>, String>, now: SystemTime) {
-        let followed = judge(&self.provider, contents, now).and_then(|Judged { usable, left_out }| {
+    pub(super) fn follow(&self, contents: Result<Vec<u8>, String>) {
+        let followed = judge(&self.provider, contents, self.clock.now()).and_then(|Judged { usable, left_out }| {
             if self.in_force.load().cas != usable {
                 self.in_force.store(Arc::new(InForce::new(&self.provider, usable)?));
                 tracing::info!(file = %self.file.display(), "the client CA was read again");
@@ -150,6 +152,8 @@ impl ClientCertVerifier for ClientCas {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        // The machine's clock may be wrong where the API server's is known; it is the API server that shows a certificate.
+        let now = self.clock.now().duration_since(UNIX_EPOCH).map_or(now, UnixTime::since_unix_epoch);
         self.in_force.load().verifier.verify_client_cert(end_entity, intermediates, now)
     }
 
@@ -239,26 +243,53 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ca.crt");
         let (first, second) = (ca(now - DAY, now + DAY), ca(now - DAY, now + 3 * DAY));
+        let expired = ca(now - 2 * DAY, now - DAY);
         std::fs::write(&file, &first).unwrap();
-        let cas = ClientCas::new(&file, now).unwrap();
+        let cas = ClientCas::new(&file, Arc::default()).unwrap();
         let serves = |pem: &str| cas.in_force.load().cas == Certificate::read_all(pem.as_bytes()).unwrap();
         let problem = || cas.problem().map_or_else(String::new, |problem| problem.to_string());
+        let follow = |pem: &str| cas.follow(Ok(pem.as_bytes().to_vec()));
         assert!(serves(&first) && problem().is_empty());
 
-        cas.follow(Ok(b"garbage".to_vec()), now);
+        follow("garbage");
         assert!(serves(&first));
         let named = format!("the old client CA: expected a PEM certificate, found none (--client-ca {})", file.display());
         assert_eq!(problem(), named);
-        cas.follow(Err("No such file".to_owned()), now);
+        cas.follow(Err("No such file".to_owned()));
         assert!(serves(&first) && problem().starts_with("the old client CA: No such file"), "{}", problem());
-        // It expires, and nothing replaces it.
-        cas.follow(Ok(first.clone().into_bytes()), now + 2 * DAY);
+        follow(&expired);
         assert!(serves(&first) && problem().starts_with("the old client CA: the certificate expired at "), "{}", problem());
-        // Where something does, it counts no more.
-        cas.follow(Ok((first.clone() + &second).into_bytes()), now + 2 * DAY);
+        follow(&(expired.clone() + &second));
         assert!(serves(&second));
         assert!(problem().starts_with("a part of the client CAs: the certificate number 1 expired at "), "{}", problem());
-        cas.follow(Ok((first.clone() + &second).into_bytes()), now);
+        follow(&(first.clone() + &second));
         assert!(serves(&(first + &second)) && problem().is_empty(), "{}", problem());
+    }
+
+    /// A replica on a node with a wrong clock must not reject the API server's certificate.
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn clients_are_judged_by_the_api_servers_clock() {
+        let local = SystemTime::now();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = ((local + 9 * DAY).into(), (local + 11 * DAY).into());
+        let client = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+
+        let clock = Arc::new(Clock::default());
+        let cas = ClientCas::new(&file, clock.clone()).unwrap();
+        let is_served = || cas.verify_client_cert(client.der(), &[], UnixTime::now()).is_ok();
+        assert!(!is_served());
+        clock.learn(local + 10 * DAY, local);
+        assert!(is_served());
+        clock.learn(local + 12 * DAY, local);
+        assert!(!is_served());
     }
 }
