@@ -214,7 +214,7 @@ pub fn command() -> Command {
     command_of(BINARY)
 }
 
-const BINARY: &str = env!("CARGO_BIN_EXE_spark-webhook");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_spark-webhook");
 
 /// Any other one, without flags from the environment.
 pub fn command_of(program: &str) -> Command {
