@@ -4,66 +4,73 @@
 //! therefore goes by the API server's clock, which stands in each response. One replica whose clock is ahead or behind then
 //! judges and makes certificates as all others do. Every other process has only the clock of its machine.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwapOption;
 
 /// Smaller differences count as none: a response says the time in whole seconds and may be under way for several. What is signed
 /// here is backdated by far more.
-#[cfg(feature = "cluster")]
 const TOLERANCE: Duration = Duration::from_secs(60);
 
-/// This machine's clock, or the API server's.
+/// This machine's clock, or the API server's where the two differ.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// Seconds that the API server's clock is ahead of this machine's.
-    ahead: AtomicI64,
+    other: ArcSwapOption<Said>,
+}
+
+/// The time that the API server said, and when. Whatever happens to this machine's clock afterwards does not change it.
+#[derive(Debug)]
+struct Said {
+    time: SystemTime,
+    at: Instant,
 }
 
 impl Clock {
     pub(super) fn now(&self) -> SystemTime {
-        self.at(SystemTime::now())
+        self.at(SystemTime::now(), Instant::now())
     }
 
-    fn at(&self, local: SystemTime) -> SystemTime {
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        let difference = Duration::from_secs(ahead.unsigned_abs());
-        let shifted = if ahead < 0 { local.checked_sub(difference) } else { local.checked_add(difference) };
-        shifted.unwrap_or(local)
+    fn at(&self, local: SystemTime, now: Instant) -> SystemTime {
+        self.other.load().as_ref().map_or(local, |said| said.time + now.duration_since(said.at))
     }
 
     /// Learns the time that the API server said at this machine's time `local`.
     #[cfg(feature = "cluster")]
-    pub(super) fn learn(&self, said: SystemTime, local: SystemTime) {
-        let (sign, difference) = match said.duration_since(local) {
-            Ok(ahead) => (1, ahead),
-            Err(error) => (-1, error.duration()),
-        };
-        let seconds = i64::try_from(difference.as_secs()).unwrap_or_default();
-        let ahead = if difference < TOLERANCE { 0 } else { sign * seconds };
-        let before = self.ahead.swap(ahead, Ordering::Relaxed);
-        if before.abs_diff(ahead) >= TOLERANCE.as_secs() {
-            if let Some(problem) = self.problem() {
-                tracing::warn!(problem, "the clock is wrong; certificates follow the API server's clock");
-            } else {
-                tracing::info!("the clock is right again");
-            }
+    pub(super) fn learn(&self, time: SystemTime, local: SystemTime) {
+        let now = Instant::now();
+        let before = self.problem_at(local, now);
+        let other = (difference(time, local) >= TOLERANCE).then(|| std::sync::Arc::new(Said { time, at: now }));
+        self.other.store(other);
+        match (before, self.problem_at(local, now)) {
+            (None, Some(problem)) => tracing::warn!(problem, "the clock is wrong; certificates follow the API server's clock"),
+            (Some(_), None) => tracing::info!("the clock is right again"),
+            _ => {}
         }
     }
 
     /// What is wrong with this machine's clock.
     pub(super) fn problem(&self) -> Option<String> {
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        if ahead == 0 {
+        self.problem_at(SystemTime::now(), Instant::now())
+    }
+
+    fn problem_at(&self, local: SystemTime, now: Instant) -> Option<String> {
+        let api_server = self.at(local, now);
+        let difference = difference(api_server, local);
+        if difference < TOLERANCE {
             return None;
         }
-        let direction = if ahead < 0 { "ahead of" } else { "behind" };
+        let direction = if local > api_server { "ahead of" } else { "behind" };
         // In whole units: the last second of it changes from one response to the next.
-        let seconds = ahead.unsigned_abs();
+        let seconds = difference.as_secs();
         let units = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes")];
         let (length, unit) = units.into_iter().find(|(length, _)| seconds >= 2 * length).unwrap_or((60, "minute"));
         let count = (seconds + length / 2) / length;
         Some(format!("this machine's clock is {count} {unit} {direction} the API server's; set the clock of the node"))
     }
+}
+
+fn difference(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|error| error.duration())
 }
 
 #[cfg(all(test, feature = "cluster"))]
@@ -73,9 +80,13 @@ mod tests {
     #[test]
     fn the_api_servers_time_counts_where_it_differs_by_a_minute() {
         let local = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let shifted = |seconds: i64| {
+            let difference = Duration::from_secs(seconds.unsigned_abs());
+            if seconds < 0 { local - difference } else { local + difference }
+        };
         let problem = |text: &str| Some(format!("this machine's clock is {text} the API server's; set the clock of the node"));
         let clock = Clock::default();
-        assert_eq!((clock.at(local), clock.problem()), (local, None));
+        assert_eq!((clock.at(local, Instant::now()), clock.problem_at(local, Instant::now())), (local, None));
         for (said, expected, says) in [
             (59, 0, None),
             (-59, 0, None),
@@ -85,12 +96,24 @@ mod tests {
             (-25_920_000, -25_920_000, problem("300 days ahead of")),
             (3, 0, None),
         ] {
-            let shifted = |seconds: i64| {
-                let difference = Duration::from_secs(seconds.unsigned_abs());
-                if seconds < 0 { local - difference } else { local + difference }
-            };
             clock.learn(shifted(said), local);
-            assert_eq!((clock.at(local), clock.problem()), (shifted(expected), says), "{said}");
+            let at = clock.other.load().as_ref().map_or_else(Instant::now, |said| said.at);
+            assert_eq!((clock.at(local, at), clock.problem_at(local, at)), (shifted(expected), says), "{said}");
         }
+    }
+
+    /// As when the node's clock is set right while the API server is away.
+    #[test]
+    fn a_step_of_this_machines_clock_does_not_change_what_the_api_server_said() {
+        let local = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let (day, minute) = (Duration::from_secs(24 * 3600), Duration::from_secs(60));
+        let clock = Clock::default();
+        clock.learn(local - 300 * day, local);
+        let later = clock.other.load().as_ref().unwrap().at + minute;
+        for stepped in [local + minute, local - 300 * day + minute] {
+            assert_eq!(clock.at(stepped, later), local - 300 * day + minute);
+        }
+        assert!(clock.problem_at(local + minute, later).is_some());
+        assert_eq!(clock.problem_at(local - 300 * day + minute, later), None);
     }
 }
