@@ -337,10 +337,11 @@ impl Certificates {
     }
 
     /// Follows a certificate that is made here by the next one when it is time, by the clock on the wall: timers stand still
-    /// while a machine sleeps.
+    /// while a machine sleeps. Where that clock was set, the certificate may be one of the future.
     fn renew(&self, metrics: &Metrics) -> Result<(), TlsError> {
         let now = self.clock.now();
-        let is_due = self.served.load().as_ref().is_none_or(|served| served.renew_at <= now);
+        let is_due = |served: &Arc<Served>| served.renew_at <= now || served.validity.check(now).is_err();
+        let is_due = self.served.load().as_ref().is_none_or(is_due);
         if let (Some(leaves), Some(authority), true) = (self.source.leaves(), self.authority.load().as_ref(), is_due) {
             self.serve(authority.issue(&self.names, now, leaves.lifetime)?, metrics, "it is time");
         }
@@ -438,4 +439,27 @@ fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let chance = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(chance >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_that_a_clock_has_left_behind_is_replaced_at_once() {
+        let certificates = Certificates::for_tests();
+        let metrics = Metrics::new(Box::new(|| 0));
+        let authority = certificates.authority.load_full().unwrap();
+        let (now, month) = (SystemTime::now(), Duration::from_secs(30 * 24 * 3600));
+        for (clock, expected) in
+            [(now + month, "the certificate is not valid before "), (now - month, "the certificate expired at ")]
+        {
+            let leaf = authority.issue(&[], clock, Duration::from_secs(3600)).unwrap();
+            certificates.served.store(Some(Arc::new(Served::new(leaf, clock))));
+            let not_ready = certificates.condition().not_ready.unwrap();
+            assert!(not_ready.starts_with(expected), "{not_ready}");
+            certificates.renew(&metrics).unwrap();
+            assert_eq!(certificates.condition().not_ready, None);
+        }
+    }
 }

@@ -306,7 +306,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// As an API server that was away for a weekend leaves them, with certificates that end within it.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_were_cut_off_until_every_ca_had_expired_agree_on_a_new_one() {
-    let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(30));
+    // It takes a while to start, and the CAs should be served before they expire.
+    let _cluster = Cluster::shared().await;
+    let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(40));
     let secret = [ca_between("ca", from, to), ca_between("next", from, to)].concat().into_iter().collect();
     let mut setup = Setup::new("expired", 0, secret).await;
     let old = setup.ca().await.unwrap();

@@ -36,7 +36,7 @@ use crate::tls::{Certificates, Leaves, Pair, Source};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Serve {
-    /// Where admissions are answered, by HTTPS
+    /// Where admissions are answered, by HTTPS; a host name is resolved once, at start
     #[arg(long, env = "SPARK_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443", value_parser = socket_address)]
     listen: SocketAddr,
 

@@ -25,6 +25,7 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const LEAF_BACKDATED: Duration = Duration::from_secs(24 * 3600);
 
 /// A CA is valid from so long ago: a leaf fits into it from the first moment on.
+#[cfg(any(test, feature = "cluster"))]
 const CA_BACKDATED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Longer than any process runs.
@@ -48,23 +49,18 @@ pub(super) enum CaError {
 }
 
 impl Authority {
-    /// Makes a CA that ends with the process.
+    /// Makes a CA that ends with the process. Whatever becomes of the clock meanwhile, it is valid.
     pub(super) fn ephemeral(now: SystemTime) -> Result<Self, TlsError> {
-        let (certificate, key) = Self::generate("spark-webhook ephemeral CA", now, EPHEMERAL_LIFETIME)?;
+        let validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: now + EPHEMERAL_LIFETIME };
+        let (certificate, key) = generate("spark-webhook ephemeral CA", validity)?;
         let authority = Self::from_pem(certificate.as_bytes(), key.as_bytes(), "");
         authority.map_err(|error| TlsError::Authority(format!("the CA that was made cannot be used: {error:?}")))
     }
 
-    /// Makes a CA: its certificate and its key, in PEM.
+    /// Makes a CA to keep: its certificate and its key, in PEM.
+    #[cfg(any(test, feature = "cluster"))]
     pub(super) fn generate(name: &str, now: SystemTime, lifetime: Duration) -> Result<(String, String), rcgen::Error> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.not_before = (now - CA_BACKDATED).into();
-        params.not_after = (now + lifetime).into();
-        Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+        generate(name, Validity { not_before: now - CA_BACKDATED, not_after: now + lifetime })
     }
 
     pub(super) fn certificate(&self) -> &Certificate {
@@ -124,6 +120,17 @@ impl Authority {
         let key = CertifiedKey::new(chain, any_supported_type(&key)?);
         Ok(ServingCertificate { key, ca_bundle: self.certificate.to_pem(), validity: leaf.validity })
     }
+}
+
+fn generate(name: &str, validity: Validity) -> Result<(String, String), rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.not_before = validity.not_before.into();
+    params.not_after = validity.not_after.into();
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 /// The subject alternative names of a leaf: this machine, the address that is listened on, and more.
