@@ -261,7 +261,7 @@ fn what_cannot_be_served_is_one_line_that_says_what_to_do_and_exit_code_2() {
         (vec!["--tls-cert", &cert, "--tls-key", &garbage], format!("--tls-key {garbage}: expected a PEM private key")),
         (vec!["--tls-cert", &cert, "--tls-key", &other_key], format!("--tls-key {other_key} does not belong to the certificate")),
         (vec!["--write-registration", "missing/x.yaml"], "--write-registration missing/x.yaml: cannot write".to_owned()),
-        (vec!["--dns-name", "a b"], "--dns-name \"a b\" is not a DNS name".to_owned()),
+        (vec!["--dns-name", "a b"], "--dns-name \"a b\" is neither a DNS name nor an IP address".to_owned()),
     ] {
         let mut command = command();
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
