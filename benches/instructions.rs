@@ -1,15 +1,16 @@
-//! How many instructions one admission takes: a figure that the same program gives again, unlike a time.
+//! How many instructions one admission takes.
 //!
 //! `cargo bench --no-default-features --bench instructions` counts them under valgrind's callgrind and compares them with the
 //! committed `benches/instructions.txt`; more than 5 % away, in either direction, fails. `UPDATE_INSTRUCTIONS=1` writes the file:
 //! look at its difference before you commit it.
 
+mod callgrind;
 #[path = "../tests/support/sidecars.rs"]
 mod sidecars;
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::{env, fs};
 
 use spark_webhook::admission::{Policy, admit};
@@ -22,15 +23,11 @@ const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructio
 const TOLERANCE: u64 = 5;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().collect();
-    // As valgrind runs it; Cargo's own argument is `--bench`.
-    if let [_, run, case, times] = arguments.as_slice()
-        && run == "run"
-    {
-        admit_often(case, times.parse().unwrap());
+    if let Some((case, times)) = callgrind::asked() {
+        admit_often(&case, times);
         return ExitCode::SUCCESS;
     }
-    let counted: Vec<(&str, u64)> = CASES.into_iter().map(|case| (case, instructions(case))).collect();
+    let counted: Vec<(&str, u64)> = CASES.into_iter().map(|case| (case, callgrind::instructions(case))).collect();
     if env::var_os("UPDATE_INSTRUCTIONS").is_some() {
         let lines = counted.iter().fold(String::new(), |mut lines, (case, count)| {
             writeln!(lines, "{case} {count}").unwrap();
@@ -64,20 +61,4 @@ fn admit_often(case: &str, times: u64) {
     for _ in 0..times {
         black_box(admit(black_box(&body), &policy).unwrap());
     }
-}
-
-/// Of one admission: the difference between many and few, so that the start of the process is not in it.
-fn instructions(case: &str) -> u64 {
-    let (few, many) = (100, 1_100);
-    (under_callgrind(case, many) - under_callgrind(case, few)) / (many - few)
-}
-
-fn under_callgrind(case: &str, times: u64) -> u64 {
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(env::current_exe().unwrap());
-    let output = command.args(["run", case, &times.to_string()]).output().expect("valgrind must be installed");
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
-    let collected = log.lines().find_map(|line| line.split_once("Collected : ")).unwrap_or_else(|| panic!("{log}"));
-    collected.1.trim().parse().unwrap()
 }

@@ -74,6 +74,7 @@ mod tests {
             (&[][..], false),
             (&["--load-spark-defaults"], true),
             (&["local:///a.jar", "--load-spark-defaults"], false),
+            (&["local:///a.jar", "x", "--load-spark-defaults"], false),
             (&["spark-internal", "--load-spark-defaults"], false),
             (&["--verbose", "-v", "--supervise", "--load-spark-defaults", "local:///a.jar"], true),
             (&["--conf", "a=b", "--load-spark-defaults", "local:///a.jar"], true),
