@@ -10,6 +10,8 @@ mod mutate;
 mod policy;
 mod serve;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,7 +31,7 @@ use crate::rules::Rules;
 ///   --conf spark.kubernetes.driver.annotation.spark-operator.k8s.io/hadoopConfigMap=NAME
 #[derive(Debug, Parser)]
 #[command(name = "spark-webhook", version, max_term_width = 110, verbatim_doc_comment)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -47,13 +49,39 @@ enum Command {
     Man(man::Man),
 }
 
+/// Reads the command line and runs the command. An error becomes a line on standard error and exit status 2.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        // The reader, such as `head`, has seen enough.
+        Err(error) if output_error(&error).is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("spark-webhook: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let code = match Cli::try_parse() {
+        Ok(cli) => cli.run()?,
+        Err(error) if error.use_stderr() => {
+            let _ = write!(anstream::stderr(), "{}", error.render().ansi());
+            return Ok(ExitCode::from(2));
+        }
+        // What `--help` and `--version` print.
+        Err(text) => {
+            write!(stdout(), "{}", text.render().ansi())?;
+            ExitCode::SUCCESS
+        }
+    };
+    stdout().flush()?;
+    Ok(code)
+}
+
 impl Cli {
-    /// Runs the command that was given.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot do its work; the message says what to do, and the process should end with status 2.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Mutate(mutate) => mutate.run(),
@@ -62,10 +90,47 @@ impl Cli {
             #[cfg(feature = "cluster")]
             Command::Doctor(doctor) => doctor.run(),
             Command::Policy(_) => policy::Policy::run(),
-            Command::Completions(completions) => Ok(completions.run()),
+            Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }
     }
+}
+
+/// Standard output, for every command. Its errors hold an [`OutputError`], so [`main`] can tell them from all others.
+fn stdout() -> Output<anstream::AutoStream<io::Stdout>> {
+    Output(anstream::stdout())
+}
+
+struct Output<W>(W);
+
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {0}; write to a file or device that has room")]
+struct OutputError(io::Error);
+
+impl OutputError {
+    fn wrap(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), Self(error))
+    }
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(OutputError::wrap)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(OutputError::wrap)
+    }
+}
+
+fn output_error(error: &anyhow::Error) -> Option<&io::Error> {
+    let io_error = error.downcast_ref::<io::Error>()?;
+    io_error.get_ref()?.is::<OutputError>().then_some(io_error)
+}
+
+/// Writes a line to standard error. If that fails, there is nobody to tell.
+fn say(line: impl Display) {
+    let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 /// Reads `--config`; without it there are no rules.

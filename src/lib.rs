@@ -20,6 +20,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::todo, clippy::unimplemented)]
+// They panic on a write error.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;
 pub mod annotations;

@@ -158,7 +158,7 @@ pub fn init(format: LogFormat) -> Log {
         move || lines.write_to(io::stderr())
     });
     if let Err(error) = &writer {
-        eprintln!("cannot start the thread that writes the log: {error}");
+        let _ = writeln!(io::stderr(), "cannot start the thread that writes the log: {error}");
     }
     Log { lines, writer: writer.ok() }
 }

@@ -43,7 +43,7 @@ impl CheckConfig {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { file, namespace, role, label } = self;
         let rules = super::read_rules(Some(&file))?;
-        let mut out = anstream::stdout();
+        let mut out = super::stdout();
         let Some(namespace) = namespace else {
             writeln!(out, "{}: ok", file.display())?;
             return Ok(ExitCode::SUCCESS);

@@ -1,5 +1,6 @@
 //! `spark-webhook completions`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
@@ -20,8 +21,11 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> ExitCode {
-        clap_complete::generate(self.shell, &mut Cli::command(), "spark-webhook", &mut std::io::stdout());
-        ExitCode::SUCCESS
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        // clap_complete panics on a write error.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "spark-webhook", &mut script);
+        super::stdout().write_all(&script)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

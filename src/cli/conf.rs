@@ -93,7 +93,7 @@ impl Conf {
         };
         let properties: Vec<(String, &str)> =
             roles.iter().flat_map(|role| annotations.iter().map(|(key, value)| (property(role, key), value.as_str()))).collect();
-        anstream::stdout().write_all(write(format, &properties)?.as_bytes())?;
+        super::stdout().write_all(write(format, &properties)?.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 

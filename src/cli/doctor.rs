@@ -91,7 +91,7 @@ impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (strict, output) = (self.strict, self.output);
         let findings = block_on(self.look())?;
-        let mut out = anstream::stdout();
+        let mut out = super::stdout();
         let findings = match findings {
             Ok(findings) => findings,
             Err(error) => {
@@ -132,7 +132,7 @@ impl Doctor {
             };
             // A line each time that something has changed.
             if awaited != told {
-                eprintln!("waiting for {awaited}");
+                super::say(format_args!("waiting for {awaited}"));
                 told = awaited;
             }
             tokio::time::sleep(INTERVAL.min(wait.saturating_sub(started.elapsed()))).await;

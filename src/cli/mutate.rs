@@ -4,13 +4,12 @@
 //! applied, as an API server would. So what is shown here is what will happen.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow, bail};
-
 use base64_simd::STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -81,15 +80,7 @@ impl Mutate {
             if admission.has_refusable_errors() {
                 exit_code = ExitCode::from(1);
             }
-            match print(output, index, review, &admission) {
-                // Whoever reads has seen enough.
-                Err(error)
-                    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
-                {
-                    break;
-                }
-                printed => printed.context("standard output")?,
-            }
+            print(output, index, review, &admission)?;
         }
         Ok(exit_code)
     }
@@ -192,18 +183,18 @@ fn report(admission: &Admission, review: &Value) {
     let named_by = |field: &str| text_at(review, &format!("/request/object/metadata/{field}"));
     let name = named_by("name").or(named_by("generateName")).unwrap_or("without a name");
     match admission.outcome {
-        Outcome::Ignored(reason) => eprintln!("pod {name}: left alone, {reason}"),
-        Outcome::Unchanged => eprintln!("pod {name}: unchanged, there is nothing more to do"),
+        Outcome::Ignored(reason) => super::say(format_args!("pod {name}: left alone, {reason}")),
+        Outcome::Unchanged => super::say(format_args!("pod {name}: unchanged, there is nothing more to do")),
         Outcome::Mutated => {}
-        Outcome::Refused => eprintln!("pod {name}: refused, because of its errors"),
+        Outcome::Refused => super::say(format_args!("pod {name}: refused, because of its errors")),
     }
     for problem in admission.subject.iter().flat_map(|subject| subject.problems.iter()) {
-        eprintln!("Warning: {}", problem.text());
+        super::say(format_args!("Warning: {}", problem.text()));
     }
 }
 
 fn print(output: Output, index: usize, review: &Value, admission: &Admission) -> anyhow::Result<()> {
-    let mut out = anstream::stdout();
+    let mut out = super::stdout();
     let response: Value = serde_json::from_slice(&admission.response)?;
     let patch = match text_at(&response, "/response/patch") {
         Some(patch) => serde_json::from_slice(&STANDARD.decode_to_vec(patch)?)?,

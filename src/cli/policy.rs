@@ -19,7 +19,7 @@ pub(super) struct Policy {}
 
 impl Policy {
     pub(super) fn run() -> anyhow::Result<ExitCode> {
-        anstream::stdout().write_all(policy::manifest().as_bytes())?;
+        super::stdout().write_all(policy::manifest().as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -193,8 +193,8 @@ impl Serve {
         // Before anybody is told that it runs, and could tell it to end.
         let signals = Signals::new().context("signals cannot be received")?;
         if matches!(source, Source::Ephemeral(_)) {
-            eprintln!(
-                "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own."
+            super::say(
+                "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own.",
             );
         }
         let certificates = Arc::new(Certificates::new(source, client_ca.as_deref())?);
@@ -214,8 +214,8 @@ impl Serve {
         if let Some(file) = write_registration {
             write(&file, &registration(&url, &certificates.ca_bundle(), &condition))?;
         }
-        eprintln!("Listening on {url} (probes on http://{})", server.admin_address());
-        eprintln!("Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}");
+        super::say(format_args!("Listening on {url} (probes on http://{})", server.admin_address()));
+        super::say(format_args!("Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}"));
 
         let stop = Stop::default();
         tokio::spawn(signals.stop(stop.clone(), drain_delay));

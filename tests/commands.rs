@@ -1,0 +1,141 @@
+//! The commands that end by themselves, by the real binary: what they print, where, and with which status they exit.
+
+#[path = "support/webhook.rs"]
+mod webhook;
+
+use std::fs::{self, OpenOptions};
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use webhook::command;
+
+/// A command line for each command that ends by itself and needs no cluster.
+fn command_lines(directory: &str) -> Vec<Vec<&str>> {
+    vec![
+        vec!["--help"],
+        vec!["--version"],
+        vec!["help", "serve"],
+        vec!["mutate", "examples/driver-pod.yaml"],
+        vec!["mutate", "examples/driver-pod.yaml", "--output", "patch"],
+        vec!["conf", "--secret", "keytab=/mnt/keytab"],
+        vec!["check-config", "examples/rules.yaml"],
+        vec!["check-config", "examples/rules.yaml", "--namespace", "team-a"],
+        vec!["policy"],
+        vec!["completions", "bash"],
+        vec!["completions", "zsh"],
+        // It prints nothing.
+        vec!["man", directory],
+    ]
+}
+
+fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn every_command_exits_with_status_2_and_one_line_on_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in command_lines(directory.path().to_str().unwrap()) {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command().args(&arguments).stdout(full).output().unwrap();
+        let lines: Vec<&str> = stderr(&output).lines().filter(|line| !line.starts_with("Warning: ")).collect();
+        if arguments[0] == "man" {
+            assert_eq!((output.status.code(), &*lines), (Some(0), &[][..]), "{arguments:?}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {lines:?}");
+        let expected =
+            "spark-webhook: standard output: No space left on device (os error 28); write to a file or device that has room";
+        assert_eq!(lines, [expected], "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_command_ends_quietly_if_its_reader_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in command_lines(directory.path().to_str().unwrap()) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command().args(&arguments).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        assert!(stderr(&output).lines().all(|line| line.starts_with("Warning: ")), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn no_command_panics_if_standard_error_cannot_be_written() {
+    for (arguments, status) in [
+        (&["mutate", "examples/driver-pod.yaml"][..], 1),
+        (&["check-config", "examples/driver-pod.yaml"], 2),
+        (&["--no-such-flag"], 2),
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command().args(arguments).stderr(full).stdout(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+    }
+}
+
+#[test]
+fn mutate_ends_with_what_scripts_need_to_know() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |pod: &str, arguments: &[&str]| {
+        let file = directory.path().join("pod.yaml");
+        fs::write(&file, pod).unwrap();
+        let output = command().arg("mutate").arg(&file).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let pod = |role: &str, value: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{name: p, labels: {{spark-role: {role}}}, annotations: {{spark-operator.k8s.io/secret.s: {value}}}}}\n\
+             spec: {{containers: [{{name: spark}}]}}\n"
+        )
+    };
+    let (code, diff, _) = run(&pod("driver", "/s"), &[]);
+    assert_eq!(code, Some(0));
+    assert!(diff.contains("+  - name: s-volume") || diff.contains("+- name: s-volume"), "{diff}");
+    assert!(!diff.contains('\u{1b}'), "no colours where nobody sees them");
+    // What deny would refuse is known without it; executors it never refuses.
+    assert_eq!(run(&pod("driver", "rel"), &[]).0, Some(1));
+    let (code, patched, said) = run(&pod("driver", "rel"), &["--on-problem", "deny", "-o", "pod"]);
+    assert_eq!((code, &*patched), (Some(1), ""));
+    assert!(said.contains("pod p: refused") && said.contains("Warning: secret.s=rel: the path must start with"), "{said}");
+    assert_eq!(run(&pod("executor", "rel"), &["--on-problem", "deny"]).0, Some(0));
+    let (_, patch, _) = run(&pod("executor", "/s"), &["-o", "patch"]);
+    assert_eq!(serde_json::from_str::<Value>(&patch).unwrap()[1]["value"][0]["mountPath"], "/s");
+    let (_, yaml, _) = run(&pod("executor", "/s"), &["-o", "pod"]);
+    assert_eq!(run(&yaml, &["-o", "patch"]).1, "[]\n", "what it prints, it leaves alone");
+    let (_, response, _) = run(&pod("executor", "/s"), &["-o", "response"]);
+    assert_eq!(serde_json::from_str::<Value>(&response).unwrap()["kind"], "AdmissionReview");
+    let (_, _, why) = run(&pod("worker", "/s"), &[]);
+    assert_eq!(why, "pod p: left alone, its label spark-role is neither driver nor executor\n");
+    let (code, _, error) = run("a: [\n", &[]);
+    assert!(code == Some(2) && error.contains("pod.yaml: line ") && error.contains("expected Pods"), "{error}");
+}
+
+#[test]
+fn check_config_says_what_applies_and_what_is_wrong() {
+    let run = |arguments: &[&str]| {
+        let output = command().arg("check-config").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["examples/rules.yaml"]), (Some(0), "examples/rules.yaml: ok\n".to_owned(), String::new()));
+    let (_, applied, _) = run(&["examples/rules.yaml", "--namespace", "team-a", "--label", "tier=batch"]);
+    assert_eq!(
+        applied,
+        "sparkConfigMap=spark-batch:defaults  →  ConfigMap spark-batch at /etc/spark/conf, optional, merged with Spark's own\n\
+         hadoopConfigMap=hadoop-conf  →  ConfigMap hadoop-conf at /etc/hadoop/conf, optional, merged with Spark's own\n\
+         configMap.corp-ca=/etc/ssl/corp:env=SSL_CERT_DIR  →  ConfigMap corp-ca at /etc/ssl/corp, optional\n"
+    );
+    assert_eq!(run(&["examples/rules.yaml", "--namespace", "x", "--role", "executor"]).1, "no default applies\n");
+    let (code, _, error) = run(&["examples/driver-pod.yaml"]);
+    assert_eq!(code, Some(2));
+    assert!(error.starts_with("spark-webhook: examples/driver-pod.yaml: line "), "{error}");
+}
+
+#[test]
+fn every_flag_is_an_environment_variable_too() {
+    let output =
+        command().args(["serve", "--listen", "127.0.0.1:0"]).env("SPARK_WEBHOOK_ADMIN_LISTEN", "nonsense").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--admin-listen"));
+}
