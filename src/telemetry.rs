@@ -1,5 +1,8 @@
 //! Where log lines go: to standard error, at the level that `RUST_LOG` says (`info` without it).
 //!
+//! tracing-subscriber reads `RUST_LOG=warning` as "everything of the module `warning`, and nothing else", so a misspelt level
+//! would silence even errors. [`Filter`] therefore knows levels and `TARGET=LEVEL` only, and rejects everything else.
+//!
 //! Lines are written by a thread of their own, so that no admission waits for whoever reads them: a line at once where there
 //! has been none before it, and otherwise all that have come in some milliseconds: waking a thread and writing for each line was
 //! among the first things that a request cost. Where whoever reads is too slow, lines are dropped and counted.
@@ -17,6 +20,7 @@ use clap::ValueEnum;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
+use crate::annotations::problem::Excerpt;
 use fields::TextFields;
 
 /// How lines are written.
@@ -125,9 +129,78 @@ impl Write for &Lines {
     }
 }
 
+/// Which lines are written: a level, and levels for some targets. [`Filter::default`] is `info`.
+#[derive(Clone, Debug)]
+pub struct Filter(Targets);
+
+/// A value of `RUST_LOG` that is neither a level nor a list of `TARGET=LEVEL`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("RUST_LOG={0}: write error, warn, info, debug, trace or off, or levels for targets such as info,spark_webhook=debug")]
+pub struct FilterError(String);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(Targets::new().with_default(LevelFilter::INFO))
+    }
+}
+
+impl Filter {
+    /// Reads the environment variable `RUST_LOG`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn from_env() -> Result<Self, FilterError> {
+        let value = std::env::var_os("RUST_LOG").unwrap_or_default();
+        value.to_str().map_or_else(|| Err(FilterError::new(&value.to_string_lossy())), Self::parse)
+    }
+
+    /// Lines of a target that the list does not name have the list's level, or `info` if it has none.
+    fn parse(text: &str) -> Result<Self, FilterError> {
+        let Self(mut targets) = Self::default();
+        if text.is_empty() {
+            return Ok(Self(targets));
+        }
+        for directive in text.split(',').map(str::trim) {
+            let (target, level) = match directive.split_once('=') {
+                Some((target, level)) => (Some(target), level),
+                None => (None, directive),
+            };
+            let Some(level) = level_of(level) else { return Err(FilterError::new(text)) };
+            targets = match target {
+                // Targets are the paths of modules.
+                Some(target) if target.is_empty() || !target.chars().all(|c| c.is_ascii_alphanumeric() || "_:".contains(c)) => {
+                    return Err(FilterError::new(text));
+                }
+                Some(target) => targets.with_target(target, level),
+                None => targets.with_default(level),
+            };
+        }
+        Ok(Self(targets))
+    }
+}
+
+impl FilterError {
+    fn new(text: &str) -> Self {
+        Self(Excerpt::new(text, 100).to_string())
+    }
+}
+
+fn level_of(text: &str) -> Option<LevelFilter> {
+    Some(match text.to_ascii_lowercase().as_str() {
+        "off" => LevelFilter::OFF,
+        "error" => LevelFilter::ERROR,
+        "warn" => LevelFilter::WARN,
+        "info" => LevelFilter::INFO,
+        "debug" => LevelFilter::DEBUG,
+        "trace" => LevelFilter::TRACE,
+        _ => return None,
+    })
+}
+
 /// Starts logging, panics included. A second call in one process changes nothing.
 #[must_use]
-pub fn init(format: LogFormat) -> Log {
+pub fn init(format: LogFormat, filter: Filter) -> Log {
     let lines = Arc::new(Lines::default());
     let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_target(false);
@@ -135,16 +208,8 @@ pub fn init(format: LogFormat) -> Log {
         LogFormat::Text => layer.fmt_fields(TextFields).with_ansi(is_terminal).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
-    let said = std::env::var("RUST_LOG").unwrap_or_default();
-    let (filter, wrong) = match said.parse() {
-        _ if said.is_empty() => (Targets::new().with_default(LevelFilter::INFO), None),
-        Ok(filter) => (filter, None),
-        Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
-    };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
-    if let Some(error) = wrong {
-        tracing::warn!(%error, "RUST_LOG is not used, write a level such as debug, or target=level,…");
-    }
+    let Filter(targets) = filter;
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = match panic.payload().downcast_ref::<String>() {
@@ -186,6 +251,36 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_filter_is_a_level_and_levels_for_targets_and_nothing_else() {
+        use tracing::Level;
+
+        for (text, ours, hyper) in [
+            ("", Some(Level::INFO), Some(Level::INFO)),
+            ("warn", Some(Level::WARN), Some(Level::WARN)),
+            ("ERROR", Some(Level::ERROR), Some(Level::ERROR)),
+            ("off", None, None),
+            ("spark_webhook=trace", Some(Level::TRACE), Some(Level::INFO)),
+            // A level for one target does not silence the others.
+            ("hyper=debug", Some(Level::INFO), Some(Level::DEBUG)),
+            ("warn, spark_webhook::server=debug", Some(Level::DEBUG), Some(Level::WARN)),
+            ("spark_webhook=off,debug", None, Some(Level::DEBUG)),
+        ] {
+            let Filter(targets) = Filter::parse(text).unwrap();
+            let level = |target: &str| {
+                let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
+                levels.into_iter().find(|level| targets.would_enable(target, level))
+            };
+            assert_eq!((level("spark_webhook::server"), level("hyper::proto")), (ours, hyper), "{text:?}");
+        }
+        for text in
+            ["warning", "Warning", "3", "spark_webhook", "info,", ",", "a=b", "=info", "info,hyper", "a=b=info", "[span]=info"]
+        {
+            let error = Filter::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("RUST_LOG={text}: write error, warn, info, ")), "{error}");
         }
     }
 

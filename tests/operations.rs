@@ -224,6 +224,53 @@ async fn the_log_can_be_an_object_a_line() {
     assert_eq!(line["message"], "stopping: finishing what runs");
 }
 
+/// Whoever collects JSON parses each line, those from before it listens and the reason for which it does not start too.
+#[test]
+fn with_log_format_json_every_line_is_an_object() {
+    let messages = |webhook: std::process::Output| {
+        let stderr = String::from_utf8(webhook.stderr).unwrap();
+        let lines = stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+        lines.map(|line| line["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let serve = |arguments: &[&str]| {
+        let mut command = webhook::command();
+        command
+            .args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(arguments);
+        command.stderr(std::process::Stdio::piped()).env("SPARK_WEBHOOK_DRAIN_DELAY", "0s");
+        command
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let registration = directory.path().join("registration.yaml");
+    let mut running = serve(&["--write-registration", registration.to_str().unwrap()]).spawn().unwrap();
+    // It is written when everything is ready to serve.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !registration.exists() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let status = std::process::Command::new("kill").arg(running.id().to_string()).status().unwrap();
+    assert!(status.success() && running.wait().unwrap().success());
+    let seen = messages(running.wait_with_output().unwrap());
+    assert!(seen[0].starts_with("The certificate is self-signed"), "{seen:?}");
+    assert_eq!(seen[1..], ["listening", "stopping: finishing what runs", "stopped"]);
+
+    for (variable, arguments) in [("info", &["--config", "missing.yaml"][..]), ("warning", &["--config", "missing.yaml"])] {
+        let output = serve(arguments).env("RUST_LOG", variable).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(messages(output), ["cannot serve"]);
+    }
+}
+
+/// A level that does not exist would otherwise silence everything, errors too.
+#[test]
+fn a_level_that_does_not_exist_is_rejected_with_those_that_do() {
+    // It could not serve with any level.
+    let output = webhook::command().args(["serve", "--config", "missing.yaml"]).env("RUST_LOG", "warning").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "spark-webhook: RUST_LOG=warning: write error, warn, info, debug, trace or off, or levels for targets such as info,spark_webhook=debug\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+}
+
 /// A CA's certificate in PEM, and the settings of a client that shows a certificate of it.
 fn client_of_a_new_ca() -> (String, Arc<ClientConfig>) {
     let mut params = CertificateParams::default();

@@ -17,7 +17,7 @@ use crate::admission::{OnProblem, Policy};
 use crate::metrics::Metrics;
 use crate::registration::{self, registration};
 use crate::server::{Limits, Options, Stop};
-use crate::telemetry::{self, Log, LogFormat};
+use crate::telemetry::{self, Filter, Log, LogFormat};
 #[cfg(feature = "cluster")]
 use crate::tls::ManagedCa;
 use crate::tls::{Certificates, Leaves, Pair, Source};
@@ -157,7 +157,7 @@ pub(super) struct Serve {
     )]
     drain_delay: Duration,
 
-    /// How log lines are written, to standard error; RUST_LOG sets their level
+    /// How log lines are written, to standard error. RUST_LOG sets their level: error, warn, info, debug, trace or off
     #[arg(long, env = "SPARK_WEBHOOK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 
@@ -168,10 +168,22 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let log = telemetry::init(self.log_format);
-        // Connections have threads of their own, see `server`.
-        Builder::new_current_thread().enable_all().build()?.block_on(self.serve(&log))?;
-        Ok(ExitCode::SUCCESS)
+        let format = self.log_format;
+        let filter = Filter::from_env();
+        let log = telemetry::init(format, filter.clone().unwrap_or_default());
+        let served = filter.map_err(anyhow::Error::new).and_then(|_| {
+            // Connections have threads of their own, see `server`.
+            Builder::new_current_thread().enable_all().build()?.block_on(self.serve(&log))
+        });
+        match served {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            // Whoever collects the log parses each line.
+            Err(error) if format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR) => {
+                tracing::error!(error = format!("{error:#}"), "cannot serve");
+                Ok(ExitCode::from(2))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn serve(self, log: &Log) -> anyhow::Result<()> {
@@ -187,15 +199,18 @@ impl Serve {
             max_body_bytes,
             drain_delay,
             write_registration,
+            log_format,
             ..
         } = self;
         let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
         // Before anybody is told that it runs, and could tell it to end.
         let signals = Signals::new().context("signals cannot be received")?;
         if matches!(source, Source::Ephemeral(_)) {
-            super::say(
-                "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own.",
-            );
+            let text = "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own.";
+            match log_format {
+                LogFormat::Text => super::say(text),
+                LogFormat::Json => tracing::info!("{text}"),
+            }
         }
         let certificates = Arc::new(Certificates::new(source, client_ca.as_deref())?);
         let condition = registration::condition(&policy.rules);
@@ -214,8 +229,16 @@ impl Serve {
         if let Some(file) = write_registration {
             write(&file, &registration(&url, &certificates.ca_bundle(), &condition))?;
         }
-        super::say(format_args!("Listening on {url} (probes on http://{})", server.admin_address()));
-        super::say(format_args!("Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}"));
+        let probes = format!("http://{}", server.admin_address());
+        match log_format {
+            LogFormat::Text => {
+                super::say(format_args!("Listening on {url} (probes on {probes})"));
+                super::say(format_args!(
+                    "Try it: curl -k --data @examples/driver-review.json -H 'Content-Type: application/json' {url}"
+                ));
+            }
+            LogFormat::Json => tracing::info!(url, probes, "listening"),
+        }
 
         let stop = Stop::default();
         tokio::spawn(signals.stop(stop.clone(), drain_delay));

@@ -108,6 +108,8 @@ fn a_misspelt_value_is_refused() {
         "extraArgs: [max-connections=1]",
         "drainDelaySeconds: 10s",
         "log: {format: yaml}",
+        "log: {level: warning}",
+        "log: {level: spark_webhook}",
     ] {
         for version in HELMS {
             let both = if values.starts_with("image") { values.to_owned() } else { format!("{IMAGE}{values}") };

@@ -77,7 +77,7 @@ impl Webhook {
         let mut seen = Vec::new();
         let listening = loop {
             match lines.recv_timeout(Duration::from_secs(30)) {
-                Ok(line) if line.starts_with("Listening on ") => break line,
+                Ok(line) if line.starts_with("Listening on ") || line.contains(r#""message":"listening""#) => break line,
                 Ok(line) => seen.push(line),
                 Err(_) => {
                     let _ = process.kill();
@@ -87,7 +87,7 @@ impl Webhook {
         };
         let address = |scheme: &str| {
             let rest = listening.split(scheme).nth(1).unwrap();
-            rest.split(['/', ')']).next().unwrap().parse().unwrap()
+            rest.split(['/', ')', '"']).next().unwrap().parse().unwrap()
         };
         Self { address: address("https://"), admin_address: address("http://"), process, lines }
     }
