@@ -99,25 +99,25 @@ pub(super) struct Serve {
     )]
     registration_name: String,
 
-    /// How long the CA of --ca-secret is valid; the next one comes at two thirds of it
+    /// How long the CA of --ca-secret is valid, from 1h to 36500d; the next one comes at two thirds of it
     #[cfg(feature = "cluster")]
     #[arg(
         long,
         env = "SPARK_WEBHOOK_CA_LIFETIME",
         value_name = "DURATION",
         default_value = "730d",
-        value_parser = humantime::parse_duration,
+        value_parser = duration_between("1h", "36500d"),
         help_heading = "Certificate"
     )]
     ca_lifetime: Duration,
 
-    /// How long a certificate that is made in memory is valid; the next one comes at two thirds of it
+    /// How long a certificate that is made in memory is valid, from 10s to 365d; the next one comes at two thirds of it
     #[arg(
         long,
         env = "SPARK_WEBHOOK_LEAF_LIFETIME",
         value_name = "DURATION",
         default_value = "24h",
-        value_parser = humantime::parse_duration,
+        value_parser = duration_between("10s", "365d"),
         help_heading = "Certificate"
     )]
     leaf_lifetime: Duration,
@@ -138,21 +138,38 @@ pub(super) struct Serve {
     )]
     dns_name: Vec<String>,
 
-    /// Most open connections; beyond it, the one that has gone longest without a request is closed
-    #[arg(long, env = "SPARK_WEBHOOK_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = Limits::default().connections, help_heading = "Limits")]
+    /// Maximum number of open connections, from 32 to 1000000; beyond it, the one that has gone longest without a request is closed
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_MAX_CONNECTIONS",
+        value_name = "COUNT",
+        default_value_t = Limits::default().connections,
+        // An API server alone keeps 25 idle ones.
+        value_parser = count_between(32, 1_000_000),
+        help_heading = "Limits"
+    )]
     max_connections: usize,
 
-    /// Most bytes of requests that are held at once; beyond it, the largest that is not whole is answered with 503
-    #[arg(long, env = "SPARK_WEBHOOK_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = Limits::default().body_bytes, help_heading = "Limits")]
+    /// Maximum bytes of requests that are held at once, from 65536 to 68719476736; beyond it, the largest that is not whole is answered
+    /// with 503
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_MAX_BODY_BYTES",
+        value_name = "BYTES",
+        default_value_t = Limits::default().body_bytes,
+        // Less than one pod in its review would answer every request with 503.
+        value_parser = count_between(65_536, 68_719_476_736),
+        help_heading = "Limits"
+    )]
     max_body_bytes: usize,
 
-    /// How long to serve on after SIGTERM, not ready, so that the API server goes elsewhere; Ctrl-C does not wait
+    /// How long to keep serving after SIGTERM, not ready, so that the API server goes elsewhere, up to 1h; Ctrl-C does not wait
     #[arg(
         long,
         env = "SPARK_WEBHOOK_DRAIN_DELAY",
         value_name = "DURATION",
         default_value = "10s",
-        value_parser = humantime::parse_duration,
+        value_parser = duration_between("0s", "1h"),
         help_heading = "Limits"
     )]
     drain_delay: Duration,
@@ -263,6 +280,22 @@ impl Serve {
     }
 }
 
+fn count_between(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let count = text.parse().ok().filter(|count| (least..=most).contains(count));
+        count.ok_or_else(|| format!("write a number from {least} to {most}"))
+    }
+}
+
+fn duration_between(least: &'static str, most: &'static str) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        let parse = |text| humantime::parse_duration(text).map_err(|error| format!("{error}; write one such as {most}"));
+        let duration = parse(text)?;
+        let is_between = (parse(least)?..=parse(most)?).contains(&duration);
+        if is_between { Ok(duration) } else { Err(format!("write a duration from {least} to {most}")) }
+    }
+}
+
 #[cfg(feature = "cluster")]
 fn namespaced_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
@@ -347,7 +380,46 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::super::Cli;
     use super::*;
+
+    fn command() -> Command {
+        Cli::command().find_subcommand("serve").unwrap().clone()
+    }
+
+    /// The first and the last value that a flag takes, and their neighbours.
+    #[test]
+    fn limits_and_lifetimes_have_bounds_that_help_names() {
+        for (flag, below, least, most, above) in [
+            ("max-connections", "31", "32", "1000000", "1000001"),
+            ("max-body-bytes", "65535", "65536", "68719476736", "68719476737"),
+            ("drain-delay", "-1s", "0s", "1h", "1h 1s"),
+            ("leaf-lifetime", "9s", "10s", "365d", "366d"),
+            #[cfg(feature = "cluster")]
+            ("ca-lifetime", "59m", "1h", "36500d", "36501d"),
+        ] {
+            let is_accepted = |value: &str| command().try_get_matches_from(["serve", &format!("--{flag}={value}")]).is_ok();
+            assert_eq!([below, least, most, above].map(is_accepted), [false, true, true, false], "{flag}");
+            let help = command()
+                .get_arguments()
+                .find(|argument| argument.get_long() == Some(flag))
+                .unwrap()
+                .get_help()
+                .unwrap()
+                .to_string();
+            assert!(help.contains(most) && (least == "0s" || help.contains(&format!("from {least} to"))), "{help}");
+        }
+        for value in ["", "x", "-1", "1e3", "99999999999999999999"] {
+            let error = command().try_get_matches_from(["serve", &format!("--max-connections={value}")]).unwrap_err().to_string();
+            assert!(error.contains("--max-connections") && error.contains("write a number from 32 to 1000000"), "{error}");
+        }
+        for value in ["7", "1000000d", "99999999999999999999d", "", "5 parsecs"] {
+            let error = command().try_get_matches_from(["serve", &format!("--drain-delay={value}")]).unwrap_err().to_string();
+            assert!(error.contains("--drain-delay") && error.contains("write"), "{error}");
+        }
+    }
 
     #[test]
     fn an_unspecified_address_is_written_as_one_that_can_be_called() {

@@ -107,6 +107,7 @@ fn a_misspelt_value_is_refused() {
         "networkPolicy: {from: [{ipblock: {}}]}",
         "extraArgs: [max-connections=1]",
         "drainDelaySeconds: 10s",
+        "drainDelaySeconds: 3601",
         "log: {format: yaml}",
         "log: {level: warning}",
         "log: {level: spark_webhook}",
