@@ -192,6 +192,23 @@ async fn decisions_are_shown_as_json_and_as_a_page_in_which_names_are_only_text(
     assert!(!page.body.contains("S3CRET") && !reply.body.contains("S3CRET"));
 }
 
+/// A web page whose name resolves to 127.0.0.1 would otherwise read them by the browser of whoever forwards the port.
+#[tokio::test]
+async fn decisions_are_not_shown_to_a_web_page_of_another_name_but_probes_are_answered_to_any() {
+    let webhook = Webhook::start(&[]);
+    for (path, host, status) in [
+        ("/decisions", "evil.example:8080", 403),
+        ("/decisions", "localhost:8080", 200),
+        ("/livez", "10.0.0.7:8080", 200),
+        ("/readyz", "10.0.0.7:8080", 200),
+        ("/metrics", "10.0.0.7:8080", 200),
+    ] {
+        let mut stream = TcpStream::connect(webhook.admin_address()).await.unwrap();
+        let reply = exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await;
+        assert_eq!(reply.status, status, "{path} {host}: {reply:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_log_can_be_an_object_a_line() {
     let webhook = Webhook::start(&["--log-format", "json"]);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -62,6 +62,13 @@ async fn decisions(State(shared): State<Arc<Shared>>, Extension(Peer(peer)): Ext
         )
             .into_response();
     }
+    if !names_this_machine(&headers) {
+        return (
+            StatusCode::FORBIDDEN,
+            "the Host header must be localhost, 127.0.0.1 or [::1], with any port: use http://127.0.0.1:8080/decisions\n",
+        )
+            .into_response();
+    }
     let wants_html =
         headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
     if wants_html {
@@ -70,5 +77,52 @@ async fn decisions(State(shared): State<Arc<Shared>>, Extension(Peer(peer)): Ext
     match shared.decisions.to_json() {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Whether the Host header is a name of the loopback interface. A browser on this machine connects from loopback for any web page
+/// whose own name resolves to 127.0.0.1 (DNS rebinding), but sends that name.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else { return false };
+    ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
+        let Some((start, rest)) = host.split_at_checked(name.len()) else { return false };
+        let is_port = |rest: &str| rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        start.eq_ignore_ascii_case(name) && (rest.is_empty() || is_port(rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_loopback_interface_name_this_machine() {
+        for (hosts, expected) in [
+            (&["localhost"][..], true),
+            (&["localhost:8080"], true),
+            (&["LocalHost:1"], true),
+            (&["127.0.0.1"], true),
+            (&["127.0.0.1:8080"], true),
+            (&["[::1]"], true),
+            (&["[::1]:8080"], true),
+            (&[], false),
+            (&[""], false),
+            (&["evil.example:8080"], false),
+            (&["localhost.evil.example"], false),
+            (&["127.0.0.1.evil.example"], false),
+            (&["127.0.0.1:8080.evil.example"], false),
+            (&["evil.example@localhost"], false),
+            (&["localhost:8080@evil.example"], false),
+            (&["127.0.0.2"], false),
+            (&["::1"], false),
+            (&["0.0.0.0:8080"], false),
+            (&["10.0.0.7:8080"], false),
+            (&["localhost", "evil.example"], false),
+            (&["evil.example", "localhost"], false),
+        ] {
+            let headers = hosts.iter().map(|host| (HOST, host.parse().unwrap())).collect();
+            assert_eq!(names_this_machine(&headers), expected, "{hosts:?}");
+        }
     }
 }

@@ -60,7 +60,7 @@ fn with_http(mut config: ClientConfig) -> ClientConfig {
 /// Asks the admin port with more lines in the head.
 pub async fn get_with(address: SocketAddr, path: &str, lines: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n").as_bytes()).await
+    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{lines}\r\n").as_bytes()).await
 }
 
 /// What the admin port counts under a name, with the labels as they stand there: `requests_total{outcome="mutated"}`.
@@ -96,7 +96,7 @@ pub async fn connect_trusting(
 /// Asks the admin port.
 pub async fn get(address: SocketAddr, path: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
+    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await
 }
 
 /// A POST to /mutate as the API server sends it.
