@@ -37,6 +37,7 @@ pub mod policy;
 pub mod properties;
 pub mod registration;
 pub mod rules;
+pub mod sample_pod;
 pub mod server;
 pub mod telemetry;
 pub mod text;

@@ -2,7 +2,13 @@
 //!
 //! What is written here is read by the same parser before anybody sees it, so it cannot be refused later.
 
-use crate::annotations::{self, Kind, PREFIXES};
+use serde_json::Value;
+
+use crate::admission::Policy;
+use crate::annotations::problem::Excerpt;
+use crate::annotations::{self, Kind, PREFIXES, Problem};
+use crate::pod::Role;
+use crate::sample_pod;
 
 /// One thing to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +44,9 @@ pub enum AskError {
         /// What was to be its entry.
         value: String,
     },
+    /// Whoever reads the properties would take the rest for another one, or lose it.
+    #[error("{0}: it has a line break, a tab or another control character, write it without")]
+    Control(String),
     /// The parser of annotations has an objection.
     #[error("{0}")]
     Refused(String),
@@ -56,6 +65,10 @@ pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
     let mut written: Vec<(String, String)> = Vec::new();
     let mut lists: [(&str, Vec<String>); 2] = [("configMaps", Vec::new()), ("secrets", Vec::new())];
     for Ask { kind, name, value } in asks {
+        let text = if name.is_empty() { value.clone() } else { format!("{name}={value}") };
+        if text.contains(char::is_control) {
+            return Err(AskError::Control(Excerpt::new(&text, 100).to_string()));
+        }
         let (start, list) = match kind {
             Kind::SparkConfigMap => ("sparkConfigMap", None),
             Kind::HadoopConfigMap => ("hadoopConfigMap", None),
@@ -91,10 +104,21 @@ pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
     }
 }
 
-/// The property that puts an annotation on the pods of a role, `driver` or `executor`.
+/// What the webhook will say of the annotations on a pod that Spark makes.
 #[must_use]
-pub fn property(role: &str, annotation: &str) -> String {
-    format!("spark.kubernetes.{role}.annotation.{}{annotation}", PREFIXES[0])
+pub fn problems(role: Role, annotations: &[(String, String)]) -> Vec<Problem> {
+    let mut pod = sample_pod::spark(role);
+    let prefixed = annotations.iter().map(|(key, value)| (format!("{}{key}", PREFIXES[0]), Value::from(value.as_str())));
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("annotations".to_owned(), prefixed.collect());
+    }
+    sample_pod::problems(&pod, &Policy::default())
+}
+
+/// The property that puts an annotation on the pods of a role.
+#[must_use]
+pub fn property(role: Role, annotation: &str) -> String {
+    format!("spark.kubernetes.{}.annotation.{}{annotation}", role.as_str(), PREFIXES[0])
 }
 
 #[cfg(test)]
@@ -141,6 +165,11 @@ mod tests {
             (vec![(Kind::HadoopConfigMap, "", "h:typo")], "hadoopConfigMap=h:typo: unknown option typo"),
             (vec![(Kind::SparkConfigMap, "", "a"), (Kind::SparkConfigMap, "", "b")], "sparkConfigMap is asked for twice"),
             (vec![(Kind::ConfigMap, "a", "/a"), (Kind::ConfigMap, "a", "/b,c")], "a=/b,c: needs a list"),
+            // Also where the parser of annotations would remove them, at the end of a value and of a list's names.
+            (vec![(Kind::Secret, "s", "/s\nspark.master=local")], "s=/s\\nspark.master=local: it has a line break"),
+            (vec![(Kind::Secret, "s", "/s\n")], "s=/s\\n: it has a line break"),
+            (vec![(Kind::HadoopConfigMap, "", "h\r")], "h\\r: it has a line break"),
+            (vec![(Kind::ConfigMap, "a", "/a"), (Kind::ConfigMap, "a\t", "/b")], "a\\t=/b: it has a line break, a tab"),
         ] {
             let error = written(&asks).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
@@ -150,5 +179,25 @@ mod tests {
         assert!(error.contains("room for a name of 45 characters, and there is no list of these"), "{error}");
         assert!(written(&[(Kind::GcpServiceAccount, &name[1..], "/g")]).is_ok());
         assert!(written(&[(Kind::HadoopDelegationToken, &"t".repeat(42), "/t")]).is_err());
+    }
+
+    #[test]
+    fn the_whole_set_is_tried_on_pods_that_spark_makes() {
+        let set = |entries: &[(&str, &str)]| -> Vec<(String, String)> {
+            entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        for role in [Role::Driver, Role::Executor] {
+            for (entries, expected) in [
+                (&[("secret.a", "/m"), ("secret.b", "/n")][..], None),
+                (&[("secret.a", "/m"), ("secret.b", "/m")], Some("secret.b=/m: ")),
+                (&[("configMap.a", "/opt/spark/conf/a:file=a")], Some("configMap.a=/opt/spark/conf/a")),
+                (&[("sparkConfigMap", "c:merge:path=/opt/spark/conf")], Some("sparkConfigMap=c:merge:path=/opt/spark/conf")),
+            ] {
+                let problems = problems(role, &set(entries));
+                let text = problems.first().map(|problem| problem.text().to_owned());
+                assert_eq!(text.is_some(), expected.is_some(), "{entries:?}: {text:?}");
+                assert!(text.is_none_or(|text| text.starts_with(expected.unwrap())), "{entries:?}");
+            }
+        }
     }
 }

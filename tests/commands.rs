@@ -133,6 +133,51 @@ fn check_config_says_what_applies_and_what_is_wrong() {
 }
 
 #[test]
+fn conf_writes_what_pods_accept_and_rejects_everything_else() {
+    let run = |arguments: &[&str]| {
+        let output = command().arg("conf").args(arguments).env("SPARK_WEBHOOK_SECRET", "a=/m,b=/n").output().unwrap();
+        let said = stderr(&output).to_owned();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let property =
+        |role: &str, annotation: &str| format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io/{annotation}\n");
+    let of_both = |annotation: &str| property("driver", annotation) + &property("executor", annotation);
+    assert_eq!(run(&["--secret", "a=/m"]), (Some(0), of_both("secret.a=/m"), String::new()));
+    assert_eq!(run(&["--secret", "a=/m", "--roles", "executor"]).1, property("executor", "secret.a=/m"));
+    // What the webhook would tell is told, and nothing is rejected for it.
+    let (code, written, said) = run(&["--config-map", "a=/a:env=X", "--config-map", "b=/b:env=X"]);
+    assert_eq!((code, written.lines().count()), (Some(0), 4), "{written}");
+    assert!(said.starts_with("Warning: configMap.b=/b:env=X: ") && said.lines().count() == 1, "{said}");
+
+    for (arguments, expected) in [
+        // No variable is a request.
+        (&[][..], "spark-webhook: nothing is asked for"),
+        (&["--secret", "a=/m\nspark.master=local"], "spark-webhook: a=/m\\nspark.master=local: it has a line break"),
+        (&["--secret", "a=/m", "--secret", "b=/m"], "spark-webhook: secret.b=/m: "),
+        (&["--config-map", "a=/opt/spark/conf/a:file=a"], "spark-webhook: configMap.a=/opt/spark/conf/a"),
+        (&["--roles", "executor", "--config-map", "a=/opt/spark/conf/a:file=a"], "spark-webhook: configMap.a=/opt/spark/conf/a"),
+        (
+            &["--spark-config-map", "x=/etc/x:merge"],
+            "spark-webhook: --spark-config-map x=/etc/x:merge: it takes NAME[:OPTIONS]; for another directory than the default, write x:path=/etc/x:merge\n",
+        ),
+        (
+            &["--hadoop-config-map", "x=y"],
+            "spark-webhook: --hadoop-config-map x=y: it takes NAME[:OPTIONS]; for another directory than the default, write x:path=/DIRECTORY\n",
+        ),
+    ] {
+        let (code, written, said) = run(arguments);
+        assert_eq!((code, &*written), (Some(2), ""), "{arguments:?}");
+        assert!(
+            said.starts_with(expected) && said.lines().all(|line| line.starts_with("spark-webhook: ")),
+            "{arguments:?}: {said}"
+        );
+    }
+    // Each request that fails is told.
+    let (_, _, said) = run(&["--secret", "a=/m", "--secret", "b=/m", "--secret", "c=/m"]);
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+#[test]
 fn every_flag_is_an_environment_variable_too() {
     let output =
         command().args(["serve", "--listen", "127.0.0.1:0"]).env("SPARK_WEBHOOK_ADMIN_LISTEN", "nonsense").output().unwrap();

@@ -9,10 +9,14 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::annotations::Kind;
-use crate::properties::{Ask, annotations, property};
+use crate::annotations::{Kind, Problem, Severity};
+use crate::pod::Role;
+use crate::properties::{self, Ask, annotations, property};
 
 /// Writes the Spark properties that ask for mounts, checked as a pod's annotations are
+///
+/// The requests are checked one by one and together, on a driver and an executor as Spark makes them. If one of them fails there,
+/// conf writes nothing and exits with status 2.
 ///
 ///   spark-submit $(spark-webhook conf --hadoop-config-map hadoop-conf --secret keytab=/mnt/keytab:mode=0440 --format args) ...
 ///   spark-webhook conf --spark-config-map spark-conf:merge >> spark-defaults.conf
@@ -22,32 +26,27 @@ use crate::properties::{Ask, annotations, property};
 #[command(verbatim_doc_comment)]
 pub(super) struct Conf {
     /// ConfigMap for Spark's conf dir
-    #[arg(long, env = "SPARK_WEBHOOK_SPARK_CONFIG_MAP", value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
+    #[arg(long, value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
     spark_config_map: Option<String>,
 
     /// ConfigMap for Hadoop's conf dir
-    #[arg(long, env = "SPARK_WEBHOOK_HADOOP_CONFIG_MAP", value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
+    #[arg(long, value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
     hadoop_config_map: Option<String>,
 
     /// ConfigMap to mount at a path; may be repeated
-    #[arg(long, env = "SPARK_WEBHOOK_CONFIG_MAP", value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
+    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
     config_map: Vec<String>,
 
     /// Secret to mount at a path; may be repeated
-    #[arg(long, env = "SPARK_WEBHOOK_SECRET", value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
+    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
     secret: Vec<String>,
 
     /// Secret with a Google service account's key.json, for GOOGLE_APPLICATION_CREDENTIALS; may be repeated
-    #[arg(long, env = "SPARK_WEBHOOK_GCP_SERVICE_ACCOUNT", value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
+    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
     gcp_service_account: Vec<String>,
 
     /// Secret with a hadoop.token, for HADOOP_TOKEN_FILE_LOCATION; may be repeated
-    #[arg(
-        long,
-        env = "SPARK_WEBHOOK_HADOOP_DELEGATION_TOKEN",
-        value_name = "NAME=PATH[:OPTIONS]",
-        help_heading = "What to ask for"
-    )]
+    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
     hadoop_delegation_token: Vec<String>,
 
     /// Pods that are to ask; in client mode there are only executors
@@ -86,13 +85,14 @@ impl Conf {
             );
         }
         let annotations = annotations(&asks)?;
-        let roles: &[&str] = match roles {
-            Roles::Both => &["driver", "executor"],
-            Roles::Driver => &["driver"],
-            Roles::Executor => &["executor"],
+        let roles: &[Role] = match roles {
+            Roles::Both => &[Role::Driver, Role::Executor],
+            Roles::Driver => &[Role::Driver],
+            Roles::Executor => &[Role::Executor],
         };
+        try_on_pods(roles, &annotations)?;
         let properties: Vec<(String, &str)> =
-            roles.iter().flat_map(|role| annotations.iter().map(|(key, value)| (property(role, key), value.as_str()))).collect();
+            roles.iter().flat_map(|role| annotations.iter().map(|(key, value)| (property(*role, key), value.as_str()))).collect();
         super::stdout().write_all(write(format, &properties)?.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -108,9 +108,20 @@ impl Conf {
             roles: _,
             format: _,
         } = self;
-        let conf_dir = |kind: Kind, value: Option<String>| value.map(|value| Ask { kind, name: String::new(), value });
-        let mut asks: Vec<Ask> = conf_dir(Kind::SparkConfigMap, spark_config_map).into_iter().collect();
-        asks.extend(conf_dir(Kind::HadoopConfigMap, hadoop_config_map));
+        let mut asks = Vec::new();
+        for (kind, flag, value) in [
+            (Kind::SparkConfigMap, "--spark-config-map", spark_config_map),
+            (Kind::HadoopConfigMap, "--hadoop-config-map", hadoop_config_map),
+        ] {
+            let Some(value) = value else { continue };
+            if let Some((name, path)) = value.split_once('=').filter(|(name, _)| !name.contains(':')) {
+                let instead = if path.starts_with('/') { path } else { "/DIRECTORY" };
+                bail!(
+                    "{flag} {value}: it takes NAME[:OPTIONS]; for another directory than the default, write {name}:path={instead}"
+                );
+            }
+            asks.push(Ask { kind, name: String::new(), value });
+        }
         for (kind, flag, values) in [
             (Kind::ConfigMap, "--config-map", config_map),
             (Kind::Secret, "--secret", secret),
@@ -124,6 +135,24 @@ impl Conf {
         }
         Ok(asks)
     }
+}
+
+/// Rejects the set if a request fails on a pod of one of the roles, and tells of everything else that the webhook would say.
+fn try_on_pods(roles: &[Role], annotations: &[(String, String)]) -> anyhow::Result<()> {
+    let mut problems: Vec<Problem> = Vec::new();
+    for problem in roles.iter().flat_map(|role| properties::problems(*role, annotations)) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    let (errors, notes): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.severity() == Severity::Error);
+    for note in notes {
+        super::say(format_args!("Warning: {}", note.text()));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", errors.iter().map(|error| error.text()).collect::<Vec<_>>().join("\n"))
 }
 
 fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String> {

@@ -74,7 +74,7 @@ pub(super) struct Doctor {
 
     /// How to print what was found: for people, or as a JSON array of {check, status, message, advice}, with status passed,
     /// failed or unknown; if doctor cannot run, one row with status error
-    #[arg(short, long, env = "SPARK_WEBHOOK_OUTPUT", value_name = "FORMAT", default_value = "text")]
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
 }
 

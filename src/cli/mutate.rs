@@ -34,7 +34,7 @@ pub(super) struct Mutate {
     file: PathBuf,
 
     /// What to print: the changed pod in YAML, the JSON patch, a readable difference, or the whole response in JSON
-    #[arg(short, long, env = "SPARK_WEBHOOK_OUTPUT", value_name = "WHAT", default_value = "diff")]
+    #[arg(short, long, value_name = "WHAT", default_value = "diff")]
     output: Output,
 
     /// Namespace in which the pods would be created; without it the pod's own, else default

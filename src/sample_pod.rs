@@ -1,0 +1,108 @@
+//! Pods to try requests on before there is a pod: for `conf`, and for the rules file.
+//!
+//! [`admit`] itself judges them, so what it says here is what it will say of a pod of this shape.
+
+use serde_json::{Value, json};
+
+use crate::admission::{Policy, admit, review};
+use crate::annotations::Problem;
+use crate::pod::Role;
+
+/// A pod with a container and nothing in it, as somebody else than Spark may make.
+#[must_use]
+pub fn empty(role: Role) -> Value {
+    json!({
+        "kind": "Pod",
+        "metadata": {"name": "sample", "labels": {"spark-role": role.as_str()}},
+        "spec": {"containers": [{"name": "spark"}]},
+    })
+}
+
+/// A pod as Spark 4.1.2 makes it: conf dir, scratch directory and service account token are mounted.
+#[must_use]
+pub fn spark(role: Role) -> Value {
+    let (conf_volume, mark, args) = match role {
+        Role::Driver => (
+            "spark-conf-volume-driver",
+            json!({"name": "SPARK_DRIVER_BIND_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}),
+            json!(["driver", "--properties-file", "/opt/spark/conf/spark.properties", "--class", "Main", "local:///app.jar"]),
+        ),
+        Role::Executor => ("spark-conf-volume-exec", json!({"name": "SPARK_EXECUTOR_ID", "value": "1"}), json!(["executor"])),
+    };
+    let items = json!([{"key": "spark.properties", "path": "spark.properties", "mode": 0o644}]);
+    json!({
+        "kind": "Pod",
+        "metadata": {"name": "sample", "labels": {"spark-role": role.as_str(), "spark-version": "4.1.2"}},
+        "spec": {
+            "volumes": [
+                {"name": "spark-local-dir-1", "emptyDir": {}},
+                {"name": conf_volume, "configMap": {"name": "spark-conf-map", "items": items, "defaultMode": 0o644}},
+                {"name": "kube-api-access", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+            ],
+            "containers": [{
+                "name": format!("spark-kubernetes-{}", role.as_str()),
+                "args": args,
+                "env": [
+                    mark,
+                    {"name": "SPARK_LOCAL_DIRS", "value": "/var/data/spark-local"},
+                    {"name": "SPARK_CONF_DIR", "value": "/opt/spark/conf"},
+                ],
+                "volumeMounts": [
+                    {"name": "spark-local-dir-1", "mountPath": "/var/data/spark-local"},
+                    {"name": conf_volume, "mountPath": "/opt/spark/conf"},
+                    {"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
+                ],
+            }],
+        },
+    })
+}
+
+/// What the webhook says of a sample.
+#[must_use]
+pub fn problems(pod: &Value, policy: &Policy) -> Vec<Problem> {
+    let review = review::of(pod, "default").to_string();
+    // The test below holds the samples to be pods that can be answered.
+    admit(review.as_bytes(), policy)
+        .ok()
+        .and_then(|admission| admission.subject)
+        .map(|subject| subject.problems.to_vec())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Outcome;
+    use crate::annotations::Severity;
+
+    #[test]
+    fn every_sample_gets_what_it_requests() {
+        for (pod, role) in [Role::Driver, Role::Executor].into_iter().flat_map(|role| [(empty(role), role), (spark(role), role)])
+        {
+            let mut pod = pod;
+            pod["metadata"]["annotations"] = json!({
+                "spark-operator.k8s.io/sparkConfigMap": "c:merge",
+                "spark-operator.k8s.io/hadoopConfigMap": "h:merge",
+                "spark-operator.k8s.io/secret.s": "/mnt/s",
+            });
+            assert_eq!(problems(&pod, &Policy::default()), [], "{pod}");
+            let review = review::of(&pod, "default").to_string();
+            let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
+            assert_eq!((admission.outcome, admission.subject.unwrap().role), (Outcome::Mutated, role), "{pod}");
+        }
+    }
+
+    #[test]
+    fn a_sample_tells_what_fails_in_pods_of_its_shape() {
+        let errors = |mut pod: Value| {
+            pod["metadata"]["annotations"] = json!({
+                "spark-operator.k8s.io/configMap.a": "/opt/spark/conf/a:file=a",
+                "spark-operator.k8s.io/sparkConfigMap": "c:merge:path=/opt/spark/conf",
+            });
+            problems(&pod, &Policy::default()).iter().filter(|problem| problem.severity() == Severity::Error).count()
+        };
+        for role in [Role::Driver, Role::Executor] {
+            assert_eq!((errors(spark(role)), errors(empty(role))), (2, 1), "{role:?}");
+        }
+    }
+}
