@@ -15,12 +15,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admission::OnProblem;
-use crate::rules::Rules;
+use crate::rules::{self, Rules};
 
 /// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
 ///
@@ -139,8 +139,16 @@ fn say(line: impl Display) {
 /// Reads `--config`; without it there are no rules.
 fn read_rules(file: Option<&Path>) -> anyhow::Result<Rules> {
     let Some(file) = file else { return Ok(Rules::default()) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
-    Rules::parse(&text).with_context(|| file.display().to_string())
+    parse_rules(&file.display(), rules::read_text(file))
+}
+
+/// An error has a line for each mistake.
+fn parse_rules(name: &dyn Display, text: io::Result<String>) -> anyhow::Result<Rules> {
+    let text = text.with_context(|| format!("{name}: cannot be read"))?;
+    Rules::parse(&text).map_err(|error| {
+        let lines = error.mistakes().iter().map(|mistake| format!("{name}: {mistake}"));
+        anyhow!(lines.collect::<Vec<_>>().join("\n"))
+    })
 }
 
 impl ValueEnum for OnProblem {

@@ -5,87 +5,87 @@
 //! gives way where the pod already has something else, unless it is enforced.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
-use serde_saphyr::Spanned;
-
-use crate::annotations::key::{Key, PrefixedKey};
+use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Kind, Origin, ProblemKind, Request, Requests, Source};
+use crate::yaml::Mistake;
 
+mod file;
 mod glob;
 mod selector;
 
+pub use file::{read_text, read_text_from};
 pub use glob::Globs;
 pub use selector::Selector;
 
 /// All rules of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rules {
-    defaults: Vec<DefaultRule>,
-    allow: Option<Vec<AllowRule>>,
-}
-
-/// The file as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct RulesFile {
-    /// Always `spark-webhook/v1`.
-    #[cfg_attr(test, schemars(with = "String", extend("const" = API_VERSION)))]
-    api_version: Spanned<String>,
+#[cfg_attr(test, schemars(title = "RulesFile", description = "The file as it is written."))]
+#[cfg_attr(test, schemars(deny_unknown_fields, transform = tests::add_api_version))]
+pub struct Rules {
     /// What pods get that do not ask for it; later rules win.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "Vec<DefaultRule>"))]
-    defaults: Vec<Spanned<DefaultRule>>,
+    #[cfg_attr(test, schemars(default))]
+    defaults: Vec<DefaultRule>,
     /// Which names annotations may ask for; everything when there is no such list.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default, with = "Vec<AllowRule>"))]
     allow: Option<Vec<AllowRule>>,
 }
 
 /// A default: annotations for the pods that it selects.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(deny_unknown_fields))]
 struct DefaultRule {
+    #[cfg_attr(test, schemars(skip))]
+    line: usize,
     /// Globs of namespaces, those with `!` excluding; all when absent.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default, with = "glob::NamespaceGlobs"))]
     namespaces: Globs,
     /// Both when absent.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default, with = "Vec<RoleName>", length(min = 1)))]
     roles: Option<Vec<RoleName>>,
     /// On the pod's labels; all pods when absent.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default))]
     selector: Selector,
     /// As a pod would write them.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
-    annotations: BTreeMap<String, Spanned<String>>,
+    annotations: BTreeMap<String, Written>,
     /// Whether pods wait for the object where it is missing; without it they run without.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default))]
     required: bool,
     /// Whether the default never gives way.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default))]
     enforce: bool,
 }
 
+/// A text of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written {
+    line: usize,
+    value: String,
+}
+
 /// The names that the annotations of some namespaces may ask for.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename_all = "camelCase", deny_unknown_fields))]
 struct AllowRule {
     /// Globs of namespaces, those with `!` excluding; all when absent.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default, with = "glob::NamespaceGlobs"))]
     namespaces: Globs,
     /// Globs of names; none when absent.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default, with = "glob::ObjectGlobs"))]
     config_maps: Option<Globs>,
     /// Globs of names; none when absent.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default, with = "glob::ObjectGlobs"))]
     secrets: Option<Globs>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename_all = "lowercase"))]
 enum RoleName {
     Driver,
     Executor,
@@ -101,17 +101,48 @@ pub struct Subject<'s> {
     pub label: &'s dyn Fn(&str) -> Option<&'s str>,
 }
 
-/// Why a file is not taken.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+/// Why a file is rejected: all its mistakes in order of lines, or if it is not YAML, the first.
+#[derive(Debug, PartialEq, Eq)]
 pub struct RulesError {
-    /// Where it is, counted from 1.
-    pub line: u64,
-    /// What is wrong and what to write instead.
-    pub reason: String,
+    mistakes: Vec<Mistake>,
+    /// How many more there are than are kept.
+    more: usize,
 }
 
-const API_VERSION: &str = "spark-webhook/v1";
+/// More mistakes than anybody corrects before the next try.
+const MAX_MISTAKES: usize = 100;
+
+impl RulesError {
+    fn new(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort();
+        mistakes.dedup();
+        let more = mistakes.len().saturating_sub(MAX_MISTAKES);
+        mistakes.truncate(MAX_MISTAKES);
+        Self { mistakes, more }
+    }
+
+    /// The mistakes in order of lines, the first hundred of them.
+    #[must_use]
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+/// The first mistake, and how many others there are.
+impl fmt::Display for RulesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mistakes, more } = self;
+        let Some((first, others)) = mistakes.split_first() else { return Ok(()) };
+        write!(f, "{first}")?;
+        match others.len() + more {
+            0 => Ok(()),
+            1 => f.write_str(" (1 more mistake: spark-webhook check-config lists it)"),
+            others => write!(f, " ({others} more mistakes: spark-webhook check-config lists them)"),
+        }
+    }
+}
+
+impl std::error::Error for RulesError {}
 
 /// What a pod hears that asks for something else than an enforced default, or opts out of it.
 const ENFORCED: &str = "the administrator's default for it is enforced, remove this annotation";
@@ -121,22 +152,9 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// When any of it is wrong; nothing of it is taken then.
+    /// When any of it is wrong. Nothing of it is taken then.
     pub fn parse(text: &str) -> Result<Self, RulesError> {
-        let error = |line: u64, reason: String| RulesError { line, reason };
-        let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-        let file: RulesFile = serde_saphyr::from_str_with_options(text, options).map_err(|reason| {
-            let line = reason.location().map_or(1, |location| location.line());
-            error(line, reason.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
-        })?;
-        if file.api_version.value != API_VERSION {
-            let reason = format!("the apiVersion is {:?}, write apiVersion: {API_VERSION}", file.api_version.value);
-            return Err(error(file.api_version.defined.line(), reason));
-        }
-        for rule in &file.defaults {
-            rule.value.check().map_err(|(line, reason)| error(line.unwrap_or(rule.defined.line()), reason))?;
-        }
-        Ok(Self { defaults: file.defaults.into_iter().map(|rule| rule.value).collect(), allow: file.allow })
+        file::parse(text)
     }
 
     /// Whether there is neither a default nor a restriction.
@@ -253,40 +271,20 @@ impl DefaultRule {
         request
     }
 
-    /// The line, where it is known better than the rule's, and what is wrong.
-    fn check(&self) -> Result<(), (Option<u64>, String)> {
-        for (key, value) in &self.annotations {
-            let line = Some(value.defined.line());
-            match PrefixedKey::parse(key).map(|key| key.key) {
-                Some(Key::Request(..) | Key::List(_)) => {}
-                Some(Key::Container | Key::Injected) => {
-                    return Err((line, format!("{key}: a rule cannot have this annotation, remove it")));
-                }
-                Some(Key::Legacy(_) | Key::Unknown) | None => {
-                    let nearest = PrefixedKey::parse(key).and_then(|key| key.nearest()).unwrap_or("sparkConfigMap");
-                    return Err((
-                        line,
-                        format!("{key}: not an annotation of this webhook, write {}{nearest}", annotations::PREFIXES[0]),
-                    ));
-                }
-            }
-            let requests = annotations::parse([(&**key, &*value.value)].into_iter());
-            if let Some(problem) = requests.problems.first() {
-                return Err((line, problem.text().to_owned()));
-            }
-            if !self.required && requests.mounts.iter().any(|request| request.options.file.is_some()) {
-                return Err((line, format!("{key}={}: file= cannot be optional, write required: true", value.value)));
-            }
-        }
-        match self.requests().problems.first() {
-            Some(problem) => Err((None, problem.text().to_owned())),
-            None => Ok(()),
-        }
+    /// The line of the annotation that a problem's text begins with, or of the rule.
+    fn line_of(&self, problem: &str) -> usize {
+        let begins = |key: &str| {
+            let shown = PrefixedKey::parse(key).map(|key| key.annotation("").to_string()).unwrap_or_default();
+            problem.strip_prefix(&*shown).is_some_and(|rest| rest.starts_with(['=', ':']))
+        };
+        self.annotations.iter().find(|(key, _)| begins(key)).map_or(self.line, |(_, written)| written.line)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn rules(yaml: &str) -> Rules {
@@ -449,63 +447,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_bad_file_is_refused_with_line_and_reason() {
-        for (yaml, line, reason) in [
-            ("", 1, ""),
-            ("defaults: []\n", 1, "api"),
-            ("apiVersion: spark-webhook/v2\n", 1, "the apiVersion is \"spark-webhook/v2\", write apiVersion: spark-webhook/v1"),
-            ("apiVersion: spark-webhook/v1\nrules: []\n", 2, "unknown field `rules`"),
-            ("apiVersion: spark-webhook/v1\ndefaults:\n- annotation: {}\n", 3, "unknown field `annotation`"),
-            ("apiVersion: spark-webhook/v1\ndefaults:\n- namespaces: [\"a b\"]\n  annotations: {}\n", 3, "\"a b\" is no glob"),
-            ("apiVersion: spark-webhook/v1\ndefaults:\n- roles: [worker]\n  annotations: {}\n", 3, "unknown variant `worker`"),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/container: c\n",
-                4,
-                "spark-operator.k8s.io/container: a rule cannot have this annotation",
-            ),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/injected: c\n",
-                4,
-                "spark-operator.k8s.io/injected: a rule cannot",
-            ),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/sparkConfMap: c\n",
-                4,
-                "spark-operator.k8s.io/sparkConfMap: not an annotation of this webhook, write spark-operator.k8s.io/sparkConfigMap",
-            ),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    prometheus.io/scrape: \"true\"\n",
-                4,
-                "prometheus.io/scrape: not an annotation of this webhook",
-            ),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/secret.s: s\n",
-                4,
-                "secret.s=s: the path must start with",
-            ),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/secret.s: /s/f:file=f\n",
-                4,
-                "spark-operator.k8s.io/secret.s=/s/f:file=f: file= cannot be optional",
-            ),
-            (
-                "apiVersion: spark-webhook/v1\ndefaults:\n- annotations:\n    spark-operator.k8s.io/secret.s: /a\n    sparkoperator.k8s.io/secret.s: /b\n",
-                3,
-                "sparkoperator.k8s.io/secret.s=/b: loses to",
-            ),
-            ("apiVersion: spark-webhook/v1\nallow: [{secret: []}]\n", 2, "unknown field `secret`"),
-        ] {
-            let error = Rules::parse(yaml).unwrap_err();
-            assert_eq!(error.line, line, "{yaml}: {error}");
-            assert!(error.reason.contains(reason), "{yaml}: {error}");
+    /// The file has one field more than its rules.
+    pub(super) fn add_api_version(schema: &mut schemars::Schema) {
+        let version = json!({"description": "Always `spark-webhook/v1`.", "type": "string", "const": "spark-webhook/v1"});
+        let object = schema.ensure_object();
+        if let Some(Value::Object(fields)) = object.get_mut("properties") {
+            let others = std::mem::take(fields);
+            fields.insert("apiVersion".to_owned(), version);
+            fields.extend(others);
         }
+        object.insert("required".to_owned(), json!(["apiVersion"]));
     }
 
     #[test]
     fn the_examples_and_their_schema_hold() {
         assert!(!Rules::parse(&std::fs::read_to_string("examples/rules.yaml").unwrap()).unwrap().is_empty());
-        let schema = serde_json::to_string_pretty(&schemars::schema_for!(RulesFile)).unwrap() + "\n";
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Rules)).unwrap() + "\n";
         if std::env::var_os("UPDATE_SCHEMA").is_some() {
             std::fs::write("rules.schema.json", &schema).unwrap();
         }

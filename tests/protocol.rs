@@ -352,7 +352,7 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
 
     swap("..2", "apiVersion: spark-webhook/v1\ndefault: []\n");
     let line = webhook.log_line("the old ones stay in force");
-    assert!(line.contains("line 2: unknown field `default`"), "{line}");
+    assert!(line.contains("line 2: unknown field \"default\""), "{line}");
     assert!(audit().await.contains("/one=secret/one"));
     let (status, body) = readyz().await;
     assert!(status == 200 && body.starts_with("ok, but with old rules: ") && body.contains("unknown field"), "{status} {body}");
@@ -365,4 +365,28 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
     // A namespace that the registration does not send is said.
     swap("..4", &default("two").replace("[default]", "[default, other]"));
     webhook.log_line("write and apply it again");
+}
+
+/// An allow list whose entries were commented out.
+#[tokio::test]
+async fn an_allow_list_that_loses_its_entries_opens_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rules.yaml");
+    fs::write(&file, "apiVersion: spark-webhook/v1\nallow:\n- configMaps: [conf]\n").unwrap();
+    let webhook = Webhook::start(&["--config", file.to_str().unwrap()]);
+    let is_allowed = async || {
+        let reply = exchange(&mut connect(webhook.address()).await, &post(&example())).await;
+        !reply.body.contains("this Secret is not allowed in this namespace")
+    };
+    assert!(!is_allowed().await);
+    fs::write(&file, "apiVersion: spark-webhook/v1\nallow:\n# - configMaps: [conf]\n").unwrap();
+    let line = webhook.log_line("the old ones stay in force");
+    assert!(line.contains("line 2: allow has no value; write allow: [] to permit no name"), "{line}");
+    assert!(!is_allowed().await);
+    let mut stream = TcpStream::connect(webhook.admin_address()).await.unwrap();
+    let reply = exchange(&mut stream, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(
+        reply.status == 200 && reply.body.contains("old rules: ") && reply.body.contains("line 2: allow has no value"),
+        "{reply:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Any text as a file of rules: refused with a line, or rules that apply to a pod without a panic.
+//! Any text as a file of rules: rejected with mistakes that have a line and a text, or rules that apply to a pod without a panic.
 #![no_main]
 
 mod bounded;
@@ -16,6 +16,11 @@ fn check(text: &str) {
             let requests = rules.apply(&subject, Requests::default());
             assert!(requests.problems.is_empty(), "a file that is accepted cannot fail later: {:?}", requests.problems);
         }
-        Err(error) => assert!(!error.reason.is_empty() && !error.reason.contains('\n')),
+        Err(error) => {
+            assert!(!error.mistakes().is_empty());
+            for mistake in error.mistakes() {
+                assert!(mistake.line > 0 && !mistake.text.is_empty() && !mistake.text.contains(char::is_control), "{mistake}");
+            }
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! `spark-webhook check-config`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::rules::Subject;
+use crate::rules::{self, Subject};
 
 /// Says what is wrong in a file of rules, and which defaults would apply to a pod
 ///
@@ -17,7 +17,7 @@ use crate::rules::Subject;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct CheckConfig {
-    /// File to check, in YAML
+    /// File to check, in YAML, or - for standard input
     file: PathBuf,
 
     /// Show the defaults that would apply in this namespace
@@ -42,10 +42,13 @@ enum RoleName {
 impl CheckConfig {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { file, namespace, role, label } = self;
-        let rules = super::read_rules(Some(&file))?;
+        let is_standard_input = file.as_os_str() == "-";
+        let name = if is_standard_input { "standard input".into() } else { file.display().to_string() };
+        let text = if is_standard_input { rules::read_text_from(io::stdin()) } else { rules::read_text(&file) };
+        let rules = super::parse_rules(&name, text)?;
         let mut out = super::stdout();
         let Some(namespace) = namespace else {
-            writeln!(out, "{}: ok", file.display())?;
+            writeln!(out, "{name}: ok")?;
             return Ok(ExitCode::SUCCESS);
         };
         let labels: Vec<(&str, &str)> = label.iter().map(|label| label.split_once('=').unwrap_or((label, ""))).collect();

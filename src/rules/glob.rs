@@ -1,11 +1,10 @@
 //! Lists of globs, as rules name namespaces and objects.
 
-use serde::{Deserialize, Deserializer};
+use crate::annotations::problem::Excerpt;
 
 /// Globs with `*` (any characters) and `?` (one character); those that begin with `!` exclude, wherever they stand.
 ///
-/// A list of excluding globs only is everything that they do not exclude, and so is none at all, the default. An empty list
-/// would say nothing clearly, and is refused.
+/// A list of excluding globs only is everything that they do not exclude, and so is none at all, the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Globs {
     including: Vec<String>,
@@ -13,6 +12,13 @@ pub struct Globs {
 }
 
 impl Globs {
+    pub(super) fn add(&mut self, glob: &str) {
+        match glob.strip_prefix('!') {
+            Some(glob) => self.excluding.push(glob.to_owned()),
+            None => self.including.push(glob.to_owned()),
+        }
+    }
+
     /// Whether the list names a text.
     #[must_use]
     pub fn contains(&self, text: &str) -> bool {
@@ -36,37 +42,58 @@ impl Globs {
     }
 }
 
-impl<'de> Deserialize<'de> for Globs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let globs = Vec::<String>::deserialize(deserializer)?;
-        let is_glob = |glob: &str| {
-            !glob.is_empty() && glob.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '*' | '?'))
+/// What globs name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Named {
+    Namespaces,
+    /// ConfigMaps and Secrets.
+    Objects,
+}
+
+impl Named {
+    /// Rejects a glob that no name can match: it would select nothing, or with `!` exclude nothing.
+    pub(super) fn check(self, glob: &str) -> Result<(), String> {
+        if self.can_match(glob) {
+            return Ok(());
+        }
+        let (what, characters) = match self {
+            Self::Namespaces => ("namespace", "lower-case letters, digits and \"-\""),
+            Self::Objects => ("name", "lower-case letters, digits, \"-\" and \".\""),
         };
-        if globs.is_empty() {
-            return Err(serde::de::Error::custom("an empty list names nothing, remove it or write [\"*\"]"));
-        }
-        let mut list = Self::default();
-        for glob in globs {
-            let (globs, glob) = match glob.strip_prefix('!') {
-                Some(glob) => (&mut list.excluding, glob),
-                None => (&mut list.including, &*glob),
-            };
-            if !is_glob(glob) {
-                let reason = format!(
-                    "{glob:?} is no glob of names, write letters, digits, \"-\", \".\", \"*\" and \"?\", or \"!\" before them"
-                );
-                return Err(serde::de::Error::custom(reason));
-            }
-            globs.push(glob.to_owned());
-        }
-        Ok(list)
+        let quoted = |glob: &str| format!("\"{}\"", Excerpt::new(glob, 80));
+        // What is likely meant: a regular expression, or a name in capitals.
+        let meant = glob.replace(".*", "*").replace('_', "-").replace(['^', '$'], "").to_ascii_lowercase();
+        let instead = if self.can_match(&meant) { quoted(&meant) } else { "\"*\" or a name".to_owned() };
+        let glob = quoted(glob);
+        Err(format!("no {what} matches {glob}: these are globs (* and ?) of {characters}; write {instead}"))
+    }
+
+    fn can_match(self, glob: &str) -> bool {
+        let glob = glob.strip_prefix('!').unwrap_or(glob);
+        let (is_dotted, longest) = match self {
+            Self::Namespaces => (false, 63),
+            Self::Objects => (true, 253),
+        };
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c) || (is_dotted && c == '.');
+        let is_end = |c: char| "-.".contains(c);
+        !glob.is_empty()
+            && glob.chars().all(is_part)
+            && !glob.starts_with(is_end)
+            && !glob.ends_with(is_end)
+            && glob.chars().filter(|c| *c != '*').count() <= longest
     }
 }
 
+/// The schemas of [`Globs`].
 #[cfg(test)]
-impl schemars::JsonSchema for Globs {
+pub(super) struct NamespaceGlobs;
+#[cfg(test)]
+pub(super) struct ObjectGlobs;
+
+#[cfg(test)]
+impl schemars::JsonSchema for NamespaceGlobs {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Globs".into()
+        "NamespaceGlobs".into()
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -74,7 +101,23 @@ impl schemars::JsonSchema for Globs {
             "description": "Globs with * and ?; those that begin with ! exclude",
             "type": "array",
             "minItems": 1,
-            "items": {"type": "string", "pattern": "^!?[A-Za-z0-9.*?-]+$"},
+            "items": {"type": "string", "pattern": "^!?[a-z0-9*?]([a-z0-9*?-]*[a-z0-9*?])?$"},
+        })
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for ObjectGlobs {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ObjectGlobs".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Globs with * and ?; those that begin with ! exclude",
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "pattern": "^!?[a-z0-9*?]([a-z0-9.*?-]*[a-z0-9*?])?$"},
         })
     }
 }
@@ -132,7 +175,11 @@ mod tests {
     use super::*;
 
     fn globs(list: &[&str]) -> Globs {
-        serde_json::from_value(serde_json::json!(list)).unwrap()
+        let mut globs = Globs::default();
+        for glob in list {
+            globs.add(glob);
+        }
+        globs
     }
 
     #[test]
@@ -170,10 +217,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_glob_is_refused() {
-        for glob in ["", "!", "a b", "a'b", "[a]", "a/b"] {
-            assert!(serde_json::from_value::<Globs>(serde_json::json!([glob])).is_err(), "{glob}");
+    fn rejects_globs_that_no_name_matches() {
+        let namespaces = "no namespace matches \"{}\": these are globs (* and ?) of lower-case letters, digits and \"-\"; write ";
+        let objects = "no name matches \"{}\": these are globs (* and ?) of lower-case letters, digits, \"-\" and \".\"; write ";
+        let long = "x".repeat(64);
+        for (named, text, glob, instead) in [
+            (Named::Namespaces, namespaces, "Team-A", "\"team-a\""),
+            (Named::Namespaces, namespaces, "!Team-A", "\"!team-a\""),
+            (Named::Namespaces, namespaces, "team.*", "\"team*\""),
+            (Named::Namespaces, namespaces, "^team-.*$", "\"team-*\""),
+            (Named::Namespaces, namespaces, "team_a", "\"team-a\""),
+            (Named::Namespaces, namespaces, "a.b", "\"*\" or a name"),
+            (Named::Namespaces, namespaces, "team-[ab]", "\"*\" or a name"),
+            (Named::Namespaces, namespaces, "-team", "\"*\" or a name"),
+            (Named::Namespaces, namespaces, "", "\"*\" or a name"),
+            (Named::Namespaces, namespaces, "!", "\"*\" or a name"),
+            (Named::Namespaces, namespaces, &long, "\"*\" or a name"),
+            (Named::Objects, objects, "Spark-*", "\"spark-*\""),
+            (Named::Objects, objects, "a/b", "\"*\" or a name"),
+            (Named::Objects, objects, "a'b", "\"*\" or a name"),
+            (Named::Objects, objects, "a.", "\"*\" or a name"),
+        ] {
+            assert_eq!(named.check(glob), Err(format!("{}{instead}", text.replace("{}", glob))), "{glob}");
         }
-        assert!(serde_json::from_value::<Globs>(serde_json::json!([])).is_err());
+        for glob in ["*", "team-*", "!team-legacy", "?", "a?c", "*-prod", "0", &long[1..]] {
+            assert_eq!(Named::Namespaces.check(glob), Ok(()), "{glob}");
+        }
+        for glob in ["*", "a.b", "!spark-admin-*", "*.conf", &long] {
+            assert_eq!(Named::Objects.check(glob), Ok(()), "{glob}");
+        }
     }
 }

@@ -2,56 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 /// A label selector: all of its requirements must hold. An empty one selects every pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename_all = "camelCase", deny_unknown_fields))]
 pub struct Selector {
     /// Labels and their values.
-    #[serde(default)]
-    match_labels: BTreeMap<String, String>,
+    #[cfg_attr(test, schemars(default))]
+    pub(super) match_labels: BTreeMap<String, String>,
     /// Further requirements.
-    #[serde(default)]
-    match_expressions: Vec<Requirement>,
+    #[cfg_attr(test, schemars(default))]
+    pub(super) match_expressions: Vec<Requirement>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "RequirementFile")]
+/// What a label must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(with = "RequirementFile"))]
-struct Requirement(RequirementFile);
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct RequirementFile {
+#[cfg_attr(test, schemars(deny_unknown_fields))]
+pub(super) struct Requirement {
     key: String,
     operator: Operator,
     /// For `In` and `NotIn`.
-    #[serde(default)]
+    #[cfg_attr(test, schemars(default))]
     values: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-enum Operator {
+pub(super) enum Operator {
     In,
     NotIn,
     Exists,
     DoesNotExist,
 }
 
-impl TryFrom<RequirementFile> for Requirement {
-    type Error = &'static str;
+impl Operator {
+    pub(super) const ALL: [Self; 4] = [Self::In, Self::NotIn, Self::Exists, Self::DoesNotExist];
 
-    fn try_from(file: RequirementFile) -> Result<Self, Self::Error> {
-        let needs_values = matches!(file.operator, Operator::In | Operator::NotIn);
-        match file.values.is_empty() {
-            true if needs_values => Err("In and NotIn need values, write at least one"),
-            false if !needs_values => Err("Exists and DoesNotExist take no values, remove them"),
-            _ => Ok(Self(file)),
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "In",
+            Self::NotIn => "NotIn",
+            Self::Exists => "Exists",
+            Self::DoesNotExist => "DoesNotExist",
         }
     }
 }
@@ -66,8 +59,17 @@ impl Selector {
 }
 
 impl Requirement {
+    pub(super) fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, &'static str> {
+        let needs_values = matches!(operator, Operator::In | Operator::NotIn);
+        match values.is_empty() {
+            true if needs_values => Err("In and NotIn need values; write at least one"),
+            false if !needs_values => Err("Exists and DoesNotExist take no values; remove them"),
+            _ => Ok(Self { key: key.to_owned(), operator, values }),
+        }
+    }
+
     fn holds<'l>(&self, label: &dyn Fn(&str) -> Option<&'l str>) -> bool {
-        let Self(RequirementFile { key, operator, values }) = self;
+        let Self { key, operator, values } = self;
         let value = label(key);
         let is_in = value.is_some_and(|value| values.iter().any(|other| other == value));
         match operator {
@@ -82,33 +84,30 @@ impl Requirement {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     #[test]
     fn labels_are_selected_as_kubernetes_does() {
-        let expression = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "tier", "operator": operator, "values": values}]});
+        let labels =
+            |value: &str| Selector { match_labels: [("tier".to_owned(), value.to_owned())].into(), ..Selector::default() };
+        let expression = |operator, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            let requirement = Requirement::new("tier", operator, values).unwrap();
+            Selector { match_expressions: vec![requirement], ..Selector::default() }
+        };
         for (selector, with_batch, without) in [
-            (json!({}), true, true),
-            (json!({"matchLabels": {"tier": "batch"}}), true, false),
-            (json!({"matchLabels": {"tier": "web"}}), false, false),
-            (expression("In", json!(["batch", "x"])), true, false),
-            (expression("NotIn", json!(["batch"])), false, true),
-            (expression("Exists", json!([])), true, false),
-            (expression("DoesNotExist", json!([])), false, true),
+            (Selector::default(), true, true),
+            (labels("batch"), true, false),
+            (labels("web"), false, false),
+            (expression(Operator::In, &["batch", "x"]), true, false),
+            (expression(Operator::NotIn, &["batch"]), false, true),
+            (expression(Operator::Exists, &[]), true, false),
+            (expression(Operator::DoesNotExist, &[]), false, true),
         ] {
-            let parsed: Selector = serde_json::from_value(selector.clone()).unwrap();
-            assert_eq!(parsed.selects(&|key| (key == "tier").then_some("batch")), with_batch, "{selector}");
-            assert_eq!(parsed.selects(&|_| None), without, "{selector}");
+            assert_eq!(selector.selects(&|key| (key == "tier").then_some("batch")), with_batch, "{selector:?}");
+            assert_eq!(selector.selects(&|_| None), without, "{selector:?}");
         }
-        for wrong in [
-            expression("In", json!([])),
-            expression("Exists", json!(["x"])),
-            expression("Like", json!(["x"])),
-            json!({"matchLabel": {}}),
-        ] {
-            assert!(serde_json::from_value::<Selector>(wrong.clone()).is_err(), "{wrong}");
-        }
+        assert!(Requirement::new("tier", Operator::In, vec![]).is_err());
+        assert!(Requirement::new("tier", Operator::Exists, vec!["x".to_owned()]).is_err());
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
 use crate::metrics::{self, Metrics};
-use crate::rules::Rules;
+use crate::rules::{self, Rules};
 
 /// A change is to be noticed within 15 s.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -42,8 +42,7 @@ impl Reload {
         let mut seen = None;
         while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
             let path = file.clone();
-            let read =
-                tokio::task::spawn_blocking(move || std::fs::read_to_string(path).map_err(|error| error.to_string())).await;
+            let read = tokio::task::spawn_blocking(move || rules::read_text(&path).map_err(|error| error.to_string())).await;
             let text = read.unwrap_or_else(|error| Err(error.to_string()));
             if seen.as_ref() == Some(&text) {
                 continue;
