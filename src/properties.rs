@@ -112,7 +112,7 @@ pub fn problems(role: Role, annotations: &[(String, String)]) -> Vec<Problem> {
     if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("annotations".to_owned(), prefixed.collect());
     }
-    sample_pod::problems(&pod, &Policy::default())
+    sample_pod::problems(&sample_pod::review(&pod), &Policy::default())
 }
 
 /// The property that puts an annotation on the pods of a role.

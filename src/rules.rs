@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::annotations::key::PrefixedKey;
-use crate::annotations::{self, Kind, Origin, ProblemKind, Request, Requests, Source};
+use crate::annotations::{self, Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
 use crate::yaml::Mistake;
 
 mod file;
 mod glob;
 mod selector;
+mod trial;
 
 pub use file::{read_text, read_text_from};
 pub use glob::Globs;
@@ -157,6 +158,18 @@ impl Rules {
         file::parse(text)
     }
 
+    /// What an administrator should know of a file that is accepted, in order of lines.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Mistake> {
+        let without_namespaces = self.defaults.iter().filter(|rule| rule.namespaces == Globs::default());
+        let text =
+            "this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces";
+        let cluster_wide = without_namespaces.map(|rule| Mistake { line: rule.line, text: text.to_owned() });
+        let mut warnings: Vec<Mistake> = cluster_wide.chain(trial::doubts(&self.defaults)).collect();
+        warnings.sort();
+        warnings
+    }
+
     /// Whether there is neither a default nor a restriction.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -271,13 +284,18 @@ impl DefaultRule {
         request
     }
 
-    /// The line of the annotation that a problem's text begins with, or of the rule.
-    fn line_of(&self, problem: &str) -> usize {
+    /// The annotation that a problem's text begins with.
+    fn annotation_of(&self, problem: &Problem) -> Option<(&str, &Written)> {
         let begins = |key: &str| {
             let shown = PrefixedKey::parse(key).map(|key| key.annotation("").to_string()).unwrap_or_default();
-            problem.strip_prefix(&*shown).is_some_and(|rest| rest.starts_with(['=', ':']))
+            problem.text().strip_prefix(&*shown).is_some_and(|rest| rest.starts_with(['=', ':']))
         };
-        self.annotations.iter().find(|(key, _)| begins(key)).map_or(self.line, |(_, written)| written.line)
+        self.annotations.iter().find(|(key, _)| begins(key)).map(|(key, written)| (&**key, written))
+    }
+
+    /// The line of the annotation that a problem is about; of the rule where its text has only a part of it.
+    fn line_of(&self, problem: &Problem) -> usize {
+        self.annotation_of(problem).map_or(self.line, |(_, written)| written.line)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admission::{Policy, admit, review};
+use crate::admission::{self, Policy, admit};
 use crate::annotations::Problem;
 use crate::pod::Role;
 
@@ -57,11 +57,16 @@ pub fn spark(role: Role) -> Value {
     })
 }
 
-/// What the webhook says of a sample.
+/// The review that an API server would send for a sample.
 #[must_use]
-pub fn problems(pod: &Value, policy: &Policy) -> Vec<Problem> {
-    let review = review::of(pod, "default").to_string();
-    // The test below holds the samples to be pods that can be answered.
+pub fn review(pod: &Value) -> String {
+    admission::review::of(pod, "default").to_string()
+}
+
+/// What the webhook says of the review of a sample.
+#[must_use]
+pub fn problems(review: &str, policy: &Policy) -> Vec<Problem> {
+    // The test below holds samples to be pods that can be answered.
     admit(review.as_bytes(), policy)
         .ok()
         .and_then(|admission| admission.subject)
@@ -85,8 +90,8 @@ mod tests {
                 "spark-operator.k8s.io/hadoopConfigMap": "h:merge",
                 "spark-operator.k8s.io/secret.s": "/mnt/s",
             });
-            assert_eq!(problems(&pod, &Policy::default()), [], "{pod}");
-            let review = review::of(&pod, "default").to_string();
+            let review = review(&pod);
+            assert_eq!(problems(&review, &Policy::default()), [], "{pod}");
             let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
             assert_eq!((admission.outcome, admission.subject.unwrap().role), (Outcome::Mutated, role), "{pod}");
         }
@@ -99,7 +104,7 @@ mod tests {
                 "spark-operator.k8s.io/configMap.a": "/opt/spark/conf/a:file=a",
                 "spark-operator.k8s.io/sparkConfigMap": "c:merge:path=/opt/spark/conf",
             });
-            problems(&pod, &Policy::default()).iter().filter(|problem| problem.severity() == Severity::Error).count()
+            problems(&review(&pod), &Policy::default()).iter().filter(|problem| problem.severity() == Severity::Error).count()
         };
         for role in [Role::Driver, Role::Executor] {
             assert_eq!((errors(spark(role)), errors(empty(role))), (2, 1), "{role:?}");

@@ -8,6 +8,7 @@ mod shape;
 
 use super::glob::Named;
 use super::selector::{Operator, Requirement};
+use super::trial;
 use super::{AllowRule, DefaultRule, Globs, RoleName, Rules, RulesError, Selector, Written};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::annotations::{self, PREFIXES};
@@ -66,6 +67,7 @@ pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
     }
     let mut reader = Reader { mistakes };
     let rules = reader.rules(&root);
+    reader.mistakes.extend(trial::mistakes(&rules.defaults));
     if reader.mistakes.is_empty() { Ok(rules) } else { Err(RulesError::new(reader.mistakes)) }
 }
 
@@ -267,7 +269,7 @@ impl Reader {
         if self.mistakes.len() == before {
             // What the annotations say together.
             for problem in rule.requests().problems.iter() {
-                self.add(rule.line_of(problem.text()), problem.text());
+                self.add(rule.line_of(problem), problem.text());
             }
         }
     }

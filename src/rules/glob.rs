@@ -19,6 +19,18 @@ impl Globs {
         }
     }
 
+    /// Whether both lists may name the same. Where only some of what a glob matches is excluded, they may.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let is_excluded = |glob: &str| self.excluding.iter().chain(&other.excluding).any(|excluding| covers(excluding, glob));
+        let has_common = |one: &str, other: &str| intersect(one, other) && !is_excluded(one) && !is_excluded(other);
+        self.included().any(|one| other.included().any(|other| has_common(one, other)))
+    }
+
+    fn included(&self) -> impl Iterator<Item = &str> {
+        let every = if self.including.is_empty() { Some("*") } else { None };
+        self.including.iter().map(String::as_str).chain(every)
+    }
+
     /// Whether the list names a text.
     #[must_use]
     pub fn contains(&self, text: &str) -> bool {
@@ -122,9 +134,37 @@ impl schemars::JsonSchema for ObjectGlobs {
     }
 }
 
+/// Whether a name may match both globs.
+fn intersect(one: &str, other: &str) -> bool {
+    let may_be = |one: u8, other: u8| one == other || one == b'?' || other == b'?';
+    // Most are names.
+    if !one.contains(['*', '?']) && !other.contains(['*', '?']) {
+        return one == other;
+    }
+    let (Some((start, _)), Some((other_start, _))) = (one.split_once('*'), other.split_once('*')) else {
+        // The one without `*` is a name, but for its `?`.
+        let (glob, name) = if one.contains('*') { (one, other) } else { (other, one) };
+        return matches_by(glob, name, may_be);
+    };
+    // Each can take all of the other's middle into its `*`, so only the ends matter.
+    let ends = |glob: &str| glob.rsplit('*').next().unwrap_or_default().bytes().rev().collect::<Vec<u8>>();
+    start.bytes().zip(other_start.bytes()).all(|(one, other)| may_be(one, other))
+        && ends(one).into_iter().zip(ends(other)).all(|(one, other)| may_be(one, other))
+}
+
+/// Whether a glob matches all that another one does. It may also where this says no.
+fn covers(glob: &str, other: &str) -> bool {
+    // As a text, the other's `*` is one character, but it stands for any number.
+    !(glob.contains('?') && other.contains('*')) && matches(glob, other)
+}
+
+fn matches(glob: &str, text: &str) -> bool {
+    matches_by(glob, text, |glob, text| glob == text || glob == b'?')
+}
+
 /// Remembers the last `*`, and lets it take one character more where the rest does not match: no more than length times length
 /// steps, whatever the glob.
-fn matches(glob: &str, text: &str) -> bool {
+fn matches_by(glob: &str, text: &str, is_one: impl Fn(u8, u8) -> bool) -> bool {
     let (glob, text) = (glob.as_bytes(), text.as_bytes());
     let (mut at, mut from) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -134,11 +174,7 @@ fn matches(glob: &str, text: &str) -> bool {
                 star = Some((at, from));
                 at += 1;
             }
-            Some(b'?') => {
-                at += 1;
-                from += 1;
-            }
-            Some(expected) if expected == byte => {
+            Some(expected) if is_one(*expected, *byte) => {
                 at += 1;
                 from += 1;
             }
@@ -201,6 +237,71 @@ mod tests {
             (&["*"], "", true),
         ] {
             assert_eq!(globs(list).contains(text), expected, "{list:?} {text}");
+        }
+    }
+
+    #[test]
+    fn lists_overlap_where_a_name_may_be_in_both() {
+        for (one, other, expected) in [
+            (&[][..], &[][..], true),
+            (&["a"], &[], true),
+            (&["a"], &["a"], true),
+            (&["a"], &["b"], false),
+            (&["a", "b"], &["b", "c"], true),
+            (&["a", "b"], &["c", "d"], false),
+            (&["team-*"], &["team-a"], true),
+            (&["team-*"], &["other"], false),
+            (&["team-*"], &["*-prod"], true),
+            (&["team-*"], &["other-*"], false),
+            (&["*-prod"], &["*-test"], false),
+            (&["a*b*c"], &["a*d*c"], true),
+            (&["a?c"], &["ab*"], true),
+            (&["a?c"], &["a??"], true),
+            (&["a?c"], &["a?"], false),
+            (&["a?"], &["*b"], true),
+            (&["a?"], &["*bc"], false),
+            // What one of them excludes is in none.
+            (&["team-*"], &["!team-*"], false),
+            (&["team-a"], &["!team-*"], false),
+            (&["team-a"], &["team-*", "!team-a"], false),
+            (&["team-*", "!team-legacy"], &["team-legacy"], false),
+            (&["team-*", "!team-legacy"], &["team-*"], true),
+            (&["!a"], &["!b"], true),
+            (&["*"], &["!*"], false),
+            (&["team-?"], &["!team-*"], false),
+            // A `*` may be more than one character.
+            (&["team-*"], &["!team-?"], true),
+        ] {
+            let (one, other) = (globs(one), globs(other));
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one:?} {other:?}");
+        }
+    }
+
+    /// All words of these letters, up to a length.
+    fn words(letters: &[char], length: usize) -> Vec<String> {
+        let mut words = vec![String::new()];
+        for start in 0.. {
+            match words.get(start).cloned() {
+                Some(word) if word.len() < length => words.extend(letters.iter().map(|letter| format!("{word}{letter}"))),
+                _ => break,
+            }
+        }
+        words.split_off(1)
+    }
+
+    #[test]
+    fn short_lists_overlap_if_a_short_name_is_in_both() {
+        let names = words(&['a', 'b'], 4);
+        let short = words(&['a', 'b', '*', '?'], 3);
+        for one in &short {
+            let one_list = globs(&[one]);
+            for other in &short {
+                let has_name = |other: &Globs| names.iter().any(|name| one_list.contains(name) && other.contains(name));
+                let plain = globs(&[other]);
+                assert_eq!(one_list.overlaps(&plain), has_name(&plain), "{one} {other}");
+                let excluding = globs(&["a*", &format!("!{other}")]);
+                assert!(one_list.overlaps(&excluding) || !has_name(&excluding), "{one} {excluding:?}");
+            }
         }
     }
 

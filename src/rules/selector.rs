@@ -58,6 +58,29 @@ impl Selector {
     }
 }
 
+impl Selector {
+    /// Whether a pod may have labels that both select.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let requirements = |selector: &Self| {
+            let labels = selector.match_labels.iter().map(|(key, value)| Requirement {
+                key: key.clone(),
+                operator: Operator::In,
+                values: vec![value.clone()],
+            });
+            labels.chain(selector.match_expressions.iter().cloned()).collect::<Vec<_>>()
+        };
+        let all = [requirements(self), requirements(other)].concat();
+        // Without the label, with a value that nobody names, and with each value that is named.
+        let can_hold = |key: &str| {
+            let of_key: Vec<&Requirement> = all.iter().filter(|requirement| requirement.key == key).collect();
+            let named = of_key.iter().flat_map(|requirement| requirement.values.iter().map(String::as_str));
+            let mut candidates = [None, Some("\u{0}")].into_iter().chain(named.map(Some));
+            candidates.any(|value| of_key.iter().all(|requirement| requirement.holds(&|_| value)))
+        };
+        all.iter().all(|requirement| can_hold(&requirement.key))
+    }
+}
+
 impl Requirement {
     pub(super) fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, &'static str> {
         let needs_values = matches!(operator, Operator::In | Operator::NotIn);
@@ -85,6 +108,37 @@ impl Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_overlap_where_a_pod_may_have_such_labels() {
+        let labels = |labels: &[(&str, &str)]| Selector {
+            match_labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..Selector::default()
+        };
+        let tier = |operator, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            let requirement = Requirement::new("tier", operator, values).unwrap();
+            Selector { match_expressions: vec![requirement], ..Selector::default() }
+        };
+        for (one, other, expected) in [
+            (labels(&[]), labels(&[]), true),
+            (labels(&[("tier", "a")]), labels(&[]), true),
+            (labels(&[("tier", "a")]), labels(&[("tier", "a")]), true),
+            (labels(&[("tier", "a")]), labels(&[("tier", "b")]), false),
+            (labels(&[("tier", "a")]), labels(&[("other", "b")]), true),
+            (labels(&[("tier", "a")]), tier(Operator::In, &["b", "a"]), true),
+            (labels(&[("tier", "a")]), tier(Operator::NotIn, &["a"]), false),
+            (labels(&[("tier", "a")]), tier(Operator::DoesNotExist, &[]), false),
+            (labels(&[("tier", "a")]), tier(Operator::Exists, &[]), true),
+            (tier(Operator::In, &["a", "b"]), tier(Operator::In, &["c"]), false),
+            (tier(Operator::In, &["a", "b"]), tier(Operator::NotIn, &["a", "b"]), false),
+            (tier(Operator::Exists, &[]), tier(Operator::NotIn, &["a"]), true),
+            (tier(Operator::Exists, &[]), tier(Operator::DoesNotExist, &[]), false),
+            (tier(Operator::NotIn, &["a"]), tier(Operator::DoesNotExist, &[]), true),
+        ] {
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one:?} {other:?}");
+        }
+    }
 
     #[test]
     fn labels_are_selected_as_kubernetes_does() {

@@ -47,8 +47,13 @@ impl Reload {
             if seen.as_ref() == Some(&text) {
                 continue;
             }
-            let rules =
-                text.as_deref().map_err(Clone::clone).and_then(|text| Rules::parse(text).map_err(|error| error.to_string()));
+            // Elsewhere, too: the rules of a large file take a while to try.
+            let parse =
+                |text: String| tokio::task::spawn_blocking(move || Rules::parse(&text).map_err(|error| error.to_string()));
+            let rules = match text.clone() {
+                Ok(text) => parse(text).await.unwrap_or_else(|error| Err(error.to_string())),
+                Err(reason) => Err(reason),
+            };
             match rules {
                 Ok(rules) => {
                     let old = self.policy.load_full();
