@@ -102,6 +102,15 @@ pub struct Subject<'s> {
     pub label: &'s dyn Fn(&str) -> Option<&'s str>,
 }
 
+/// Lists of names that may be requested. A name in one of them is permitted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permitted<'r> {
+    /// Of ConfigMaps.
+    pub config_maps: Vec<&'r Globs>,
+    /// Of Secrets.
+    pub secrets: Vec<&'r Globs>,
+}
+
 /// Why a file is rejected: all its mistakes in order of lines, or if it is not YAML, the first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RulesError {
@@ -168,6 +177,18 @@ impl Rules {
         let mut warnings: Vec<Mistake> = cluster_wide.chain(trial::doubts(&self.defaults)).collect();
         warnings.sort();
         warnings
+    }
+
+    /// The names that the annotations of a namespace may request; `None` where there is no such list, so that all are permitted.
+    #[must_use]
+    pub fn permitted_in(&self, namespace: &str) -> Option<Permitted<'_>> {
+        let rules = self.allow.as_ref()?.iter().filter(|rule| rule.namespaces.contains(namespace));
+        let mut permitted = Permitted { config_maps: Vec::new(), secrets: Vec::new() };
+        for AllowRule { namespaces: _, config_maps, secrets } in rules {
+            permitted.config_maps.extend(config_maps);
+            permitted.secrets.extend(secrets);
+        }
+        Some(permitted)
     }
 
     /// Whether there is neither a default nor a restriction.

@@ -4,6 +4,7 @@
 mod webhook;
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
@@ -113,23 +114,77 @@ fn mutate_ends_with_what_scripts_need_to_know() {
 }
 
 #[test]
-fn check_config_says_what_applies_and_what_is_wrong() {
+fn check_config_shows_what_the_rules_mean_for_a_namespace() {
     let run = |arguments: &[&str]| {
-        let output = command().arg("check-config").args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        let output = command().args(["check-config", "examples/rules.yaml", "--namespace"]).args(arguments).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(run(&["examples/rules.yaml"]), (Some(0), "examples/rules.yaml: ok\n".to_owned(), String::new()));
-    let (_, applied, _) = run(&["examples/rules.yaml", "--namespace", "team-a", "--label", "tier=batch"]);
-    assert_eq!(
-        applied,
-        "sparkConfigMap=spark-batch:defaults  →  ConfigMap spark-batch at /etc/spark/conf, optional, merged with Spark's own\n\
-         hadoopConfigMap=hadoop-conf  →  ConfigMap hadoop-conf at /etc/hadoop/conf, optional, merged with Spark's own\n\
-         configMap.corp-ca=/etc/ssl/corp:env=SSL_CERT_DIR  →  ConfigMap corp-ca at /etc/ssl/corp, optional\n"
+    let annotated = "has(object.metadata.annotations) && object.metadata.annotations.exists(key, \
+                     key.startsWith('spark-operator.k8s.io/') || key.startsWith('sparkoperator.k8s.io/'))";
+    let condition = format!(
+        "Match condition of the registration:\n  {annotated} || ((request.namespace.matches('^team-.*$')) && !(request.namespace.matches('^team-legacy$'))) \
+         || (request.namespace.matches('^team-.*$'))\n"
     );
-    assert_eq!(run(&["examples/rules.yaml", "--namespace", "x", "--role", "executor"]).1, "no default applies\n");
-    let (code, _, error) = run(&["examples/driver-pod.yaml"]);
-    assert_eq!(code, Some(2));
-    assert!(error.starts_with("spark-webhook: examples/driver-pod.yaml: line "), "{error}");
+    assert_eq!(
+        run(&["team-a", "--label", "tier=batch"]),
+        format!(
+            "Defaults of the driver in team-a:\n\
+             \u{20}\u{20}sparkConfigMap=spark-batch:defaults  →  ConfigMap spark-batch at /etc/spark/conf, optional, merged with Spark's own\n\
+             \u{20}\u{20}hadoopConfigMap=hadoop-conf  →  ConfigMap hadoop-conf at /etc/hadoop/conf, optional, merged with Spark's own\n\
+             \u{20}\u{20}configMap.corp-ca=/etc/ssl/corp:env=SSL_CERT_DIR  →  ConfigMap corp-ca at /etc/ssl/corp, optional\n\
+             Names that a pod may request in team-a:\n  ConfigMaps: any\n  Secrets: spark-*, except spark-admin-*\n\
+             Pods of team-a that the registration sends to the webhook:\n  all drivers and executors\n{condition}"
+        )
+    );
+    assert_eq!(
+        run(&["x", "--role", "executor"]),
+        format!(
+            "Defaults of the executor in x:\n  none\n\
+             Names that a pod may request in x:\n  ConfigMaps: none\n  Secrets: none\n\
+             Pods of x that the registration sends to the webhook:\n  \
+             drivers and executors with an annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/\n{condition}"
+        )
+    );
+}
+
+#[test]
+fn check_config_tells_all_mistakes_and_warns() {
+    let check = |text: &str| {
+        let mut process = command()
+            .args(["check-config", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output).to_owned())
+    };
+    let ok = "standard input: ok\n".to_owned();
+    assert_eq!(check("apiVersion: spark-webhook/v1\n"), (Some(0), ok.clone(), String::new()));
+    let cluster_wide = "apiVersion: spark-webhook/v1\ndefaults:\n- annotations: {spark-operator.k8s.io/secret.s: /s}\n";
+    let warning = "Warning: standard input: line 3: this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces\n";
+    assert_eq!(check(cluster_wide), (Some(0), ok, warning.to_owned()));
+    let (code, out, said) = check("apiVersion: spark-webhook/v1\nallow:\ndefaults: [{roles: []}]\n");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((code, &*out, lines.len()), (Some(2), "", 2), "{said}");
+    assert!(lines[0].starts_with("spark-webhook: standard input: line 2: allow has no value"), "{said}");
+    assert!(lines[1].starts_with("spark-webhook: standard input: line 3: roles is empty"), "{said}");
+    // The same by every command that reads rules.
+    for arguments in [
+        &["mutate", "--config", "examples/driver-pod.yaml", "examples/driver-pod.yaml"][..],
+        &["serve", "--config", "examples/driver-pod.yaml"],
+    ] {
+        let output = command().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).lines().count() > 1, "{output:?}");
+        assert!(
+            stderr(&output).lines().all(|line| line.starts_with("spark-webhook: examples/driver-pod.yaml: line ")),
+            "{output:?}"
+        );
+    }
 }
 
 #[test]

@@ -6,29 +6,34 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::rules::{self, Subject};
+use crate::annotations::{Origin, PREFIXES};
+use crate::registration;
+use crate::rules::{self, Permitted, Rules, Subject};
 
-/// Says what is wrong in a file of rules, and which defaults would apply to a pod
+/// Checks a rules file, and shows what it means for a namespace
 ///
 ///   spark-webhook check-config examples/rules.yaml
 ///   spark-webhook check-config examples/rules.yaml --namespace team-a --role executor
 ///
-/// Ends with 0, or with 2 and the line and reason for a file that would be refused.
+/// With --namespace, it prints the defaults of a pod, the names that a pod may request, and which pods the registration sends to
+/// the webhook. Warnings go to standard error.
+///
+/// Exits with status 0, or with status 2 and a line for each mistake if serve would reject the file.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct CheckConfig {
     /// File to check, in YAML, or - for standard input
     file: PathBuf,
 
-    /// Show the defaults that would apply in this namespace
+    /// Namespace of the pods to show the rules for
     #[arg(short, long, env = "SPARK_WEBHOOK_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
 
-    /// Role of the pod to show defaults for
+    /// Role of the pod to show the defaults of
     #[arg(long, env = "SPARK_WEBHOOK_ROLE", value_name = "ROLE", default_value = "driver", requires = "namespace")]
     role: RoleName,
 
-    /// A label of the pod to show defaults for; may be repeated
+    /// A label of the pod to show the defaults of; may be repeated
     #[arg(long, env = "SPARK_WEBHOOK_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', requires = "namespace")]
     label: Vec<String>,
 }
@@ -46,6 +51,9 @@ impl CheckConfig {
         let name = if is_standard_input { "standard input".into() } else { file.display().to_string() };
         let text = if is_standard_input { rules::read_text_from(io::stdin()) } else { rules::read_text(&file) };
         let rules = super::parse_rules(&name, text)?;
+        for warning in rules.warnings() {
+            super::say(format_args!("Warning: {name}: {warning}"));
+        }
         let mut out = super::stdout();
         let Some(namespace) = namespace else {
             writeln!(out, "{name}: ok")?;
@@ -57,17 +65,42 @@ impl CheckConfig {
             RoleName::Driver => "driver",
             RoleName::Executor => "executor",
         };
-        let defaults = rules.defaults_for(&Subject { namespace: &namespace, role, label: &label });
-        if defaults.mounts.is_empty() {
-            writeln!(out, "no default applies")?;
-        }
-        for request in &defaults.mounts {
-            let kind = request.source().kind();
-            let optional = if request.options.optional { ", optional" } else { "" };
-            let merge = if request.options.merge { ", merged with Spark's own" } else { "" };
-            let enforced = if request.origin == crate::annotations::Origin::Enforced { ", enforced" } else { "" };
-            writeln!(out, "{}  →  {kind} {} at {}{optional}{merge}{enforced}", request.annotation, request.name, request.path)?;
-        }
+        writeln!(out, "Defaults of the {role} in {namespace}:")?;
+        write_defaults(&mut out, &rules, &Subject { namespace: &namespace, role, label: &label })?;
+        writeln!(out, "Names that a pod may request in {namespace}:")?;
+        write_permitted(&mut out, &rules, &namespace)?;
+        writeln!(out, "Pods of {namespace} that the registration sends to the webhook:")?;
+        let is_sent = rules.default_namespaces().any(|globs| globs.contains(&namespace));
+        let [first, second] = PREFIXES;
+        let annotated = format!("drivers and executors with an annotation under {first} or {second}");
+        writeln!(out, "  {}", if is_sent { "all drivers and executors" } else { &annotated })?;
+        writeln!(out, "Match condition of the registration:\n  {}", registration::condition(&rules))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn write_defaults(out: &mut impl Write, rules: &Rules, subject: &Subject) -> io::Result<()> {
+    let defaults = rules.defaults_for(subject);
+    if defaults.mounts.is_empty() {
+        return writeln!(out, "  none");
+    }
+    for request in &defaults.mounts {
+        let kind = request.source().kind();
+        let optional = if request.options.optional { ", optional" } else { "" };
+        let merge = if request.options.merge { ", merged with Spark's own" } else { "" };
+        let enforced = if request.origin == Origin::Enforced { ", enforced" } else { "" };
+        writeln!(out, "  {}  →  {kind} {} at {}{optional}{merge}{enforced}", request.annotation, request.name, request.path)?;
+    }
+    Ok(())
+}
+
+fn write_permitted(out: &mut impl Write, rules: &Rules, namespace: &str) -> io::Result<()> {
+    let Some(Permitted { config_maps, secrets }) = rules.permitted_in(namespace) else {
+        return writeln!(out, "  any ConfigMap and any Secret, because the file has no allow list");
+    };
+    for (kind, lists) in [("ConfigMaps", config_maps), ("Secrets", secrets)] {
+        let lists: Vec<String> = lists.iter().map(ToString::to_string).collect();
+        writeln!(out, "  {kind}: {}", if lists.is_empty() { "none".to_owned() } else { lists.join("; and ") })?;
+    }
+    Ok(())
 }

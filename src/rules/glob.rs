@@ -1,5 +1,7 @@
 //! Lists of globs, as rules name namespaces and objects.
 
+use std::fmt;
+
 use crate::annotations::problem::Excerpt;
 
 /// Globs with `*` (any characters) and `?` (one character); those that begin with `!` exclude, wherever they stand.
@@ -51,6 +53,16 @@ impl Globs {
             ([], excluding) => format!("!({})", any(excluding)),
             (including, excluding) => format!("(({}) && !({}))", any(including), any(excluding)),
         }
+    }
+}
+
+/// In words: `any`, or `spark-*, except spark-admin-*`.
+impl fmt::Display for Globs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { including, excluding } = self;
+        let is_any = including.is_empty() || including.iter().any(|glob| glob == "*");
+        f.write_str(&if is_any { "any".to_owned() } else { including.join(", ") })?;
+        if excluding.is_empty() { Ok(()) } else { write!(f, ", except {}", excluding.join(", ")) }
     }
 }
 
@@ -237,6 +249,20 @@ mod tests {
             (&["*"], "", true),
         ] {
             assert_eq!(globs(list).contains(text), expected, "{list:?} {text}");
+        }
+    }
+
+    #[test]
+    fn in_words() {
+        for (list, expected) in [
+            (&[][..], "any"),
+            (&["*"], "any"),
+            (&["a", "*"], "any"),
+            (&["team-*", "other"], "team-*, other"),
+            (&["spark-*", "!spark-admin-*"], "spark-*, except spark-admin-*"),
+            (&["!a", "!b"], "any, except a, b"),
+        ] {
+            assert_eq!(globs(list).to_string(), expected);
         }
     }
 
