@@ -99,7 +99,7 @@ fn mutate_ends_with_what_scripts_need_to_know() {
     assert_eq!(run(&pod("driver", "rel"), &[]).0, Some(1));
     let (code, patched, said) = run(&pod("driver", "rel"), &["--on-problem", "deny", "-o", "pod"]);
     assert_eq!((code, &*patched), (Some(1), ""));
-    assert!(said.contains("pod p: refused") && said.contains("Warning: secret.s=rel: the path must start with"), "{said}");
+    assert!(said.contains("pod p: refused") && said.contains("Warning: pod p: secret.s=rel: the path must start with"), "{said}");
     assert_eq!(run(&pod("executor", "rel"), &["--on-problem", "deny"]).0, Some(0));
     let (_, patch, _) = run(&pod("executor", "/s"), &["-o", "patch"]);
     assert_eq!(serde_json::from_str::<Value>(&patch).unwrap()[1]["value"][0]["mountPath"], "/s");
@@ -111,6 +111,44 @@ fn mutate_ends_with_what_scripts_need_to_know() {
     assert_eq!(why, "pod p: left alone, its label spark-role is neither driver nor executor\n");
     let (code, _, error) = run("a: [\n", &[]);
     assert!(code == Some(2) && error.contains("pod.yaml: line ") && error.contains("expected Pods"), "{error}");
+}
+
+#[test]
+fn mutate_names_each_of_several_pods() {
+    let pod = |name: &str, value: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{name: \"{name}\", labels: {{spark-role: driver}}, annotations: {{spark-operator.k8s.io/secret.s: {value}}}}}\n\
+             spec: {{containers: [{{name: spark}}]}}\n"
+        )
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let pods = [pod("one", "/s"), pod("two", "rel"), pod("nothing", "\"\""), pod("\\e[2J", "/s")];
+    fs::write(&file, pods.join("---\n")).unwrap();
+    let output = command().arg("mutate").arg(file.path()).output().unwrap();
+    let diff = String::from_utf8(output.stdout.clone()).unwrap();
+    let headers: Vec<&str> = diff.lines().filter(|line| line.starts_with("--- ") || line.starts_with("+++ ")).collect();
+    let expected = ["one", "two", "\\u{1b}[2J"].map(|name| [format!("--- pod {name}"), format!("+++ pod {name}")]);
+    assert_eq!(headers, expected.concat(), "{diff}");
+    assert!(diff.starts_with("--- pod one\n+++ pod one\n@@ "), "{diff}");
+    let said = stderr(&output);
+    assert!(said.starts_with("Warning: pod two: secret.s=rel: "), "{said}");
+    assert_eq!(said.lines().nth(1), Some("pod nothing: unchanged, there is nothing more to do"), "{said}");
+}
+
+/// Hand-written YAML; the request path itself stays strict.
+#[test]
+fn mutate_reads_a_null_label_or_annotation_as_empty() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let pod = "kind: Pod\nmetadata:\n  name: job-driver\n  labels: {spark-role: driver, team:}\n  \
+               annotations: {spark-operator.k8s.io/configMap.app: /etc/app, note:}\nspec:\n  containers: [{name: spark-kubernetes-driver}]\n";
+    fs::write(&file, pod).unwrap();
+    let output = command().arg("mutate").arg(file.path()).args(["--output", "pod"]).output().unwrap();
+    let mutated = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert!(
+        mutated.contains("team: \"\"\n") && mutated.contains("note: \"\"\n") && mutated.contains("mountPath: /etc/app\n"),
+        "{mutated}"
+    );
 }
 
 #[test]

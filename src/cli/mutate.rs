@@ -3,7 +3,6 @@
 //! Every pod is put into an AdmissionReview and given to the function that the server calls, and the patch of its answer is
 //! applied, as an API server would. So what is shown here is what will happen.
 
-use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,10 +11,13 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow, bail};
 use base64_simd::STANDARD;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use serde_saphyr::Location;
 use similar::{ChangeTag, TextDiff};
 
 use crate::admission::{Admission, OnProblem, Outcome, Policy, admit, review};
+use crate::annotations::problem::Excerpt;
+use crate::yaml::{self, Mistake};
 
 /// Shows what the webhook would do to pods, without a cluster
 ///
@@ -76,11 +78,12 @@ impl Mutate {
                 let reason = error.split(" at line ").next().unwrap_or_default();
                 anyhow!("{}: line {line}: {reason}; {EXPECTED}", shown.display())
             })?;
-            report(&admission, review);
+            let name = name(review);
+            report(&admission, &name);
             if admission.has_refusable_errors() {
                 exit_code = ExitCode::from(1);
             }
-            print(output, index, review, &admission)?;
+            print(output, index, &name, review, &admission)?;
         }
         Ok(exit_code)
     }
@@ -107,11 +110,8 @@ fn documents(text: &str) -> anyhow::Result<Vec<Document>> {
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    let documents: Vec<serde_saphyr::Spanned<Value>> =
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| match error.location() {
-            Some(location) => anyhow!("line {}: {}; {EXPECTED}", location.line(), one_line(&error)),
-            None => anyhow!("{}; {EXPECTED}", one_line(&error)),
-        })?;
+    let documents: Vec<serde_saphyr::Spanned<Value>> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| anyhow!("{}; {EXPECTED}", mistake(text, error.location())))?;
     if documents.is_empty() {
         bail!("line 1: it is empty; {EXPECTED}");
     }
@@ -133,8 +133,16 @@ fn json_documents(text: &str) -> Option<Vec<Document>> {
     }
 }
 
-fn one_line(error: &impl Display) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+/// What is wrong with a text that cannot be read, in words for its author instead of those of the library.
+fn mistake(text: &str, location: Option<Location>) -> Mistake {
+    let first = match yaml::parse(text) {
+        Ok(documents) => documents.into_iter().flat_map(|document| document.mistakes).next(),
+        Err(mistake) => Some(mistake),
+    };
+    first.unwrap_or_else(|| Mistake {
+        line: location.and_then(|location| usize::try_from(location.line()).ok()).unwrap_or(1),
+        text: "this value cannot be read; put it in quotes".to_owned(),
+    })
 }
 
 /// Each pod of the documents as the review that an API server would send for it.
@@ -144,7 +152,7 @@ fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Re
         let kind = text_at(&document, "/kind").unwrap_or_default();
         match kind {
             "AdmissionReview" => reviews.push((line, document)),
-            "Pod" => reviews.push((line, review(&document, namespace))),
+            "Pod" => reviews.push((line, review(document, namespace))),
             "List" | "PodList" => {
                 // The items of a PodList may leave out what they are.
                 let implied = if kind == "PodList" { "Pod" } else { "nothing" };
@@ -159,7 +167,7 @@ fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Re
                     if let Some(pod) = item.as_object_mut() {
                         pod.insert("kind".to_owned(), json!("Pod"));
                     }
-                    reviews.push((line, review(&item, namespace)));
+                    reviews.push((line, review(item, namespace)));
                 }
             }
             "" => bail!("line {line}: there is no kind; {EXPECTED}"),
@@ -173,15 +181,47 @@ fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer)?.as_str()
 }
 
-fn review(pod: &Value, namespace: Option<&str>) -> Value {
-    let namespace = namespace.or(text_at(pod, "/metadata/namespace")).unwrap_or("default");
-    review::of(pod, namespace)
+fn review(mut pod: Value, namespace: Option<&str>) -> Value {
+    read_nulls(&mut pod);
+    let namespace = namespace.or(text_at(&pod, "/metadata/namespace")).unwrap_or("default").to_owned();
+    review::of(&pod, &namespace)
 }
 
-/// What a person should know, beside the output.
-fn report(admission: &Admission, review: &Value) {
+/// As the API server reads them, which never sends one: in a map of texts a null is an empty text, elsewhere the field is absent.
+fn read_nulls(pod: &mut Value) {
+    for texts in ["/metadata/labels", "/metadata/annotations", "/spec/nodeSelector"] {
+        for text in pod.pointer_mut(texts).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            if text.is_null() {
+                *text = json!("");
+            }
+        }
+    }
+    remove_nulls(pod);
+}
+
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The name of a pod, or the beginning of the name that it will get.
+fn name(review: &Value) -> String {
     let named_by = |field: &str| text_at(review, &format!("/request/object/metadata/{field}"));
     let name = named_by("name").or(named_by("generateName")).unwrap_or("without a name");
+    Excerpt::new(name, MAX_NAME).to_string()
+}
+
+/// Longer ones are rejected by the API server.
+const MAX_NAME: usize = 253;
+
+/// What a person should know, beside the output.
+fn report(admission: &Admission, name: &str) {
     match admission.outcome {
         Outcome::Ignored(reason) => super::say(format_args!("pod {name}: left alone, {reason}")),
         Outcome::Unchanged => super::say(format_args!("pod {name}: unchanged, there is nothing more to do")),
@@ -189,11 +229,11 @@ fn report(admission: &Admission, review: &Value) {
         Outcome::Refused => super::say(format_args!("pod {name}: refused, because of its errors")),
     }
     for problem in admission.subject.iter().flat_map(|subject| subject.problems.iter()) {
-        super::say(format_args!("Warning: {}", problem.text()));
+        super::say(format_args!("Warning: pod {name}: {}", problem.text()));
     }
 }
 
-fn print(output: Output, index: usize, review: &Value, admission: &Admission) -> anyhow::Result<()> {
+fn print(output: Output, index: usize, name: &str, review: &Value, admission: &Admission) -> anyhow::Result<()> {
     let mut out = super::stdout();
     let response: Value = serde_json::from_slice(&admission.response)?;
     let patch = match text_at(&response, "/response/patch") {
@@ -209,7 +249,7 @@ fn print(output: Output, index: usize, review: &Value, admission: &Admission) ->
         // A refused pod does not come to be, and a deleted one is not in the review.
         Output::Pod if admission.outcome == Outcome::Refused || before.is_null() => {}
         Output::Pod => write!(out, "{}{}", if index == 0 { "" } else { "---\n" }, to_yaml(&after)?)?,
-        Output::Diff => print_diff(&mut out, &to_yaml(before)?, &to_yaml(&after)?)?,
+        Output::Diff => print_diff(&mut out, name, &to_yaml(before)?, &to_yaml(&after)?)?,
     }
     Ok(())
 }
@@ -219,10 +259,14 @@ fn to_yaml(value: &Value) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string_with_options(value, options)?)
 }
 
-fn print_diff(out: &mut impl Write, before: &str, after: &str) -> std::io::Result<()> {
+fn print_diff(out: &mut impl Write, name: &str, before: &str, after: &str) -> std::io::Result<()> {
+    if before == after {
+        return Ok(());
+    }
     let removed = AnsiColor::Red.on_default();
     let added = AnsiColor::Green.on_default();
     let header = AnsiColor::Cyan.on_default();
+    writeln!(out, "{removed}--- pod {name}{removed:#}\n{added}+++ pod {name}{added:#}")?;
     let diff = TextDiff::from_lines(before, after);
     for hunk in diff.unified_diff().iter_hunks() {
         writeln!(out, "{header}{}{header:#}", hunk.header().to_string().trim_end())?;
@@ -274,7 +318,10 @@ mod tests {
     fn what_cannot_be_read_is_named_with_line_and_what_was_expected() {
         for (text, expected) in [
             ("", "line 1: it is empty; expected Pods"),
-            ("a: 1\nb: [\n", "line "),
+            ("a: 1\nb: [\n", "line 2: \"[\" is not closed; add \"]\"; expected Pods"),
+            ("kind: Pod\nkind: Pod\n", "line 2: kind is set twice; remove one; expected Pods"),
+            ("kind: Pod\nspec: {nodeName: *}\n", "line 2: * needs quotes in YAML; write \"*\"; expected Pods"),
+            ("kind: !!int x\n", "line 1: this value cannot be read; put it in quotes; expected Pods"),
             ("kind: Pod\n---\nkind: Service\n", "line 3: a Service; expected Pods"),
             ("a: 1\n", "line 1: there is no kind; expected Pods"),
             ("kind: List\n", "line 1: the list has no items; expected Pods"),
@@ -302,12 +349,28 @@ mod tests {
     }
 
     #[test]
+    fn nulls_are_read_as_the_api_server_reads_them() {
+        let text = "kind: Pod\nmetadata: {name: p, labels: {spark-role: driver, team: }, annotations: {note: , a: b}, namespace: }\n\
+                    spec:\n  nodeSelector: {pool: ~}\n  affinity:\n  containers: [{name: c, args: , env: [{name: A, value: }]}]\n  volumes:\n";
+        let mut pod = documents(text).unwrap().remove(0).1;
+        read_nulls(&mut pod);
+        assert_eq!(
+            pod,
+            json!({
+                "kind": "Pod",
+                "metadata": {"name": "p", "labels": {"spark-role": "driver", "team": ""}, "annotations": {"note": "", "a": "b"}},
+                "spec": {"nodeSelector": {"pool": ""}, "containers": [{"name": "c", "env": [{"name": "A"}]}]},
+            })
+        );
+    }
+
+    #[test]
     fn the_namespace_is_the_flags_then_the_pods_then_default() {
         let in_namespace = json!({"kind": "Pod", "metadata": {"namespace": "own"}});
         for (pod, flag, expected) in
             [(&in_namespace, Some("flag"), "flag"), (&in_namespace, None, "own"), (&json!({"kind": "Pod"}), None, "default")]
         {
-            assert_eq!(review(pod, flag)["request"]["namespace"], expected);
+            assert_eq!(review(pod.clone(), flag)["request"]["namespace"], expected);
         }
     }
 }
