@@ -8,6 +8,7 @@ mod wait;
 mod webhook;
 
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use http::{Reply, connect, exchange, metric, post, read_reply};
@@ -365,6 +366,28 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
     // A namespace that the registration does not send is said.
     swap("..4", &default("two").replace("[default]", "[default, other]"));
     webhook.log_line("write and apply it again");
+}
+
+/// So that `serve --write-registration - | kubectl apply -f -` works: kubectl reads to the end.
+#[test]
+fn the_registration_goes_to_standard_output_and_ends_there_while_it_serves() {
+    let mut process = command()
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--write-registration", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (sender, written) = std::sync::mpsc::channel();
+    let stdout = process.stdout.take().unwrap();
+    std::thread::spawn(move || sender.send(std::io::read_to_string(stdout)));
+    let written = written.recv_timeout(Duration::from_secs(30));
+    let is_serving = process.try_wait().unwrap().is_none();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let registration: Value = serde_saphyr::from_str(&written.expect("it ends").unwrap()).unwrap();
+    assert_eq!(registration["kind"], "MutatingWebhookConfiguration");
+    assert!(is_serving);
+    assert!(!std::path::Path::new("-").exists());
 }
 
 /// An allow list whose entries were commented out.

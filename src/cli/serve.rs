@@ -1,6 +1,8 @@
 //! `spark-webhook serve`.
 #![expect(clippy::doc_markdown, reason = "the comments on arguments are the text of --help")]
 
+use std::fs::File;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -178,7 +180,7 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 
-    /// Write the MutatingWebhookConfiguration that makes an API server call this process, for kubectl apply -f
+    /// Write the MutatingWebhookConfiguration that makes an API server call this process, for kubectl apply -f; - is standard output
     #[arg(long, env = "SPARK_WEBHOOK_WRITE_REGISTRATION", value_name = "FILE")]
     write_registration: Option<PathBuf>,
 }
@@ -338,6 +340,11 @@ fn reachable(address: SocketAddr, dns_names: &[String]) -> String {
 
 fn write(file: &Path, registration: &Value) -> anyhow::Result<()> {
     let yaml = serde_saphyr::to_string(registration).context("the registration could not be written as YAML")?;
+    if file.as_os_str() == "-" {
+        super::stdout().write_all(yaml.as_bytes())?;
+        // A reader such as `kubectl apply -f -` waits for the end, and this process goes on.
+        return rustix::stdio::dup2_stdout(File::create("/dev/null")?).context("standard output cannot be closed");
+    }
     std::fs::write(file, yaml).with_context(|| {
         format!("--write-registration {}: cannot write the file; give one in a directory that exists", file.display())
     })
