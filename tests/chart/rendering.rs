@@ -88,9 +88,9 @@ const DEFAULTS: [&[&str]; 12] = [
     &["namespaces: [team-a],"],
     &["namespaces: [\"team-*\"],"],
     &["namespaces: [\"*\"],"],
-    &["namespaces: [\"a?c\", \"a.b*.c?\"],"],
+    &["namespaces: [\"a?c\", \"ab*-c?\"],"],
     &["namespaces: [\"team-*\", \"!team-legacy\"],"],
-    &["namespaces: [\"!team-legacy\", \"team-*\", \"!*.test\", \"other\"],"],
+    &["namespaces: [\"!team-legacy\", \"team-*\", \"!*-test\", \"other\"],"],
     &["namespaces: [\"!kube-*\"],"],
     &["namespaces: [\"!kube-*\", \"!default\"],", "namespaces: [b],", ""],
     // The same one after the other is written once, but not with another one between.
