@@ -9,6 +9,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
+use crate::annotations::problem::Excerpt;
 use crate::annotations::{Kind, Problem, Severity};
 use crate::pod::Role;
 use crate::properties::{self, Ask, annotations, property};
@@ -115,9 +116,11 @@ impl Conf {
         ] {
             let Some(value) = value else { continue };
             if let Some((name, path)) = value.split_once('=').filter(|(name, _)| !name.contains(':')) {
-                let instead = if path.starts_with('/') { path } else { "/DIRECTORY" };
+                let is_path = path.starts_with('/') && !path.contains(char::is_control);
+                let (shown, name) = (Excerpt::new(&value, 100), Excerpt::new(name, 100));
+                let path = if is_path { path } else { "/DIRECTORY" };
                 bail!(
-                    "{flag} {value}: it takes NAME[:OPTIONS]; for another directory than the default, write {name}:path={instead}"
+                    "{flag} {shown}: it takes NAME[:OPTIONS]; for another directory than the default, write {name}:path={path}"
                 );
             }
             asks.push(Ask { kind, name: String::new(), value });

@@ -93,6 +93,7 @@ fn a_misspelt_value_is_refused() {
         "webhook: {objectSelector: {matchExpressions: [{key: a, operator: NotExists}]}}",
         "webhook: {url: \"http://hook.example/mutate\"}",
         "certificates: {mode: self-signed}",
+        "certificates: {managed: {caLifetime: 30m}}",
         "certificates: {managed: {validatingAdmissionPolicy: \"yes\"}}",
         "certificates: {certManager: {issuerRef: {nam: x}}}",
         "certificates: {caBundle: LS0tLS1CRUdJTg==}",
