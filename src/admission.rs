@@ -183,3 +183,32 @@ fn identify<'a>(namespace: Option<Text<'a>>, pod: Option<Pod<'a>>) -> (Text<'a>,
     let name = metadata.name.or(metadata.generate_name).unwrap_or_default();
     (namespace.or(metadata.namespace).unwrap_or_default(), name)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_errors_of_a_driver_are_refusable() {
+        for (role, annotation, value, is_refusable) in [
+            ("driver", "configMap.app", "etc/app", true),
+            ("driver", "configMap.app", "/etc/app", false),
+            // A note.
+            ("driver", "typo", "", false),
+            ("executor", "configMap.app", "etc/app", false),
+            ("worker", "configMap.app", "etc/app", false),
+        ] {
+            let annotations = json!({format!("spark-operator.k8s.io/{annotation}"): value});
+            let metadata = json!({"labels": {"spark-role": role}, "annotations": annotations});
+            let pod = json!({"kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "spark"}]}});
+            let review = review::of(&pod, "default").to_string();
+            let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
+            assert_eq!(admission.has_refusable_errors(), is_refusable, "{role} {annotation}={value}");
+            let deny = Policy { on_problem: OnProblem::Deny, ..Policy::default() };
+            let is_refused = admit(review.as_bytes(), &deny).unwrap().outcome == Outcome::Refused;
+            assert_eq!(is_refused, is_refusable, "{role} {annotation}={value}");
+        }
+    }
+}

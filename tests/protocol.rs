@@ -163,7 +163,6 @@ fn a_signal_ends_it_cleanly_as_soon_as_it_says_that_it_listens() {
     }
 }
 
-/// Names are anybody's until the API server validates them, which is after it has asked us; so are bodies.
 /// What decides which pods depend on the webhook, and what happens to them while it is away. Accept a change with `INSTA_UPDATE=always`.
 #[test]
 fn the_registration_that_serve_writes_is_the_golden_one() {
@@ -189,6 +188,7 @@ fn the_registration_that_serve_writes_is_the_golden_one() {
     }
 }
 
+/// Names are anybody's until the API server validates them, which is after it has asked us; so are bodies.
 #[tokio::test]
 async fn what_comes_from_outside_stays_on_one_short_line() {
     let webhook = Webhook::start(&[]);
