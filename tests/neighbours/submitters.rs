@@ -83,7 +83,7 @@ async fn jupyterhub() {
 #[tokio::test]
 async fn gitlab_ci() {
     let place = Place::new("gitlab-ci").await;
-    let job: Value = serde_saphyr::from_str(&Recipe::new("gitlab-ci").block("script:")).unwrap();
+    let job: Value = serde_saphyr::from_str(&Recipe::new("gitlab-ci").block("spark-pi:")).unwrap();
     let script: Vec<&str> = job["spark-pi"]["script"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     place.run(&format!("K8S_API=https://127.0.0.1:6443 CI_PIPELINE_ID=7\n{}", script.join("\n")));
     assert_mounted(&place).await;
