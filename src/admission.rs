@@ -6,10 +6,12 @@
 pub mod response;
 pub mod review;
 
-use crate::annotations::{self, Kind, Problems};
+use crate::annotations::key::PrefixedKey;
+use crate::annotations::{self, Annotation, Kind, ProblemKind, Problems, Requests};
+use crate::json::{MAX_ELEMENTS, MAX_VIEW, TooMany};
 use crate::mutation::{self, Plan};
 use crate::patch;
-use crate::pod::{Pod, Role};
+use crate::pod::{Pairs, Pod, Role};
 use crate::rules::{self, Rules};
 use crate::text::Text;
 
@@ -139,18 +141,13 @@ pub struct Subject {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, ReviewError> {
-    let Review { uid, namespace, pod } = review::parse(body)?;
+    let Review { uid, namespace, pod, too_many } = review::parse(body)?;
     let Some(pod) = pod else { return Ok(ignore(uid, namespace, None, Reason::NotAPodCreation)) };
     let Some(role) = pod.role() else { return Ok(ignore(uid, namespace, Some(pod), Reason::NotSpark)) };
     if pod.is_mirror() {
         return Ok(ignore(uid, namespace, Some(pod), Reason::Mirror));
     }
-    let mut requests = annotations::parse(pod.annotations());
-    if !policy.rules.is_empty() {
-        let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key));
-        let namespace = namespace.as_ref().or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
-        requests = policy.rules.apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
-    }
+    let requests = requests(&pod, role, namespace.as_ref(), too_many, &policy.rules);
     if !requests.has_keys {
         drop(requests);
         return Ok(ignore(uid, namespace, Some(pod), Reason::NoAnnotation));
@@ -171,6 +168,40 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     Ok(Admission { uid, namespace, name, outcome, subject: Some(subject), response })
 }
 
+/// What the pod asks for, with what the administrator adds and takes away. For a pod that is too large nothing is mounted, but what
+/// it asks for, or a default would, is not forgotten: size is no way around a default.
+fn requests<'a>(
+    pod: &'a Pod<'a>,
+    role: Role,
+    namespace: Option<&Text>,
+    too_many: Option<TooMany>,
+    rules: &'a Rules,
+) -> Requests<'a> {
+    let mut requests = match too_many {
+        None => annotations::parse(pod.annotations()),
+        Some(_) => {
+            Requests { has_keys: pod.annotations().any(|(key, _)| PrefixedKey::parse(key).is_some()), ..Requests::default() }
+        }
+    };
+    let labels = pod.metadata.labels.as_ref();
+    if !rules.is_empty() {
+        let label = |key: &str| labels.and_then(|labels| labels.get(key));
+        let namespace = namespace.or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
+        requests = rules.apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
+        // Of labels that are not all known, any may be one that a default selects by.
+        requests.has_keys |= labels.is_some_and(Pairs::is_cut) && !rules.requests_in(namespace).is_empty();
+    }
+    let Some(TooMany { field }) = too_many else { return requests };
+    let mib = MAX_VIEW >> 20;
+    let mut problems = Problems::default();
+    problems.push(
+        ProblemKind::TooMany,
+        Annotation { key: field, value: "" },
+        format_args!("too many elements: more than {MAX_ELEMENTS}, or {mib} MiB in all; remove some, nothing is mounted"),
+    );
+    Requests { has_keys: requests.has_keys, problems, ..Requests::default() }
+}
+
 fn ignore<'a>(uid: Text<'a>, namespace: Option<Text<'a>>, pod: Option<Pod<'a>>, reason: Reason) -> Admission<'a> {
     let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &Problems::default(), record: None }.write();
     let (namespace, name) = identify(namespace, pod);
@@ -186,9 +217,142 @@ fn identify<'a>(namespace: Option<Text<'a>>, pod: Option<Pod<'a>>) -> (Text<'a>,
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    /// A driver, or another role, of a namespace `team-a` with a request and whatever else.
+    fn answer(role: &str, policy: &Policy, change: impl FnOnce(&mut Value)) -> (Outcome, Value) {
+        let mut pod = json!({
+            "kind": "Pod",
+            "metadata": {"labels": {"spark-role": role}, "annotations": {"spark-operator.k8s.io/secret.s": "/s"}},
+            "spec": {"containers": [{"name": "spark"}]},
+        });
+        change(&mut pod);
+        let body = review::of(&pod, "team-a").to_string();
+        let admission = admit(body.as_bytes(), policy).unwrap();
+        (admission.outcome, serde_json::from_slice::<Value>(&admission.response).unwrap()["response"].take())
+    }
+
+    fn array(count: usize, element: &Value) -> Value {
+        vec![element.clone(); count].into()
+    }
+
+    fn map(count: usize) -> Value {
+        // Before all keys of ours, as an API server writes them.
+        (0..count).map(|number| (format!("a{number:05}"), json!(""))).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    fn deny() -> Policy {
+        Policy { on_problem: OnProblem::Deny, ..Policy::default() }
+    }
+
+    type Change<'c> = &'c dyn Fn(&mut Value);
+
+    /// The most elements, and one more.
+    const SIZES: [(usize, bool); 2] = [(MAX_ELEMENTS, false), (MAX_ELEMENTS + 1, true)];
+
+    #[test]
+    fn more_elements_than_are_read_of_any_array_or_map_are_an_error_and_nothing_is_mounted() {
+        let named = json!({"name": "x"});
+        let item = json!({"key": "k", "path": "p"});
+        let volume = |kind: Value| {
+            let mut volume = json!({"name": "v"});
+            volume.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+            json!([volume])
+        };
+        for (size, is_too_many) in SIZES {
+            // All but what the pod has already.
+            let (labels, annotations) = (map(size - 1), map(size - 1));
+            let fields: [(&str, Change); 12] = [
+                ("labels", &|pod| pod["metadata"]["labels"].as_object_mut().unwrap().extend(labels.as_object().unwrap().clone())),
+                ("annotations", &|pod| {
+                    pod["metadata"]["annotations"].as_object_mut().unwrap().extend(annotations.as_object().unwrap().clone());
+                }),
+                ("volumes", &|pod| pod["spec"]["volumes"] = array(size, &named)),
+                ("containers", &|pod| {
+                    let containers = [vec![json!({"name": "spark-kubernetes-driver"})], vec![named.clone(); size - 1]].concat();
+                    pod["spec"]["containers"] = containers.into();
+                }),
+                ("args", &|pod| pod["spec"]["containers"][0]["args"] = array(size, &json!("a"))),
+                ("env", &|pod| pod["spec"]["containers"][0]["env"] = array(size, &named)),
+                ("volumeMounts", &|pod| {
+                    pod["spec"]["containers"][0]["volumeMounts"] = array(size, &json!({"name": "x", "mountPath": "/x"}));
+                }),
+                ("volumeDevices", &|pod| {
+                    pod["spec"]["containers"][0]["volumeDevices"] = array(size, &json!({"name": "x", "devicePath": "/dev/x"}));
+                }),
+                ("items", &|pod| pod["spec"]["volumes"] = volume(json!({"configMap": {"items": array(size, &item)}}))),
+                ("items", &|pod| pod["spec"]["volumes"] = volume(json!({"secret": {"items": array(size, &item)}}))),
+                ("sources", &|pod| pod["spec"]["volumes"] = volume(json!({"projected": {"sources": array(size, &json!({}))}}))),
+                ("items", &|pod| {
+                    let source = json!({"configMap": {"items": array(size, &item)}});
+                    pod["spec"]["volumes"] = volume(json!({"projected": {"sources": [source]}}));
+                }),
+            ];
+            for (field, change) in fields {
+                let expected =
+                    format!("{field}: too many elements: more than 4096, or 2 MiB in all; remove some, nothing is mounted");
+                for policy in [Policy::default(), deny()] {
+                    let (outcome, response) = answer("driver", &policy, change);
+                    assert_eq!(response["uid"], "00000000-0000-0000-0000-000000000000");
+                    let is_refused = is_too_many && policy.on_problem == OnProblem::Deny;
+                    assert_eq!(outcome, if is_refused { Outcome::Refused } else { Outcome::Mutated }, "{size} of {field}");
+                    let audit = response["auditAnnotations"]["injected"].as_str().unwrap();
+                    if is_too_many {
+                        assert_eq!(response["warnings"], json!([expected]), "{size} of {field}");
+                        assert!(audit.contains(&expected) && audit.contains(r#""mounts":[]"#), "{audit}");
+                    } else {
+                        assert_eq!(response["warnings"], Value::Null, "{size} of {field}");
+                        assert!(audit.contains("/s=secret/s"), "{audit}");
+                    }
+                    assert_eq!(response["status"]["code"], if is_refused { json!(422) } else { Value::Null });
+                }
+                // Executors are never refused.
+                assert_eq!(answer("executor", &deny(), change).0, Outcome::Mutated, "{size} of {field}");
+                // Nothing is said to who asks for nothing.
+                let (outcome, _) = answer("driver", &deny(), |pod| {
+                    pod["metadata"]["annotations"].as_object_mut().unwrap().clear();
+                    change(pod);
+                });
+                assert_eq!(outcome, Outcome::Ignored(Reason::NoAnnotation), "{size} of {field}");
+                assert_eq!(answer("worker", &deny(), change).0, Outcome::Ignored(Reason::NotSpark), "{size} of {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn size_is_no_way_around_a_default() {
+        let rules = |selection: &str| {
+            let rules = format!(
+                "apiVersion: spark-webhook/v1\ndefaults: [{{{selection}, enforce: true, annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]"
+            );
+            Policy { on_problem: OnProblem::Deny, rules: Rules::parse(&rules).unwrap() }
+        };
+        let (labels, volumes) = ("labels", "volumes");
+        for (selection, field, is_refused) in [
+            ("namespaces: [team-a]", volumes, true),
+            ("namespaces: [team-b]", volumes, false),
+            ("selector: {matchLabels: {a: b}}", volumes, false),
+            ("selector: {matchLabels: {spark-role: driver}}", volumes, true),
+            ("roles: [executor]", volumes, false),
+            ("namespaces: [team-a]", labels, true),
+            ("namespaces: [team-b]", labels, false),
+            // Which labels it has is not known.
+            ("selector: {matchLabels: {zz: b}}", labels, true),
+        ] {
+            let (outcome, _) = answer("driver", &rules(selection), |pod| {
+                pod["metadata"]["annotations"] = json!({});
+                if field == labels {
+                    pod["metadata"]["labels"].as_object_mut().unwrap().extend(map(MAX_ELEMENTS).as_object().unwrap().clone());
+                } else {
+                    pod["spec"]["volumes"] = array(MAX_ELEMENTS + 1, &json!({"name": "x"}));
+                }
+            });
+            let expected = if is_refused { Outcome::Refused } else { Outcome::Ignored(Reason::NoAnnotation) };
+            assert_eq!(outcome, expected, "{selection}, {field}");
+        }
+    }
 
     #[test]
     fn only_errors_of_a_driver_are_refusable() {

@@ -4,13 +4,13 @@
 //! messages, streams, numbers with a point, escapes in names that are written in this program. `benches/instructions.txt` has what
 //! an admission takes.
 //!
-//! [`read`] gives up at anything unusual, and then `serde_json` reads and says what is wrong. What it does read of a text that is
-//! JSON, `serde_json` reads the same: a property and the fuzz target `review` hold it to that. Where a text is none, but only in
-//! a part that nobody looks into, it may be read all the same: whoever sent it has made it of an object.
+//! What [`read`] reads of a text that is JSON, `serde_json` reads the same, and whatever `serde_json` reads, [`read`] does: a property
+//! and the fuzz target `review` hold it to that. Where a text is none, but only in a part that nobody looks into, it may be read all the
+//! same: whoever sent it has made it of an object.
 
 mod reader;
 
-pub use reader::read;
+pub use reader::{MAX_ELEMENTS, MAX_VIEW, ReadError, Reading, TooMany, read};
 
 use wide::u8x16;
 
@@ -61,9 +61,19 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
     }
 }
 
-/// The first quotation mark, backslash or control character from a place on, or the end.
+/// The first quotation mark, backslash or control character from a place on, or the end. Most are in the first block.
 #[inline]
-fn to_be_escaped(bytes: &[u8], mut at: usize) -> usize {
+fn to_be_escaped(bytes: &[u8], at: usize) -> usize {
+    if let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let found = special(*block);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+    }
+    to_be_escaped_later(bytes, at)
+}
+
+fn to_be_escaped_later(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         let found = special(*block);
         if found != 0 {

@@ -114,8 +114,8 @@ proptest! {
 fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
     let annotations: serde_json::Map<String, Value> =
         (0..256).map(|i| (format!("spark-operator.k8s.io/configMap.x{i}"), json!(format!("/a/b{i}")))).collect();
-    let volumes: Vec<Value> = (0..10_000).map(|i| json!({"name": format!("x{i}-volume"), "emptyDir": {}})).collect();
-    let mounts: Vec<Value> = (0..10_000).map(|_| json!({"name": "none", "mountPath": "/a"})).collect();
+    let volumes: Vec<Value> = (0..4_096).map(|i| json!({"name": format!("x{i}-volume"), "emptyDir": {}})).collect();
+    let mounts: Vec<Value> = (0..4_096).map(|_| json!({"name": "none", "mountPath": "/a"})).collect();
     let pod = json!({
         "kind": "Pod",
         "metadata": {"labels": {"spark-role": "driver"}, "annotations": annotations},

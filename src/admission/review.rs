@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::json;
+use crate::json::{self, ReadError, Reading, TooMany};
 use crate::pod::Pod;
 use crate::text::Text;
 
@@ -18,7 +18,7 @@ pub enum ReviewError {
     NotUtf8(#[source] Utf8Error),
     /// Not JSON, or not of the shape of a review.
     #[error("the body is not an AdmissionReview: {0}")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(#[source] ReadError),
     /// JSON, but something else.
     #[error("the body is of kind {kind:?} and apiVersion {api_version:?}, expected AdmissionReview of admission.k8s.io/v1")]
     NotAReview {
@@ -33,10 +33,16 @@ pub enum ReviewError {
     /// A request that could not be answered.
     #[error("the request has no uid")]
     NoUid,
+    /// The answer must repeat the uid, and would be as long.
+    #[error("the request's uid is longer than {MAX_UID} bytes; send a UUID")]
+    LongUid,
     /// The request says that it creates a Pod, but does not hold one.
     #[error("the request's object is not a Pod: {0}")]
     NotAPod(String),
 }
+
+/// API servers send a UUID, 36 characters.
+const MAX_UID: usize = 256;
 
 /// The review that an API server would send for the creation of a pod in a namespace.
 #[must_use]
@@ -102,7 +108,11 @@ impl<'a, O> Envelope<'a, O> {
             return Err(ReviewError::NotAReview { kind: self.kind.to_string(), api_version: self.api_version.to_string() });
         }
         let request = self.request.ok_or(ReviewError::NoRequest)?;
-        if request.uid.is_empty() { Err(ReviewError::NoUid) } else { Ok(request) }
+        match request.uid.len() {
+            0 => Err(ReviewError::NoUid),
+            1..=MAX_UID => Ok(request),
+            _ => Err(ReviewError::LongUid),
+        }
     }
 }
 
@@ -127,6 +137,8 @@ pub struct Review<'a> {
     pub namespace: Option<Text<'a>>,
     /// The pod that is created; absent where anything else is reviewed.
     pub pod: Option<Pod<'a>>,
+    /// The first field of the pod that is not whole, because it has too many elements.
+    pub too_many: Option<TooMany<'a>>,
 }
 
 /// Reads a review.
@@ -138,9 +150,9 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     // At once, which costs less than string by string.
     let body = str::from_utf8(body).map_err(ReviewError::NotUtf8)?;
     // Nearly every body creates a pod, so it is read as that at once; only where that fails a second look finds out why.
-    let as_pod_error = match json::read(body).map_or_else(|| serde_json::from_str::<Envelope<Pod>>(body), Ok) {
-        Ok(envelope) => {
-            let mut request = envelope.into_request()?;
+    let as_pod_error = match json::read::<Envelope<Pod>>(body) {
+        Ok(Reading { value, too_many }) => {
+            let mut request = value.into_request()?;
             let pod = match request.object.take() {
                 _ if !request.creates_a_pod() => None,
                 Some(pod) if pod.kind.as_deref() == Some("Pod") => Some(pod),
@@ -149,16 +161,16 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
                 }
                 None => return Err(ReviewError::NotAPod("there is none".to_owned())),
             };
-            return Ok(Review { uid: request.uid, namespace: request.namespace, pod });
+            return Ok(Review { uid: request.uid, namespace: request.namespace, pod, too_many });
         }
         Err(error) => error,
     };
-    let envelope: Envelope<IgnoredAny> = serde_json::from_str(body).map_err(ReviewError::Malformed)?;
-    let request = envelope.into_request()?;
+    let Reading { value, .. } = json::read::<Envelope<IgnoredAny>>(body).map_err(ReviewError::Malformed)?;
+    let request = value.into_request()?;
     if request.creates_a_pod() {
         return Err(ReviewError::NotAPod(as_pod_error.to_string()));
     }
-    Ok(Review { uid: request.uid, namespace: request.namespace, pod: None })
+    Ok(Review { uid: request.uid, namespace: request.namespace, pod: None, too_many: None })
 }
 
 #[cfg(test)]
@@ -185,9 +197,9 @@ mod tests {
     #[test]
     fn a_body_that_cannot_be_answered_says_why() {
         for (body, reason) in [
-            (b"".to_vec(), "the body is not an AdmissionReview: EOF while parsing"),
-            (b"{".to_vec(), "the body is not an AdmissionReview: EOF while parsing"),
-            (b"7".to_vec(), "the body is not an AdmissionReview: invalid type: integer `7`"),
+            (b"".to_vec(), "the body is not an AdmissionReview: expected a value at byte 0"),
+            (b"{".to_vec(), "the body is not an AdmissionReview: expected a value at byte 1"),
+            (b"7".to_vec(), "the body is not an AdmissionReview: a value is wrong or missing at byte 1"),
             (b"\"\xff\"".to_vec(), "the body is not an AdmissionReview: invalid utf-8 sequence of 1 bytes from index 1"),
             (b"{}".to_vec(), "the body is of kind \"\" and apiVersion \"\", expected AdmissionReview of admission.k8s.io/v1"),
             (
@@ -197,11 +209,12 @@ mod tests {
             (review(|r| r["kind"] = json!("Pod")), "the body is of kind \"Pod\""),
             (review(|r| r["request"] = Value::Null), "the AdmissionReview has no request"),
             (review(|r| r["request"]["uid"] = json!("")), "the request has no uid"),
+            (review(|r| r["request"]["uid"] = json!("u".repeat(257))), "the request's uid is longer than 256 bytes; send a UUID"),
             (review(|r| r["request"]["object"] = Value::Null), "the request's object is not a Pod: there is none"),
             (review(|r| r["request"]["object"]["kind"] = json!("Job")), "the request's object is not a Pod: its kind is \"Job\""),
             (
                 review(|r| r["request"]["object"]["spec"] = json!("x")),
-                "the request's object is not a Pod: invalid type: string \"x\"",
+                "the request's object is not a Pod: a value is wrong or missing in spec at byte ",
             ),
         ] {
             let error = parse(&body).unwrap_err().to_string();

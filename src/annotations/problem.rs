@@ -27,7 +27,7 @@ pub enum Severity {
 pub enum ProblemKind {
     /// A value, an option or a list entry cannot be read.
     Value,
-    /// There are more requests than one pod may have.
+    /// There are more requests than one pod may have, or more elements of an array or map than are read.
     TooMany,
     /// Spark's container cannot be told.
     Container,

@@ -75,7 +75,7 @@ impl Mutate {
             let admission = admit(&body, &policy).map_err(|error| {
                 // The position is one in our own rendering of the document.
                 let error = error.to_string();
-                let reason = error.split(" at line ").next().unwrap_or_default();
+                let reason = error.split(" at byte ").next().unwrap_or_default();
                 anyhow!("{}: line {line}: {reason}; {EXPECTED}", shown.display())
             })?;
             let name = name(review);
@@ -344,7 +344,10 @@ mod tests {
             on_problem: OnProblem::Warn,
         };
         let error = mutate.run().unwrap_err().to_string();
-        assert!(error.contains(": line 3: the request's object is not a Pod: invalid type: integer `5`"), "{error}");
+        assert!(
+            error.contains(": line 3: the request's object is not a Pod: a value is wrong or missing in containers;"),
+            "{error}"
+        );
         assert!(error.ends_with(EXPECTED), "{error}");
     }
 

@@ -6,7 +6,7 @@
 use super::Plan;
 use crate::annotations::{INJECTED, MAX_LISTED, Problem, Problems, Request, Source};
 use crate::json::push_string;
-use crate::pod::Pod;
+use crate::pod::{Pairs, Pod};
 
 /// How the annotation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
         return;
     }
     let record = record(mounted, &plan.problems);
-    let others: usize = pod.annotations().filter(|(key, _)| *key != INJECTED).map(|(key, value)| key.len() + value.len()).sum();
+    let all = pod.metadata.annotations.as_ref().map_or(0, Pairs::bytes);
+    let others = existing.map_or(all, |existing| all - INJECTED.len() - existing.len());
     let fits = others + INJECTED.len() + record.len() <= MAX_ANNOTATIONS_BYTES;
     plan.injected = match existing {
         None if fits && pod.metadata.annotations.is_none() => Some(InjectedChange::Create),
