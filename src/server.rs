@@ -4,12 +4,15 @@
 //! [`Stop`] says so. Then nothing new is accepted, what runs is finished, and [`Bound::serve`] returns.
 
 mod admin;
-mod bodies;
+mod budget;
 mod decisions;
 mod limits;
 mod listener;
+pub mod memory;
 mod mutate;
+mod readers;
 mod reload;
+mod stream;
 mod threads;
 
 use std::net::SocketAddr;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +30,10 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Policy;
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
-use bodies::Bodies;
+use budget::Budget;
 use decisions::Decisions;
 use limits::Connections;
+use readers::Readers;
 use reload::Reload;
 use threads::Threads;
 
@@ -71,7 +75,8 @@ struct Shared {
     reload: Arc<Reload>,
     certificates: Arc<Certificates>,
     connections: Arc<Connections>,
-    bodies: Bodies,
+    budget: Arc<Budget>,
+    readers: Arc<Readers>,
     decisions: Decisions,
     metrics: Arc<Metrics>,
     /// Cancelled when clients should go elsewhere: the probe says so, and each response closes its connection.
@@ -92,22 +97,23 @@ pub struct BindError {
 const FINISH_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Options {
-    /// Takes both ports.
+    /// Takes both ports, in a runtime.
     ///
     /// # Errors
     ///
     /// When one of them cannot be had.
-    pub async fn bind(self) -> Result<Bound, BindError> {
+    pub fn bind(self) -> Result<Bound, BindError> {
         let Self { listen, admin_listen, certificates, tls, policy, config, limits, metrics } = self;
-        let (admissions, address) = bind("--listen", listen).await?;
-        let (admin, admin_address) = bind("--admin-listen", admin_listen).await?;
+        let (admissions, address) = bind("--listen", listen)?;
+        let (admin, admin_address) = bind("--admin-listen", admin_listen)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let shared = Shared {
             reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
             policy,
             certificates,
             connections: Arc::new(Connections::new(limits.within_open_files(threads::count()).connections)),
-            bodies: Bodies::new(limits.body_bytes),
+            budget: Arc::new(Budget::new(limits.body_bytes)),
+            readers: Arc::new(Readers::start()),
             decisions: Decisions::default(),
             metrics,
             draining: CancellationToken::new(),
@@ -116,7 +122,7 @@ impl Options {
     }
 }
 
-async fn bind(option: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+fn bind(option: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let error = |source: std::io::Error| {
         let advice = match source.kind() {
             std::io::ErrorKind::AddrInUse => "end the process that has the port, or give another one (0 takes any free one)",
@@ -125,9 +131,23 @@ async fn bind(option: &'static str, address: SocketAddr) -> Result<(TcpListener,
         };
         BindError { option, address, source, advice }
     };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let listener = listen(address).map_err(error)?;
     let address = listener.local_addr().map_err(error)?;
     Ok((listener, address))
+}
+
+/// What a client does not take waits in the kernel first, up to twice this for each connection. Without a bound it is up to 4 MiB, which
+/// counts against the container's memory like the process's own.
+const SEND_BUFFER: u32 = 64 * 1024;
+
+/// As [`TcpListener::bind`] does it, but that connections have this buffer.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    const BACKLOG: u32 = 1024;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Bound {
@@ -148,6 +168,7 @@ impl Bound {
         let Self { admissions, admin, acceptor, shared, address: _, admin_address: _ } = self;
         let shared = Arc::new(Shared { draining: stop.draining.clone(), ..shared });
         let Stop { draining: _, stopping } = stop;
+        tokio::spawn(threads::give_back());
         tokio::spawn(shared.reload.clone().run(stopping.clone()));
         tokio::spawn(shared.certificates.clone().run(shared.metrics.clone(), stopping.clone()));
         let tasks = TaskTracker::new();
@@ -184,7 +205,8 @@ impl Shared {
             policy,
             certificates: Arc::new(Certificates::for_tests()),
             connections: Arc::new(Connections::new(16)),
-            bodies: Bodies::new(1 << 20),
+            budget: Arc::new(Budget::new(1 << 20)),
+            readers: Arc::new(Readers::start()),
             decisions: Decisions::default(),
             metrics,
             draining: CancellationToken::new(),

@@ -1,9 +1,13 @@
-//! How often one admission allocates: a count, unlike a time, is the same on every machine.
+//! How often and how much one admission allocates: counts, unlike times, are the same on every machine.
+
+#[path = "support/hostile.rs"]
+mod hostile;
 
 use std::fs;
 use std::hint::black_box;
 
 use spark_webhook::admission::{Policy, admit};
+use spark_webhook::server::memory::admission;
 
 #[test]
 fn an_admission_allocates_no_more_than_so_often() {
@@ -13,5 +17,17 @@ fn an_admission_allocates_no_more_than_so_often() {
             black_box(admit(&body, &Policy::default()).unwrap().response);
         });
         assert!(counted.count_total <= most, "{case}: {} allocations, at most {most}", counted.count_total);
+    }
+}
+
+#[test]
+fn an_admission_allocates_no_more_than_the_budget_has_for_it() {
+    for (shape, size) in hostile::SHAPES.iter().flat_map(|shape| [(shape, 256 << 10), (shape, 7 << 20)]) {
+        let body = shape.review(size);
+        let counted = allocation_counter::measure(|| {
+            let _ = black_box(admit(&body, &Policy::default()));
+        });
+        let most = admission(body.len()) as u64;
+        assert!(counted.bytes_max <= most, "{} of {size}: {} bytes, at most {most}", shape.name, counted.bytes_max);
     }
 }

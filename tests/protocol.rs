@@ -123,7 +123,8 @@ async fn a_body_of_7_mib_is_read_and_a_larger_one_refused_so_that_the_client_see
     stream.read_exact(&mut told).await.unwrap();
     assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
     let body_at = chunked.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-    assert_eq!(exchange(&mut stream, &chunked[body_at..]).await.status, 413);
+    let reply = exchange(&mut stream, &chunked[body_at..]).await;
+    assert_eq!(reply.status, 413, "{reply:?}");
 
     // The reply does not wait for a body that never comes.
     let mut stream = connect(webhook.address()).await;

@@ -159,6 +159,9 @@ pub(crate) const HIDING: [&str; 23] = [
 /// File systems of the kernel: neither they nor anything below them.
 pub(crate) const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
+/// The maximum length of a path in bytes: a quarter of what Linux takes, so that there is room for directories around it.
+const MAX_PATH: usize = 1024;
+
 impl<'a> MountPath<'a> {
     /// Checks a path, after repeated and trailing slashes are removed.
     ///
@@ -171,13 +174,13 @@ impl<'a> MountPath<'a> {
             refuse_characters(text)?;
         }
         if !text.starts_with('/') {
-            let instead = format!("/{text}");
             // A suggestion that is refused in its turn, or not what was meant, is none.
-            let is_path = !text.starts_with(['~', '$']) && MountPath::parse(&instead).is_ok();
-            return Err(PathError::Relative(is_path.then_some(instead)));
+            let is_worth_a_try = !text.starts_with(['~', '$']) && text.len() < MAX_PATH;
+            let instead = is_worth_a_try.then(|| format!("/{text}")).filter(|instead| MountPath::parse(instead).is_ok());
+            return Err(PathError::Relative(instead));
         }
         let path = normalize(text);
-        if path.len() > 1024 || (path.len() > 255 && path.split('/').any(|element| element.len() > 255)) {
+        if path.len() > MAX_PATH || (path.len() > 255 && path.split('/').any(|element| element.len() > 255)) {
             return Err(PathError::TooLong);
         }
         if has_pair(&path, *b"/.") && path.split('/').any(|element| matches!(element, "." | "..")) {
@@ -217,7 +220,8 @@ fn refuse_characters(text: &str) -> Result<(), PathError> {
         Err(PathError::Invisible(character))
     } else if is_quoted(text) {
         let instead = text.trim_matches(QUOTES);
-        Err(PathError::Quoted(MountPath::parse(instead).ok().map(|_| instead.to_owned())))
+        let is_worth_a_try = instead.len() <= MAX_PATH;
+        Err(PathError::Quoted((is_worth_a_try && MountPath::parse(instead).is_ok()).then(|| instead.to_owned())))
     } else if text.chars().any(char::is_control) {
         Err(PathError::Control)
     } else if !text.starts_with('/') && text.contains('\\') {

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admission::{OnProblem, Policy};
 use crate::metrics::Metrics;
 use crate::registration::{self, registration};
-use crate::server::{Limits, Options, Stop};
+use crate::server::{Limits, Options, Stop, memory};
 use crate::telemetry::{self, Filter, Log, LogFormat};
 #[cfg(feature = "cluster")]
 use crate::tls::ManagedCa;
@@ -36,7 +36,7 @@ use crate::tls::{Certificates, Leaves, Pair, Source};
 ///   spark-webhook serve --write-registration registration.yaml
 ///   kubectl apply -f registration.yaml
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_long_help = memory_help())]
 pub(super) struct Serve {
     /// Where admissions are answered, by HTTPS; a host name is resolved once, at start
     #[arg(long, env = "SPARK_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443", value_parser = socket_address)]
@@ -141,6 +141,8 @@ pub(super) struct Serve {
     dns_name: Vec<String>,
 
     /// Maximum number of open connections, from 32 to 1000000; beyond it, the one that has gone longest without a request is closed
+    ///
+    /// Each connection takes memory, see the table below.
     #[arg(
         long,
         env = "SPARK_WEBHOOK_MAX_CONNECTIONS",
@@ -152,8 +154,8 @@ pub(super) struct Serve {
     )]
     max_connections: usize,
 
-    /// Maximum bytes of requests that are held at once, from 65536 to 68719476736; beyond it, the largest that is not whole is answered
-    /// with 503
+    /// Maximum bytes of requests and answers in transit at once, from 65536 to 68719476736; beyond it, the largest request is answered
+    /// with 503, and a client that does not read its answer is disconnected
     #[arg(
         long,
         env = "SPARK_WEBHOOK_MAX_BODY_BYTES",
@@ -243,7 +245,7 @@ impl Serve {
             limits: Limits { connections: max_connections, body_bytes: max_body_bytes },
             metrics: Arc::new(Metrics::new(log.dropped_lines())),
         };
-        let server = server.bind().await?;
+        let server = server.bind()?;
         let url = format!("https://{}/mutate", reachable(server.address(), &dns_name));
         if let Some(file) = write_registration {
             write(&file, &registration(&url, &certificates.ca_bundle(), &condition))?;
@@ -383,6 +385,15 @@ impl Signals {
     async fn next(&mut self) -> bool {
         tokio::select! { _ = self.terminate.recv() => true, _ = self.interrupt.recv() => false }
     }
+}
+
+/// The memory that clients can make the process use, for `--help`.
+fn memory_help() -> String {
+    let rows = memory::rows();
+    let width = rows.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
+    let line = |(what, mib): &(String, usize)| format!("\n  {:width$} {mib:>5} MiB", what.replace('`', ""));
+    let lines: String = rows.iter().map(line).collect();
+    format!("Maximum memory with the default limits, whatever clients send:\n{lines}")
 }
 
 #[cfg(test)]

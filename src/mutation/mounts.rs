@@ -10,6 +10,7 @@
 //! images `/var/run` is a link to `/run`: a mount below one of them is in the other's place too.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::annotations::problem::Excerpt;
@@ -147,7 +148,8 @@ impl<'a> Occupied<'a> {
             let index = volumes.binary_search_by_key(&&*mount.name, |volume| &*volume.name).ok()?;
             volumes.get(index).copied()
         };
-        let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount));
+        let mut files = Files::default();
+        let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount), &mut files);
         let theirs = container.volume_mounts.iter().flatten().map(mounted).collect();
         Self { container, requests, theirs, ours: Vec::new() }
     }
@@ -230,23 +232,22 @@ impl<'a> Occupied<'a> {
 }
 
 impl<'a> Mounted<'a> {
-    fn new(mount: &'a VolumeMount<'a>, volume: Option<&'a Volume<'a>>) -> Self {
-        let surface = match volume.map(|volume| &volume.source) {
-            Some(
-                source @ (VolumeSource::ConfigMap(_)
-                | VolumeSource::Secret(_)
-                | VolumeSource::Projected(_)
-                | VolumeSource::DownwardApi(_)),
-            ) => match has_text(mount.sub_path.as_deref()).or(has_text(mount.sub_path_expr.as_deref())) {
+    fn new(mount: &'a VolumeMount<'a>, volume: Option<&'a Volume<'a>>, files: &mut Files<'a>) -> Self {
+        let sub_path = has_text(mount.sub_path.as_deref()).or(has_text(mount.sub_path_expr.as_deref()));
+        let surface = match volume.map(|volume| (volume, &volume.source)) {
+            Some((
+                volume,
+                VolumeSource::ConfigMap(_) | VolumeSource::Secret(_) | VolumeSource::Projected(_) | VolumeSource::DownwardApi(_),
+            )) => match sub_path {
                 None => Surface::MadeByKubelet,
                 // The kubelet makes directories in the volume, and not in a part of it.
-                Some(sub_path) if shows_directory(source, sub_path) => Surface::ReadOnly,
+                Some(sub_path) if files.has_directory(volume, sub_path) => Surface::ReadOnly,
                 Some(_) => Surface::File,
             },
-            Some(VolumeSource::HostFile) => Surface::File,
-            Some(VolumeSource::ReadOnly) => Surface::ReadOnly,
-            Some(VolumeSource::Other) | None if mount.read_only == Some(true) => Surface::ReadOnly,
-            Some(VolumeSource::Other) | None => Surface::Writable,
+            Some((_, VolumeSource::HostFile)) => Surface::File,
+            Some((_, VolumeSource::ReadOnly)) => Surface::ReadOnly,
+            Some((_, VolumeSource::Other)) | None if mount.read_only == Some(true) => Surface::ReadOnly,
+            Some((_, VolumeSource::Other)) | None => Surface::Writable,
         };
         let is_relative = !mount.mount_path.starts_with('/');
         Self { occupant: Occupant { path: cleaned(&mount.mount_path), is_relative, surface }, mount, volume }
@@ -298,21 +299,45 @@ fn show_the_same(items: &[KeyToPath], file: Option<&str>) -> bool {
     items.is_empty() || items.iter().any(|item| &*item.key == file && &*item.path == file && item.mode.is_none())
 }
 
-/// Whether items show that a path in a volume is a directory: a file of theirs lies below it.
-fn shows_directory(source: &VolumeSource, sub_path: &str) -> bool {
-    let directory = cleaned(sub_path);
-    let is_in_it = |file: &str| is_below(&cleaned(file), &directory);
-    let any_key = |items: &Option<Vec<KeyToPath>>| items.iter().flatten().any(|item| is_in_it(&item.path));
+/// The files that the items of each volume make, by the volume's name: sorted, because a pod may have thousands of items, and
+/// thousands of mounts that each show a part of them.
+#[derive(Default)]
+struct Files<'a>(BTreeMap<&'a str, Vec<Cow<'a, str>>>);
+
+impl<'a> Files<'a> {
+    /// Whether items show that a path in a volume is a directory: a file of theirs is below it.
+    fn has_directory(&mut self, volume: &'a Volume<'a>, path: &str) -> bool {
+        let files = self.0.entry(&volume.name).or_insert_with(|| {
+            let mut files: Vec<Cow<str>> = item_paths(&volume.source).into_iter().map(cleaned).collect();
+            files.sort_unstable();
+            files
+        });
+        let directory = cleaned(path);
+        let start = if directory == "/" { directory } else { directory + "/" };
+        let first = files.partition_point(|file| *file <= start);
+        files.get(first).is_some_and(|file| file.starts_with(&*start))
+    }
+}
+
+/// The paths of a volume's items.
+fn item_paths<'a>(source: &'a VolumeSource<'a>) -> Vec<&'a str> {
+    fn of_items<'a>(items: Option<&'a Vec<KeyToPath<'a>>>) -> impl Iterator<Item = &'a str> {
+        items.into_iter().flatten().map(|item| &*item.path)
+    }
     match source {
-        VolumeSource::ConfigMap(source) => any_key(&source.items),
-        VolumeSource::Secret(source) => any_key(&source.items),
-        VolumeSource::DownwardApi(source) => source.in_directories.iter().any(|file| is_in_it(file)),
-        VolumeSource::Projected(ProjectedVolumeSource { sources }) => sources.iter().flatten().any(|source| {
-            let VolumeProjection { config_map, secret, downward_api } = source;
-            let mut others = [secret, downward_api].into_iter().flatten().flat_map(|source| &source.in_directories);
-            config_map.as_ref().is_some_and(|source| any_key(&source.items)) || others.any(|file| is_in_it(file))
-        }),
-        VolumeSource::HostFile | VolumeSource::ReadOnly | VolumeSource::Other => false,
+        VolumeSource::ConfigMap(source) => of_items(source.items.as_ref()).collect(),
+        VolumeSource::Secret(source) => of_items(source.items.as_ref()).collect(),
+        VolumeSource::DownwardApi(source) => source.in_directories.iter().map(|path| &**path).collect(),
+        VolumeSource::Projected(ProjectedVolumeSource { sources }) => {
+            let of_source = |source: &'a VolumeProjection<'a>| {
+                let VolumeProjection { config_map, secret, downward_api } = source;
+                let others = [secret, downward_api].into_iter().flatten().flat_map(|source| &source.in_directories);
+                let config_map = config_map.iter().flat_map(|source| of_items(source.items.as_ref()));
+                config_map.chain(others.map(|path| &**path))
+            };
+            sources.iter().flatten().flat_map(of_source).collect()
+        }
+        VolumeSource::HostFile | VolumeSource::ReadOnly | VolumeSource::Other => Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How much of this process its clients may use, so that no client can take it from the API server.
 //!
-//! Memory and descriptors are bounded by the number of connections and by the bytes of [bodies](super::bodies) that are held
-//! at once. Where a bound is met, what has been of no use for longest gives way, and not what comes: otherwise a client that only holds
+//! Memory and descriptors are bounded by the number of connections and by the bytes that are held at once, see
+//! [memory](super::memory). Where a bound is met, what has been of no use for longest gives way, and not what comes: otherwise a client that only holds
 //! connections open would shut all others out.
 
 use std::collections::HashMap;
@@ -16,13 +16,17 @@ use tokio::sync::Notify;
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
-    /// Bytes of bodies that are held at once.
+    /// Bytes of bodies and answers that are held at once.
     pub body_bytes: usize,
 }
 
-/// Files that can be open beside connections of the API server: the ports and what the admin port has open, files that are read
-/// again, and what the runtime itself needs.
-const OTHER_FILES: usize = 64;
+/// Connections that have been told to end while others come in their place: a thread may have something else to do for a moment, and
+/// who comes does not wait for that.
+const MOST_LEAVING: usize = 32;
+
+/// Files that can be open beside connections of the API server: connections that are leaving, the ports and what the admin port has
+/// open, files that are read again, and what the runtime itself needs.
+const OTHER_FILES: usize = 64 + MOST_LEAVING;
 
 /// What the runtime of each thread needs to wait for its connections and to be woken.
 const FILES_OF_A_THREAD: usize = 2;
@@ -46,18 +50,14 @@ fn open_files() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: 4096, body_bytes: 64 * 1024 * 1024 }
-    }
-}
-
 /// The open connections.
 pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Activity>>>,
     next_id: AtomicU64,
     limit: usize,
     started: Instant,
+    /// Those that have been told to end, and have not ended yet.
+    leaving: AtomicUsize,
     gone: Notify,
 }
 
@@ -69,7 +69,7 @@ struct Activity {
     last_request: AtomicU64,
     /// Requests that are whole and not answered yet: 0 or 1.
     busy: AtomicUsize,
-    evicted: Notify,
+    evicted: Arc<Notify>,
 }
 
 impl Connections {
@@ -79,29 +79,34 @@ impl Connections {
             next_id: AtomicU64::new(0),
             limit: limit.max(1),
             started: Instant::now(),
+            leaving: AtomicUsize::new(0),
             gone: Notify::new(),
         }
     }
 
-    /// Enters a connection, and whether another one had to give way to it.
-    pub(super) fn enter(self: &Arc<Self>) -> (OpenConnection, bool) {
+    /// Enters a connection; at the limit, another one has to give way to it.
+    pub(super) fn enter(self: &Arc<Self>) -> OpenConnection {
         let activity = Arc::new(Activity {
             opened: self.now(),
             last_request: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
-            evicted: Notify::new(),
+            evicted: Arc::default(),
         });
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut open = lock(&self.open);
-        let evicted = if open.len() >= self.limit { evict_one(&mut open) } else { false };
+        if open.len() >= self.limit && evict_one(&mut open) {
+            self.leaving.fetch_add(1, Ordering::Relaxed);
+        }
         open.insert(id, activity.clone());
-        (OpenConnection { id, activity, unread: OnceLock::new(), connections: self.clone() }, evicted)
+        OpenConnection { id, activity, unread: OnceLock::new(), connections: self.clone() }
     }
 
-    /// Waits until who had to give way has gone: otherwise many that come at once are more than the limit for a moment, and
-    /// descriptors run out.
-    pub(super) async fn gone(&self) {
-        self.gone.notified().await;
+    /// Waits while more have to give way than may be leaving at once: otherwise many that come at once are more than the limit for a
+    /// moment, and descriptors run out.
+    pub(super) async fn make_room(&self) {
+        while self.leaving.load(Ordering::Relaxed) > MOST_LEAVING {
+            self.gone.notified().await;
+        }
     }
 
     fn now(&self) -> u64 {
@@ -130,7 +135,12 @@ pub(super) struct OpenConnection {
 }
 
 impl OpenConnection {
-    /// Waits until the connection has to give way to another.
+    /// Ends the connection.
+    pub(super) fn end(&self) -> &Arc<Notify> {
+        &self.activity.evicted
+    }
+
+    /// Waits until the connection has to end for another.
     pub(super) async fn evicted(&self) {
         self.activity.evicted.notified().await;
     }
@@ -156,6 +166,7 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         if lock(&self.connections.open).remove(&self.id).is_none() {
+            self.connections.leaving.fetch_sub(1, Ordering::Relaxed);
             self.connections.gone.notify_one();
         }
     }
@@ -203,24 +214,28 @@ mod tests {
     #[test]
     fn at_the_cap_who_has_never_asked_gives_way_first_then_who_has_not_for_longest_and_never_who_is_served() {
         let connections = Arc::new(Connections::new(4));
-        let served = connections.enter().0;
+        let served = connections.enter();
         let guard = served.serving();
-        let asked_first = connections.enter().0;
+        let asked_first = connections.enter();
         drop(asked_first.serving());
         std::thread::sleep(Duration::from_millis(3));
-        let asked_then = connections.enter().0;
+        let asked_then = connections.enter();
         drop(asked_then.serving());
-        let silent = connections.enter().0;
-        let (one_more, gave_way) = connections.enter();
-        assert!(gave_way);
+        let silent = connections.enter();
+        let one_more = connections.enter();
+        let leaving = || connections.leaving.load(Ordering::Relaxed);
+        assert_eq!(leaving(), 1);
         assert_eq!(evicted(&[&served, &asked_first, &asked_then, &silent]), [false, false, false, true]);
         drop(one_more.serving());
-        let (_another, _) = connections.enter();
+        let _another = connections.enter();
+        assert_eq!(leaving(), 2);
         assert_eq!(evicted(&[&served, &asked_first, &asked_then, &one_more]), [false, true, false, false]);
         // Who has gone by itself makes room.
         drop(guard);
-        drop(served);
-        assert!(!connections.enter().1);
+        drop((served, silent, asked_first));
+        assert_eq!(leaving(), 0);
+        let _last = connections.enter();
+        assert_eq!(leaving(), 0);
     }
 
     #[test]

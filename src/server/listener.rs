@@ -16,11 +16,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::limits::{Connections, OpenConnection};
+use super::stream::ClientStream;
 use super::threads::Threads;
 use super::{Shared, admin, mutate};
 use crate::metrics::Handshake;
@@ -65,18 +65,18 @@ pub(super) async fn serve_tls(
                 continue;
             }
         };
-        let (connection, gave_way) = connections.enter();
-        if gave_way {
-            connections.gone().await;
-        }
+        let connection = connections.enter();
+        connections.make_room().await;
         shared.metrics.connections_accepted.inc();
-        shared.metrics.connections_evicted.inc_by(gave_way.into());
         let (acceptor, shared, stopping) = (acceptor.clone(), shared.clone(), stopping.clone());
         let serve = async move {
             shared.metrics.connections.inc();
             tokio::select! {
                 () = serve_connection(stream, &acceptor, &connection, &shared, &stopping) => {}
-                () = connection.evicted() => tracing::debug!("a connection gave way to another"),
+                () = connection.evicted() => {
+                    shared.metrics.connections_evicted.inc();
+                    tracing::debug!("a connection gave way to another");
+                }
             }
             shared.metrics.connections.dec();
         };
@@ -88,11 +88,11 @@ async fn serve_connection(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     connection: &OpenConnection,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     stopping: &CancellationToken,
 ) {
     let handshake = tokio::select! {
-        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => handshake,
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, ClientStream::accept(acceptor, stream)) => handshake,
         () = stopping.cancelled() => return,
     };
     match handshake {
@@ -111,12 +111,7 @@ async fn serve_connection(
     }
 }
 
-async fn serve_admissions(
-    stream: TlsStream<TcpStream>,
-    connection: &OpenConnection,
-    shared: &Shared,
-    stopping: &CancellationToken,
-) {
+async fn serve_admissions(stream: ClientStream, connection: &OpenConnection, shared: &Arc<Shared>, stopping: &CancellationToken) {
     let service =
         service_fn(|request| Box::pin(async { Ok::<_, hyper::Error>(mutate::handle(request, connection, shared).await) }));
     let mut served = http1::Builder::new()
@@ -145,11 +140,11 @@ async fn serve_admissions(
 }
 
 /// Ends a connection; where a request was not read to its end, only after what still comes of it.
-async fn close(mut stream: TlsStream<TcpStream>, unread: Option<Instant>) -> io::Result<()> {
+async fn close(mut stream: ClientStream, unread: Option<Instant>) -> io::Result<()> {
     stream.shutdown().await?;
     let Some(mut silent_since) = unread else { return Ok(()) };
     // Nobody needs to know what it says.
-    let (stream, _) = stream.into_inner();
+    let stream = stream.into_tcp();
     let mut dropped = 0;
     while dropped < MOST_DROPPED {
         tokio::time::timeout(LINGER_PAUSE.saturating_sub(silent_since.elapsed()), stream.readable()).await??;
@@ -168,10 +163,8 @@ pub(super) async fn serve_plain(listener: TcpListener, shared: &Arc<Shared>, tas
     let router = admin::router(shared.clone());
     let connections = Arc::new(Connections::new(ADMIN_CONNECTIONS));
     while let Some((stream, peer)) = accept(&listener, shared, stopping).await {
-        let (connection, gave_way) = connections.enter();
-        if gave_way {
-            connections.gone().await;
-        }
+        let connection = connections.enter();
+        connections.make_room().await;
         let serve = serve_admin(stream, peer, router.clone(), stopping.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -187,6 +180,7 @@ async fn serve_admin(stream: TcpStream, peer: SocketAddr, router: Router, stoppi
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     let result = tokio::select! {

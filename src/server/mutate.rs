@@ -4,36 +4,33 @@
 //! connection ends with the answer, but not before the client has had time to see it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, http::HeaderValue};
 
 use super::Shared;
+use super::budget::{HeldAnswer, HeldBody};
 use super::limits::{OpenConnection, deadline};
-use crate::admission::{self, Admission, Outcome, Policy, ReviewError};
+use super::memory::{MAX_BODY, SMALL};
+use super::readers::NotRead;
+use crate::admission::{self, Admission, Outcome, ReviewError};
 use crate::annotations::problem::Excerpt;
 use crate::metrics::{Answer, Metrics};
 
-/// A review may hold two objects of 3 MiB (the API server's own limit for a request), and what is around them.
-const MAX_BODY: usize = 7 * 1024 * 1024;
-
 /// Answers one request. Not by a router: there is one path and one method, and the API server is in a hurry.
-pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Shared) -> Response<Full<Bytes>>
+pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Arc<Shared>) -> Response<HeldAnswer>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     let started = Instant::now();
     let in_flight = InFlight::count(&shared.metrics);
-    let (answer, mut response) = match read(&mut request, shared).await {
-        Ok(body) => {
-            shared.metrics.request_bytes.inc_by(body.len() as u64);
-            let _serving = connection.serving();
-            admit(&body, &shared.policy.load(), shared)
-        }
+    let (answer, mut response) = match answer(&mut request, started, connection, shared).await {
+        Ok(answered) => answered,
         Err(refusal) => {
             connection.leave_unread(refusal.silent_since());
             (refusal.answer(), refusal.into_response())
@@ -46,6 +43,32 @@ where
     shared.metrics.count_request(answer);
     shared.metrics.duration.observe(started.elapsed().as_secs_f64());
     response
+}
+
+async fn answer<B>(
+    request: &mut Request<B>,
+    started: Instant,
+    connection: &OpenConnection,
+    shared: &Arc<Shared>,
+) -> Result<(Answer, Response<HeldAnswer>), Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let deadline = deadline(request.uri().query());
+    let body = read(request, started, deadline, shared).await?;
+    shared.metrics.request_bytes.inc_by(body.len() as u64);
+    let _serving = connection.serving();
+    let (answer, reply) = match body {
+        WholeBody::Small(body) => admit(&body, shared),
+        WholeBody::Large(body) => {
+            let (within, owned) = (deadline.saturating_sub(started.elapsed()), shared.clone());
+            shared.readers.read(body, within, move |body| admit(body, &owned)).await.map_err(|NotRead| Refusal::Shed)?
+        }
+    };
+    let Reply { status, content_type, body } = reply;
+    let body = shared.budget.answer(body, connection.end()).ok_or(Refusal::Shed)?;
+    Ok((answer, response(status, content_type, body)))
 }
 
 /// A request that counts until it is dropped, which it also is where its connection ends before the answer.
@@ -114,8 +137,8 @@ impl Refusal {
     }
 
     /// Says so at once; the connection is of no use after it.
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = text(self.status(), format!("{self}\n"));
+    fn into_response(self) -> Response<HeldAnswer> {
+        let mut response = response(self.status(), TEXT, format!("{self}\n").into_bytes().into());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             // With this, and only with this, the API server asks again.
@@ -125,8 +148,25 @@ impl Refusal {
     }
 }
 
-/// Reads the body of a request that may be an admission.
-async fn read<B>(request: &mut Request<B>, shared: &Shared) -> Result<Bytes, Refusal>
+/// A body that has come, by who reads it.
+enum WholeBody {
+    /// This thread.
+    Small(Bytes),
+    /// Another one, when it may.
+    Large(HeldBody),
+}
+
+impl WholeBody {
+    fn len(&self) -> usize {
+        match self {
+            Self::Small(body) => body.len(),
+            Self::Large(body) => body.len(),
+        }
+    }
+}
+
+/// Waits for the body of a request that may be an admission.
+async fn read<B>(request: &mut Request<B>, started: Instant, deadline: Duration, shared: &Shared) -> Result<WholeBody, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -143,15 +183,13 @@ where
     if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
         return Err(Refusal::TooLarge);
     }
-    let deadline = deadline(request.uri().query());
-    let mut held = shared.bodies.begin();
     let body = request.body_mut();
-    let started = Instant::now();
-    let Some(first) = next_piece(body, deadline).await? else { return Ok(Bytes::new()) };
+    let Some(first) = next_piece(body, deadline).await? else { return Ok(WholeBody::Small(Bytes::new())) };
     // Nearly every body comes in a single piece, which is not copied.
     if body.is_end_stream() {
-        return if held.count(first.len()).await { Ok(first) } else { Err(Refusal::Shed) };
+        return Ok(WholeBody::Small(first));
     }
+    let mut held = shared.budget.body();
     let mut piece = first;
     loop {
         if held.len() + piece.len() > MAX_BODY {
@@ -168,7 +206,8 @@ where
         };
         match next {
             Some(next) => piece = next,
-            None => return Ok(held.into_whole()),
+            None if held.len() <= SMALL => return Ok(WholeBody::Small(held.into_whole())),
+            None => return Ok(WholeBody::Large(held)),
         }
     }
 }
@@ -207,23 +246,39 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn admit(body: &[u8], policy: &Policy, shared: &Shared) -> (Answer, Response<Full<Bytes>>) {
+/// An answer, before there is room for it.
+struct Reply {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Vec<u8>,
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+fn response(status: StatusCode, content_type: HeaderValue, body: HeldAnswer) -> Response<HeldAnswer> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn admit(body: &[u8], shared: &Shared) -> (Answer, Reply) {
+    let text = |status: StatusCode, text: String| Reply { status, content_type: TEXT, body: text.into_bytes() };
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         tests::provoke_a_panic(body);
-        Ok(tell(admission::admit(body, policy)?, shared))
+        Ok(tell(admission::admit(body, &shared.policy.load())?, shared))
     }));
     match admitted {
-        Ok(Ok((outcome, response))) => {
+        Ok(Ok((outcome, body))) => {
             let answer = match outcome {
                 Outcome::Ignored(_) => Answer::Ignored,
                 Outcome::Unchanged => Answer::Unchanged,
                 Outcome::Mutated => Answer::Mutated,
                 Outcome::Refused => Answer::Refused,
             };
-            let mut response = Response::new(Full::new(Bytes::from(response)));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            (answer, response)
+            (answer, Reply { status: StatusCode::OK, content_type: JSON, body })
         }
         Ok(Err::<_, ReviewError>(error)) => {
             // It may quote the body, which is anybody's.
@@ -238,13 +293,6 @@ fn admit(body: &[u8], policy: &Policy, shared: &Shared) -> (Answer, Response<Ful
             (Answer::Panicked, text(StatusCode::INTERNAL_SERVER_ERROR, reason))
         }
     }
-}
-
-fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }
 
 /// Counts an admission, logs a line for each pod that was changed or refused, or about which there is something to say, and
@@ -280,7 +328,7 @@ fn tell(mut admission: Admission, shared: &Shared) -> (Outcome, Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use http_body_util::Full;
 
     use super::*;
 
@@ -294,7 +342,7 @@ mod tests {
     async fn status_of(body: &'static [u8]) -> StatusCode {
         let shared = Arc::new(Shared::for_tests());
         let request = Request::post("/mutate").header(CONTENT_TYPE, "application/json").body(Full::from(body)).unwrap();
-        let (connection, _) = shared.connections.enter();
+        let connection = shared.connections.enter();
         handle(request, &connection, &shared).await.status()
     }
 

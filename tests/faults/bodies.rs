@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use crate::http::{ANONYMOUS, Reply, connect, exchange, post, try_connect, try_read_reply};
 use crate::soak::{Row, allow_descriptors, is_soak};
 use crate::webhook::Webhook;
-use crate::{alone, assert_memory, assert_nothing_is_left, review};
+use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 
 /// As much as the server takes of one body.
-const LARGEST: usize = 7 * 1024 * 1024;
+pub const LARGEST: usize = 7 * 1024 * 1024;
 
 /// When a client reads the answer.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ async fn post_body(address: SocketAddr, request: &[u8], reads: Reads) -> io::Res
 }
 
 /// Sends as much as there is, while others do the same: all of these clients share one process, and none is to wait for long.
-async fn send(stream: &mut (impl AsyncWrite + Unpin), request: &[u8]) -> io::Result<()> {
+pub async fn send(stream: &mut (impl AsyncWrite + Unpin), request: &[u8]) -> io::Result<()> {
     for piece in request.chunks(64 * 1024) {
         stream.write_all(piece).await?;
         tokio::task::yield_now().await;
@@ -79,7 +79,7 @@ async fn flood(clients: usize) {
     let started = Instant::now();
     let webhook = Webhook::start(&[]);
     assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
-    let descriptors = webhook.descriptors();
+    let before = AtRest::of(&webhook);
     let padded = |length| {
         let mut body = review();
         body.resize(length, b' ');
@@ -129,7 +129,7 @@ async fn flood(clients: usize) {
     assert!(taken > 0, "somebody gets through");
     assert!(refused >= clients / 8, "what is too large for ever is not asked for again");
     assert_memory(&webhook);
-    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(20)).await;
+    assert_nothing_is_left(&webhook, before, Duration::from_secs(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +149,7 @@ async fn bodies_that_stop_do_not_shut_out_small_ones() {
     let webhook = Webhook::start(&[]);
     let address = webhook.address();
     assert_eq!(exchange(&mut connect(address).await, &post(&review())).await.status, 200);
-    let descriptors = webhook.descriptors();
+    let before = AtRest::of(&webhook);
     let head = format!(
         "POST /mutate?timeout=6s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {LARGEST}\r\n\r\n"
     );
@@ -176,7 +176,7 @@ async fn bodies_that_stop_do_not_shut_out_small_ones() {
     assert!(small > 10, "{small}");
     println!("{small} small ones beside them; peak {} KiB", webhook.peak_kib());
     assert_memory(&webhook);
-    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(20)).await;
+    assert_nothing_is_left(&webhook, before, Duration::from_secs(20)).await;
     Row {
         what: "small reviews beside 64 bodies that stop",
         attempts: small,

@@ -1,30 +1,40 @@
 //! Clients that hold connections and never ask for anything whole.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+use spark_webhook::server::Limits;
+use spark_webhook::server::memory::CONNECTION;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
-use crate::http::{ANONYMOUS, connect, exchange, metric, post, try_connect};
+use crate::http::{ANONYMOUS, connect, exchange, metric, post, try_connect, try_handshake};
 use crate::soak::{Row, allow_descriptors, is_soak, median, scale};
 use crate::wait::wait_until;
 use crate::webhook::Webhook;
-use crate::{alone, assert_memory, assert_nothing_is_left, review};
+use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 
 /// What such a client does first, before it does nothing more or next to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     /// Begins a TLS handshake and does not go on.
     Handshake,
+    /// Sends 60 kB of a `ClientHello`, and not its end.
+    Hello,
     /// Sends a header, a byte a second.
     Header,
+    /// Sends nearly as much of a header as the server reads, and not its end.
+    LargeHeader,
     /// Sends the head of a request and the first bytes of its body.
     Body,
+    /// Sends a review whose answer is large, and does not read it.
+    Answer,
 }
 
 /// How one of them ended.
@@ -39,7 +49,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 impl Holder {
     /// Holds a connection until the server ends it. `opened` gets a permit when there is nothing more to come soon.
     async fn hold(self, address: SocketAddr, opened: Arc<Semaphore>) -> Held {
-        let started = Instant::now();
+        let mut started = Instant::now();
         let mut received = Vec::new();
         match self {
             Self::Handshake => {
@@ -49,7 +59,19 @@ impl Holder {
                 opened.add_permits(1);
                 let _ = stream.read_to_end(&mut received).await;
             }
-            Self::Header | Self::Body => {
+            Self::Hello => {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let _ = stream.write_all(&large_hello()).await;
+                opened.add_permits(1);
+                let _ = stream.read_to_end(&mut received).await;
+            }
+            Self::Answer => {
+                let mut stream = begin_a_large_answer(address).await.unwrap();
+                opened.add_permits(1);
+                started = Instant::now();
+                until_it_is_closed(&mut stream).await;
+            }
+            Self::Header | Self::LargeHeader | Self::Body => {
                 let stream = try_connect(address, &ANONYMOUS).await;
                 let Ok(mut stream) = stream else {
                     // It had to give way to another one already.
@@ -61,6 +83,7 @@ impl Holder {
                         let rest = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 7000000\r\n\r\n";
                         format!("POST /mutate?timeout={}s HTTP/1.1\r\n{rest}{}", TIMEOUT.as_secs(), " ".repeat(4096))
                     }
+                    Self::LargeHeader => format!("POST /mutate HTTP/1.1\r\nX: {}", "x".repeat(16_000)),
                     _ => "POST /mutate HTTP/1.1\r\nX: ".to_owned(),
                 };
                 let _ = stream.write_all(head.as_bytes()).await;
@@ -78,18 +101,89 @@ impl Holder {
     /// The time after which none is left, counted from its beginning.
     fn deadline(self) -> Duration {
         match self {
-            Self::Handshake => Duration::from_secs(10),
-            Self::Header => Duration::from_secs(120),
+            Self::Handshake | Self::Hello => Duration::from_secs(10),
+            Self::Header | Self::LargeHeader => Duration::from_secs(120),
             Self::Body => TIMEOUT,
+            Self::Answer => Duration::from_secs(30),
         }
     }
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Handshake => "never finish TLS",
+            Self::Hello => "never finish a large ClientHello",
             Self::Header => "send a header byte a second",
+            Self::LargeHeader => "never finish a large header",
             Self::Body => "stop in the body",
+            Self::Answer => "do not read their answers",
         }
+    }
+
+    /// How many there are, in the quick form and in the long one.
+    fn count(self) -> u32 {
+        match self {
+            Self::Handshake | Self::Header | Self::Body => scale(300, 2_000),
+            Self::Hello | Self::LargeHeader => 3_900,
+            Self::Answer => scale(200, 1_800),
+        }
+    }
+
+    /// How many of them there are at once, at least.
+    fn at_once(self) -> u32 {
+        match self {
+            Self::Handshake | Self::Header => self.count().min(700),
+            // Below the maximum number of connections: at the maximum, the oldest give way.
+            Self::Body => self.count().min(700),
+            // Most of them give way, or their answers exceed the bytes in transit.
+            Self::Hello | Self::LargeHeader | Self::Answer => 0,
+        }
+    }
+}
+
+/// Records of a handshake with most of a message.
+fn large_hello() -> Vec<u8> {
+    let mut hello = vec![1, 0, 0xfd, 0xe8, 3, 3];
+    hello.resize(60_000, 0);
+    let record = |piece: &[u8]| [&[22, 3, 1], &u16::try_from(piece.len()).unwrap().to_be_bytes()[..], piece].concat();
+    hello.chunks(16_384).flat_map(record).collect()
+}
+
+/// A request for as many mounts as a pod may have, with long paths, which stand in the answer twice.
+static LARGE_ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut review: Value = serde_json::from_slice(&review()).unwrap();
+    let annotations = (0..256).map(|number| {
+        let path = format!("/{}", "d".repeat(200)).repeat(3);
+        (format!("spark-operator.k8s.io/configMap.c{number}"), json!(format!("{path}/{number}:env=V{number}")))
+    });
+    review["request"]["object"]["metadata"]["annotations"] = annotations.collect();
+    post(&serde_json::to_vec(&review).unwrap())
+});
+
+/// A connection of which the large answer has begun, and whose client has hardly any room for the rest.
+async fn begin_a_large_answer(address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+    loop {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(32 * 1024)?;
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        let mut stream = try_handshake(stream, &ANONYMOUS).await?;
+        stream.write_all(&LARGE_ANSWER).await?;
+        stream.flush().await?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await?;
+        match &status {
+            b"HTTP/1.1 200" => return Ok(stream),
+            // Others are before it.
+            b"HTTP/1.1 503" => tokio::time::sleep(Duration::from_millis(200)).await,
+            other => panic!("{}", String::from_utf8_lossy(other)),
+        }
+    }
+}
+
+/// Waits for the end of a connection without reading from it: what is sent then fails.
+async fn until_it_is_closed(stream: &mut TlsStream<TcpStream>) {
+    while stream.write_all(b"\r").await.is_ok() && stream.flush().await.is_ok() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -136,16 +230,16 @@ async fn open(holders: &[Holder], count: u32, address: SocketAddr) -> JoinSet<(H
 }
 
 /// A client as the API server is one, and the times of its requests.
-struct Good {
+pub struct Good {
     address: SocketAddr,
     kept: TlsStream<TcpStream>,
     request: Vec<u8>,
-    on_kept: Vec<Duration>,
-    on_fresh: Vec<Duration>,
+    pub on_kept: Vec<Duration>,
+    pub on_fresh: Vec<Duration>,
 }
 
 impl Good {
-    async fn new(address: SocketAddr) -> Self {
+    pub async fn new(address: SocketAddr) -> Self {
         let request = post(&review());
         let mut kept = connect(address).await;
         assert_eq!(exchange(&mut kept, &request).await.status, 200);
@@ -153,7 +247,7 @@ impl Good {
     }
 
     /// One request on the connection that is kept, and one on a fresh connection.
-    async fn ask(&mut self) {
+    pub async fn ask(&mut self) {
         let started = Instant::now();
         assert_eq!(exchange(&mut self.kept, &self.request).await.status, 200);
         self.on_kept.push(started.elapsed());
@@ -166,8 +260,8 @@ impl Good {
 /// Below this, twice the time is the noise of a machine that has two cores for the server, its clients and everything else.
 const NOISE: Duration = Duration::from_micros(250);
 
-/// Asks a server with the holders and one without any in turn, so that both meet the same noise.
-async fn assert_good_clients_do_not_suffer(good: &mut Good, quiet: &mut Good, rounds: usize) {
+/// Asks a server with hostile clients and one without in turn, so that both meet the same noise.
+pub async fn assert_good_clients_do_not_suffer(good: &mut Good, quiet: &mut Good, rounds: usize) {
     for _ in 0..rounds {
         good.ask().await;
         quiet.ask().await;
@@ -185,23 +279,22 @@ async fn beside(holder: Holder) {
     let _alone = alone().await;
     allow_descriptors(16_384);
     let started = Instant::now();
-    let (count, rounds) = scale((300, 100), (2_000, 1_000));
+    let (count, rounds) = (holder.count(), scale(100, 1_000));
     let (webhook, other) = (Webhook::start(&[]), Webhook::start(&[]));
     let (mut good, mut quiet) = (Good::new(webhook.address()).await, Good::new(other.address()).await);
-    let descriptors = webhook.descriptors() - 1;
+    let before = AtRest::of(&webhook).without_one_connection();
 
     let opened = Instant::now();
     let mut held = open(&[holder], count, webhook.address()).await;
     println!("{count} that {} after {:?}", holder.as_str(), opened.elapsed());
-    // Of bodies, no more than may be held at once with their buffers; who was there before has been told to come again.
-    let at_once = if holder == Holder::Body { count.min(800) } else { count };
+    let at_once = f64::from(holder.at_once());
     let admin = webhook.admin_address();
-    wait_until("they are there at once", ACCEPTED_WITHIN, async || metric(admin, "connections").await > f64::from(at_once)).await;
+    wait_until("they are there at once", ACCEPTED_WITHIN, async || metric(admin, "connections").await > at_once).await;
     assert_good_clients_do_not_suffer(&mut good, &mut quiet, rounds).await;
     println!("memory: {} KiB", webhook.resident_kib());
 
     // Two minutes are too long for the quick form.
-    if holder != Holder::Header || is_soak() {
+    if !matches!(holder, Holder::Header | Holder::LargeHeader) || is_soak() {
         let slack = opened.elapsed().min(Duration::from_secs(5)) + Duration::from_secs(5);
         while let Some(ended) = held.join_next().await {
             let (_, Held { time, received }) = ended.unwrap();
@@ -215,8 +308,14 @@ async fn beside(holder: Holder) {
     }
     let asked = good.on_kept.len() + good.on_fresh.len();
     drop((held, good));
-    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(10)).await;
+    assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
+    println!("memory: {} KiB in the end, {} KiB at most", webhook.resident_kib(), webhook.peak_kib());
     assert_memory(&webhook);
+    if !matches!(holder, Holder::Body | Holder::Answer) {
+        let most = Limits::default().connections.min(count as usize) * CONNECTION / 1024;
+        let taken = webhook.peak_kib() - before.resident_kib;
+        assert!(taken <= most as u64, "{taken} KiB for connections, {most} KiB in the budget");
+    }
     Row {
         what: &format!("good client beside {count} that {}", holder.as_str()),
         attempts: asked,
@@ -243,6 +342,21 @@ async fn a_good_client_does_not_suffer_from_bodies_that_never_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_good_client_does_not_suffer_from_large_hellos_that_are_never_finished() {
+    beside(Holder::Hello).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_client_does_not_suffer_from_large_headers_that_are_never_finished() {
+    beside(Holder::LargeHeader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_client_does_not_suffer_from_answers_that_are_never_read() {
+    beside(Holder::Answer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn at_the_cap_of_connections_a_good_client_is_served_and_who_only_holds_one_gives_way() {
     let _alone = alone().await;
     allow_descriptors(16_384);
@@ -251,7 +365,7 @@ async fn at_the_cap_of_connections_a_good_client_is_served_and_who_only_holds_on
     let webhook = Webhook::start(&["--max-connections", &cap.to_string()]);
     let other = Webhook::start(&[]);
     let (mut good, mut quiet) = (Good::new(webhook.address()).await, Good::new(other.address()).await);
-    let descriptors = webhook.descriptors() - 1;
+    let before = AtRest::of(&webhook).without_one_connection();
 
     let kinds = [Holder::Handshake, Holder::Header, Holder::Body];
     let mut held = open(&kinds, count, webhook.address()).await;
@@ -267,7 +381,8 @@ async fn at_the_cap_of_connections_a_good_client_is_served_and_who_only_holds_on
     let asked = good.on_kept.len() + good.on_fresh.len();
     held.shutdown().await;
     drop(good);
-    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(10)).await;
+    assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
+    println!("memory: {} KiB in the end, {} KiB at most", webhook.resident_kib(), webhook.peak_kib());
     assert_memory(&webhook);
     Row {
         what: &format!("good client beside {all} of these, {cap} connections at most"),

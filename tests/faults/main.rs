@@ -6,6 +6,8 @@
 
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/hostile.rs"]
+mod hostile;
 #[path = "../support/http.rs"]
 mod http;
 #[path = "../support/soak.rs"]
@@ -21,6 +23,7 @@ mod endurance;
 mod holders;
 mod openings;
 mod replicas;
+mod shapes;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -41,9 +44,35 @@ fn review() -> Vec<u8> {
     fs::read("examples/driver-review.json").unwrap()
 }
 
-/// Waits until nothing is left of what clients did: no connection, no request, no more file descriptors than before.
-async fn assert_nothing_is_left(webhook: &Webhook, descriptors_before: usize, within: Duration) {
+/// What a server has while nobody but the test itself is connected.
+#[derive(Clone, Copy)]
+struct AtRest {
+    descriptors: usize,
+    resident_kib: u64,
+}
+
+impl AtRest {
+    fn of(webhook: &Webhook) -> Self {
+        Self { descriptors: webhook.descriptors(), resident_kib: webhook.resident_kib() }
+    }
+
+    /// The same after a connection that is open now.
+    fn without_one_connection(self) -> Self {
+        Self { descriptors: self.descriptors - 1, ..self }
+    }
+}
+
+/// How much more resident memory a server may have than before its clients came, soon after they have gone.
+const MOST_KEPT_KIB: u64 = 24 * 1024;
+
+/// How soon that is.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(20);
+
+/// Waits until nothing is left of what clients did: no connection, no request, no more file descriptors than before, and hardly
+/// more memory.
+async fn assert_nothing_is_left(webhook: &Webhook, before: AtRest, within: Duration) {
     let deadline = Instant::now() + within;
+    let AtRest { descriptors: descriptors_before, resident_kib } = before;
     loop {
         // Before the admin port is asked: the connection for that may take a while to close.
         let descriptors = webhook.descriptors();
@@ -56,6 +85,13 @@ async fn assert_nothing_is_left(webhook: &Webhook, descriptors_before: usize, wi
             Instant::now() < deadline,
             "{connections} connections and {requests} requests are left, {descriptors} descriptors where {descriptors_before} were"
         );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let gone = Instant::now();
+    let most = resident_kib + MOST_KEPT_KIB;
+    while webhook.resident_kib() > most {
+        let kept = webhook.resident_kib();
+        assert!(gone.elapsed() < GIVEN_BACK_WITHIN, "{kept} KiB of memory are left where {resident_kib} KiB were");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(http::metric(webhook.admin_address(), "requests_total{outcome=\"panicked\"}").await < 1.0);

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::http::{ANONYMOUS, connect, exchange, post, try_connect};
 use crate::soak::{Row, scale};
 use crate::webhook::Webhook;
-use crate::{alone, assert_memory, assert_nothing_is_left, review};
+use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 
 /// How many there are at once.
 const CLIENTS: u64 = 16;
@@ -264,7 +264,7 @@ async fn a_request_ends_where_it_says_or_its_connection_ends_there() {
     let webhook = Webhook::start(&[]);
     let address = webhook.address();
     assert_eq!(exchange(&mut connect(address).await, &post(&review())).await.status, 200);
-    let descriptors = webhook.descriptors();
+    let before = AtRest::of(&webhook);
     let mut answers = JoinSet::new();
     for (what, bytes, expected) in SHAPES.iter() {
         answers.spawn(async move {
@@ -293,7 +293,7 @@ async fn a_request_ends_where_it_says_or_its_connection_ends_there() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(10)).await;
+    assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
     let count = SHAPES.len();
     Row { what: "shapes of smuggling", attempts: count, answered: count, memory_kib: Some(webhook.peak_kib()), started }.print();
 }
@@ -336,7 +336,7 @@ async fn malformed_openings_leave_nothing_behind() {
     let webhook = Webhook::start(&[]);
     let address = webhook.address();
     assert_eq!(exchange(&mut connect(address).await, &post(&review())).await.status, 200);
-    let descriptors = webhook.descriptors();
+    let before = AtRest::of(&webhook);
 
     let next = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
@@ -369,7 +369,7 @@ async fn malformed_openings_leave_nothing_behind() {
     }
     .print();
     assert!(lost.is_empty(), "connections that did not end: {lost:?}");
-    assert_nothing_is_left(&webhook, descriptors, Duration::from_secs(15)).await;
+    assert_nothing_is_left(&webhook, before, Duration::from_secs(15)).await;
     assert_memory(&webhook);
     // Neither is a task left: it would be waited for, for 20 s.
     webhook.signal("TERM");

@@ -34,6 +34,11 @@ pub async fn try_connect(address: SocketAddr, settings: &Arc<ClientConfig>) -> i
     let stream = TcpStream::connect(address).await?;
     // As the API server does; otherwise the first request waits 40 ms for an acknowledgement of the handshake.
     stream.set_nodelay(true)?;
+    try_handshake(stream, settings).await
+}
+
+/// TLS on a connection that is there.
+pub async fn try_handshake(stream: TcpStream, settings: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     TlsConnector::from(settings.clone()).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
