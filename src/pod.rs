@@ -236,7 +236,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
             }
         }
 
-        deserializer.deserialize_map(VolumeVisitor)
+        deserializer.deserialize_struct("Volume", &[], VolumeVisitor)
     }
 }
 

@@ -54,6 +54,9 @@ enum Problem {
     Value,
 }
 
+/// A string without its escapes is forgotten where it has more room than this: it would count twice.
+const MAX_KEPT: usize = 1024;
+
 /// The most characters of a key in an error.
 const MAX_SHOWN: usize = 64;
 
@@ -63,7 +66,7 @@ const MAX_SHOWN: usize = 64;
 ///
 /// Where the text is not JSON, or not of the value's shape.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Reading<'a, T>, ReadError> {
-    let mut reader = Reader { text, at: 0, key: 0, room: MAX_VIEW, too_many: None, expected: None };
+    let mut reader = Reader { text, at: 0, key: 0, room: MAX_VIEW, too_many: None, expected: None, unescaped: String::new() };
     let value = T::deserialize(&mut reader).and_then(|value| match reader.peek() {
         None => Ok(value),
         Some(_) => Err(reader.expected("nothing more")),
@@ -101,6 +104,8 @@ struct Reader<'a> {
     too_many: Option<TooMany<'a>>,
     /// What should have been there, where the text is not JSON.
     expected: Option<&'static str>,
+    /// The last string that had escapes. It keeps its room, because most such strings are short and many are only compared.
+    unescaped: String,
 }
 
 impl<'a> Reader<'a> {
@@ -209,17 +214,23 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn visit_escaped<V: Visitor<'a>>(&mut self, escape: usize, visitor: V) -> Result<V::Value, Unread> {
-        let end = skip_escaped(self.bytes(), escape)?;
-        let quoted = self.text.get(self.at..end).unwrap_or_default();
-        let Some(room) = self.room.checked_sub(quoted.len()) else {
+        let unescaped = unescape(self.text, self.at + 1, escape, self.room, &mut self.unescaped);
+        let end = unescaped.map_or_else(|| skip_escaped(self.bytes(), escape), Ok)?;
+        let Some(room) = self.room.checked_sub(end - self.at) else {
             self.at = end;
             self.leave_out(self.key);
             return visitor.visit_borrowed_str("");
         };
         self.room = room;
-        let text = serde_json::from_str(quoted).map_err(|_| self.expected("a string with right escapes"))?;
+        if unescaped.is_none() {
+            return Err(self.expected("a string with right escapes"));
+        }
         self.at = end;
-        visitor.visit_string(text)
+        let value = visitor.visit_str(&self.unescaped);
+        if self.unescaped.capacity() > MAX_KEPT {
+            self.unescaped = String::new();
+        }
+        value
     }
 
     fn visit_number<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Value, Unread> {
@@ -316,7 +327,7 @@ fn skip_escapes(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     }
 }
 
-/// The same, where what the escapes are is found out later.
+/// The same, whatever the escapes are.
 fn skip_escaped(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     let mut strings = Strings::default();
     loop {
@@ -327,6 +338,62 @@ fn skip_escaped(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
         }
         at += CHUNK;
     }
+}
+
+/// A string without its escapes, and its end. It starts at a place and has its first escape at another. `None` where an escape is
+/// wrong, the string has no end, or it has more than so many bytes.
+fn unescape(text: &str, start: usize, mut escape: usize, most: usize, unescaped: &mut String) -> Option<usize> {
+    let bytes = text.as_bytes();
+    unescaped.clear();
+    if start < escape {
+        unescaped.push_str(text.get(start..escape)?);
+    }
+    loop {
+        let (character, after) = match bytes.get(escape..)? {
+            [b'"', ..] => return Some(escape + 1),
+            [b'\\', b'u', ..] => unicode_escape(bytes, escape)?,
+            [b'\\', escaped, ..] => (simple_escape(*escaped)?, escape + 2),
+            _ => return None,
+        };
+        unescaped.push(character);
+        escape = after;
+        // Where somebody writes one escape, there is often another one, or nothing else.
+        if !matches!(bytes.get(after), Some(b'\\' | b'"')) {
+            escape = to_be_escaped(bytes, after);
+            unescaped.push_str(text.get(after..escape)?);
+        }
+        if escape - start > most {
+            return None;
+        }
+    }
+}
+
+fn simple_escape(escaped: u8) -> Option<char> {
+    Some(match escaped {
+        b'"' | b'\\' | b'/' => escaped.into(),
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        _ => return None,
+    })
+}
+
+/// The character of the escape `\u` that begins here, and the end of it. Two of them make one character where it needs more than four
+/// digits.
+fn unicode_escape(bytes: &[u8], at: usize) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = bytes.get(at..)?.strip_prefix(br"\u")?.get(..4)?;
+        digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
+    };
+    let first = unit(at)?;
+    if let 0xd800..0xdc00 = first {
+        let second = unit(at + 6).filter(|second| matches!(second, 0xdc00..0xe000))?;
+        let character = char::from_u32(0x1_0000 + ((first - 0xd800) << 10 | (second - 0xdc00)))?;
+        return Some((character, at + 12));
+    }
+    Some((char::from_u32(first)?, at + 6))
 }
 
 fn skip_digits(bytes: &[u8], at: usize) -> Result<usize, Unread> {
