@@ -131,18 +131,29 @@ impl<'a> Request<'a> {
     /// The variable that the request sets.
     #[must_use]
     pub fn variable(&'a self) -> Option<Variable<'a>> {
-        let (name, file) = match self.kind {
-            Kind::SparkConfigMap => ("SPARK_CONF_DIR", None),
-            Kind::HadoopConfigMap => ("HADOOP_CONF_DIR", None),
-            Kind::GcpServiceAccount => ("GOOGLE_APPLICATION_CREDENTIALS", Some("key.json")),
-            Kind::HadoopDelegationToken => ("HADOOP_TOKEN_FILE_LOCATION", Some("hadoop.token")),
-            Kind::ConfigMap | Kind::Secret => (self.options.env?, None),
+        let name = self.variable_name()?;
+        let file = match self.kind {
+            Kind::GcpServiceAccount => Some("key.json"),
+            Kind::HadoopDelegationToken => Some("hadoop.token"),
+            Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap | Kind::Secret => None,
         };
         let file = self.options.key.map(|key| key.as_str()).or(file);
         let path = self.path.as_str();
         let value = file.map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
         let gives_way = matches!(self.kind, Kind::ConfigMap | Kind::Secret) && self.origin != Origin::Enforced;
         Some(Variable { name, value, gives_way })
+    }
+
+    /// The name of the variable that the request sets.
+    #[must_use]
+    pub fn variable_name(&self) -> Option<&'a str> {
+        match self.kind {
+            Kind::SparkConfigMap => Some("SPARK_CONF_DIR"),
+            Kind::HadoopConfigMap => Some("HADOOP_CONF_DIR"),
+            Kind::GcpServiceAccount => Some("GOOGLE_APPLICATION_CREDENTIALS"),
+            Kind::HadoopDelegationToken => Some("HADOOP_TOKEN_FILE_LOCATION"),
+            Kind::ConfigMap | Kind::Secret => self.options.env,
+        }
     }
 }
 
@@ -177,6 +188,10 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
     let mut requests = Requests { has_keys: !(entries.is_empty() && unknown.is_empty()), ..Requests::default() };
     let mut lists = Lists::default();
     let mut asked = 0;
+    let are_too_many = entries.len() > MAX_REQUESTS && {
+        let firsts = entries.chunk_by(Entry::is_about_the_same_as).filter_map(<[_]>::first);
+        firsts.filter(|entry| matches!(entry.key.key, Key::Request(..)) && !entry.value.is_empty()).count() > MAX_REQUESTS
+    };
     for same in entries.chunk_by(Entry::is_about_the_same_as) {
         let Some((entry, others)) = same.split_first() else { continue };
         match entry.key.key {
@@ -189,7 +204,10 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
                     requests.opt_outs.push(((kind, name), entry.annotation()));
                 } else {
                     asked += 1;
-                    requests.add(read_request(kind, Some(name), entry.value, entry.annotation()));
+                    // Of too many, nothing is mounted and no problem is listed.
+                    if !are_too_many {
+                        requests.add(read_request(kind, Some(name), entry.value, entry.annotation()));
+                    }
                 }
             }
             Key::List(kind) => {
@@ -274,7 +292,12 @@ impl<'a> Entry<'a> {
 
 /// Notes that another annotation about the same thing wins; one that requests nothing loses nothing.
 fn note_loss(problems: &mut Problems, loser: Annotation, winner: Annotation) {
-    if !loser.value.is_empty() {
+    if loser.value.is_empty() {
+        return;
+    }
+    if problems.room_for_notes() == 0 {
+        problems.add_unlisted(ProblemKind::Precedence, 1);
+    } else {
         let empty = if winner.value.is_empty() { "the empty " } else { "" };
         let message = format_args!("loses to {empty}{}; remove one", winner.excerpt(45));
         problems.push(ProblemKind::Precedence, loser, message);

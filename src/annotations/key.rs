@@ -117,14 +117,20 @@ impl<'a> PrefixedKey<'a> {
         let name = self.shown.rsplit('/').next().unwrap_or_default();
         let head = name.split('.').next().unwrap_or_default().trim();
         // A key is at most 63 characters after its prefix once the API server has accepted it; longer ones are nothing's typo.
-        let head: String = head.chars().take(64).flat_map(char::to_lowercase).collect();
-        let distances = DOCUMENTED.into_iter().map(|documented| {
+        let head: Vec<char> = head.chars().take(64).flat_map(char::to_lowercase).collect();
+        let most = head.len() / 3;
+        let distances = DOCUMENTED.into_iter().filter_map(|documented| {
             let (documented_head, is_named) = documented.split_once('.').map_or((documented, false), |(head, _)| (head, true));
             let differs_in_form = is_named != name.contains('.');
-            (edit_distance(&head, &documented_head.to_lowercase()), differs_in_form, documented)
+            // As many letters as one is longer than the other would have to change.
+            let distance = if documented_head.len().abs_diff(head.len()) > most {
+                None
+            } else {
+                Some(edit_distance(&head, documented_head))
+            };
+            Some((distance.filter(|distance| *distance <= most)?, differs_in_form, documented))
         });
-        let (distance, _, nearest) = distances.min_by_key(|(distance, differs_in_form, _)| (*distance, *differs_in_form))?;
-        (distance * 3 <= head.chars().count()).then_some(nearest)
+        distances.min_by_key(|(distance, differs_in_form, _)| (*distance, *differs_in_form)).map(|(.., nearest)| nearest)
     }
 }
 
@@ -178,19 +184,21 @@ fn parse_dotted(name: &str) -> (Key<'_>, u8) {
     }
 }
 
-/// Levenshtein's: how many characters must be inserted, removed or replaced.
-fn edit_distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, from_char) in from.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (pair, to_char) in row.windows(2).zip(to.chars()) {
-            let &[diagonal, above] = pair else { continue };
-            let replaced = diagonal + usize::from(from_char != to_char);
-            left = replaced.min(above + 1).min(left + 1);
-            next.push(left);
+/// Levenshtein's: how many characters must be inserted, removed or replaced. A documented key is ASCII; its case does not count.
+fn edit_distance(from: &[char], documented: &str) -> usize {
+    let mut row: Vec<usize> = (0..=documented.len()).collect();
+    for from_char in from {
+        // The row becomes the next one from left to right. Of the row itself, the value to the left of a place is kept.
+        let Some((first, others)) = row.split_first_mut() else { break };
+        let mut diagonal = *first;
+        *first += 1;
+        let mut left = *first;
+        for (above, documented_char) in others.iter_mut().zip(documented.bytes()) {
+            let replaced = diagonal + usize::from(*from_char != char::from(documented_char.to_ascii_lowercase()));
+            diagonal = *above;
+            left = replaced.min(*above + 1).min(left + 1);
+            *above = left;
         }
-        row = next;
     }
     row.last().copied().unwrap_or_default()
 }
@@ -278,8 +286,9 @@ mod tests {
     fn edit_distance_counts_single_characters() {
         for (from, to, distance) in [("", "", 0), ("", "abc", 3), ("abc", "abd", 1), ("abc", "abcd", 1), ("kitten", "sitting", 3)]
         {
-            assert_eq!(edit_distance(from, to), distance, "{from} {to}");
-            assert_eq!(edit_distance(to, from), distance, "{to} {from}");
+            for (from, to) in [(from, to), (to, from)] {
+                assert_eq!(edit_distance(&from.chars().collect::<Vec<_>>(), to), distance, "{from} {to}");
+            }
         }
     }
 }

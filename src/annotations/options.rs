@@ -102,7 +102,8 @@ impl<'a> Options<'a> {
     pub fn parse(kind: Kind, text: Option<&'a str>) -> Result<Self, OptionError<'a>> {
         let mut options = Self::default();
         // Its drive looks like an option.
-        if text.and_then(|text| text.split_once("path=")).is_some_and(|(_, path)| is_windows_path(path)) {
+        let text_with_drive = text.filter(|text| text.as_bytes().contains(&b':'));
+        if text_with_drive.and_then(|text| text.split_once("path=")).is_some_and(|(_, path)| is_windows_path(path)) {
             return Err(PathError::Windows.into());
         }
         for option in text.into_iter().flat_map(|text| text.split(':')) {
@@ -127,7 +128,7 @@ impl<'a> Options<'a> {
         let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
         let known = OPTIONS.into_iter().find(|known| *known == name);
         let Some(name) = known else { return Err(OptionError::Unknown { option, allowed: allowed(kind) }) };
-        if !allowed(kind).split(", ").any(|allowed| allowed.trim_end_matches('=') == name) {
+        if !allowed(kind).split(' ').any(|allowed| allowed.trim_end_matches([',', '=']) == name) {
             return Err(OptionError::Misplaced(name, allowed(kind)));
         }
         let flag = |is_set: &mut bool| match value {

@@ -4,7 +4,7 @@
 //! pod`. So it names the annotation, says what is wrong, and says what to write instead. Its text depends on nothing but the
 //! pod's own requests and state, so that it is the same when the API server asks a second time.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 use std::ops::Deref;
 
 use super::PREFIXES;
@@ -263,6 +263,13 @@ impl<'a> Excerpt<'a> {
 
 impl Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nearly all texts are ASCII and have nothing to escape.
+        if self.text.bytes().take(self.max_chars + 1).all(|byte| matches!(byte, b' '..=b'~')) {
+            return match self.text.get(..self.max_chars.saturating_sub(1)) {
+                Some(shown) if self.text.len() > self.max_chars => f.write_str(shown).and_then(|()| f.write_char('…')),
+                _ => f.write_str(self.text),
+            };
+        }
         // An escape is up to eight characters long, and is shown whole or not at all.
         let mut shown = String::with_capacity(self.max_chars);
         let mut count = 0;
