@@ -12,6 +12,7 @@ use crate::pod::{NoContainer, Pod, Role};
 mod arguments;
 mod conf_dir;
 mod env;
+mod lookup;
 mod mounts;
 mod new_volume;
 mod status;

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::Plan;
+use super::lookup::{FEW, Lookup};
 use crate::annotations::problem::Excerpt;
 use crate::annotations::value::cleaned;
 use crate::annotations::{Annotation, Origin, ProblemKind, Request, Variable};
@@ -37,12 +38,12 @@ impl EnvChange<'_> {
 /// Plans the variables of all requests that are mounted.
 pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan: &mut Plan<'a>) {
     plan.env.array_exists = container.env.is_some();
-    let mut decided: Vec<(&'a str, Cow<'a, str>, Annotation<'a>)> = Vec::with_capacity(mounted.len());
+    let mut slots = slots(container, mounted);
     for request in mounted {
         let Some(Variable { name, value, gives_way }) = request.variable() else { continue };
-        let decision = decided.iter().find(|(other, ..)| *other == name);
-        match (decision, state(container, name, &value)) {
-            (Some((_, set_to, _)), _) if *set_to == value => {}
+        let Some(slot) = slots.get_mut(name) else { continue };
+        match (&slot.decision, state(slot.last, &value)) {
+            (Some((set_to, _)), _) if *set_to == value => {}
             (Some(_), _) if request.origin == Origin::Default => plan.defaults_given_way += 1,
             (Some((.., annotation)), _) => {
                 let (name, setter) = (Excerpt::new(name, 30), annotation.excerpt(40));
@@ -62,10 +63,41 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                     State::Unset => Some(None),
                 };
                 plan.env.items.extend(change.map(|replaces| EnvChange { replaces, name, value: value.clone() }));
-                decided.push((name, value, request.annotation));
+                slot.decision = Some((value, request.annotation));
             }
         }
     }
+}
+
+/// A variable that requests set.
+#[derive(Default)]
+struct Slot<'c, 'a> {
+    /// The last entry of the container for it, with its index.
+    last: Option<(usize, &'c EnvVar<'c>)>,
+    /// What the first request set it to.
+    decision: Option<(Cow<'a, str>, Annotation<'a>)>,
+}
+
+/// The variables that requests set.
+fn slots<'c, 'a>(container: &'c Container<'c>, mounted: &[&'a Request<'a>]) -> Lookup<&'a str, Slot<'c, 'a>> {
+    let mut names = Vec::with_capacity(mounted.len());
+    names.extend(mounted.iter().filter_map(|request| Some((request.variable_name()?, Slot::default()))));
+    let mut slots = Lookup::new(names);
+    if mounted.len() <= FEW {
+        slots.iter_mut().for_each(|(name, slot)| slot.last = last(container, name));
+        return slots;
+    }
+    for (index, entry) in container.env.iter().flatten().enumerate() {
+        if let Some(slot) = slots.get_mut(&entry.name) {
+            slot.last = Some((index, entry));
+        }
+    }
+    slots
+}
+
+/// The last entry of a container for a variable, with its index.
+fn last<'c>(container: &'c Container<'c>, name: &str) -> Option<(usize, &'c EnvVar<'c>)> {
+    container.env.as_deref().unwrap_or_default().iter().enumerate().rfind(|(_, entry)| &*entry.name == name)
 }
 
 /// Whether a default that is not enforced is left out because its variable has another value: one that the pod set itself, or
@@ -76,9 +108,11 @@ pub(super) fn makes_default_give_way(container: &Container, mounted: &[&Request]
     if mounted.iter().any(is_set_otherwise) {
         return true;
     }
-    let State::SetOtherwise(index) = state(container, name, &value) else { return false };
-    let entry = container.env.as_deref().and_then(|env| env.get(index));
-    !entry.is_some_and(|entry| is_sparks_own(container, entry))
+    let last = last(container, name);
+    match (state(last, &value), last) {
+        (State::SetOtherwise(_), Some((_, entry))) => !is_sparks_own(container, entry),
+        _ => false,
+    }
 }
 
 /// The volumes with which Spark itself mounts its conf dir in a driver and in an executor (3.1 and later).
@@ -102,9 +136,9 @@ enum State {
     Unset,
 }
 
-fn state(container: &Container, name: &str, value: &str) -> State {
-    let entries = container.env.as_deref().unwrap_or_default();
-    match entries.iter().enumerate().rfind(|(_, entry)| &*entry.name == name) {
+/// From the last entry for the variable.
+fn state(last: Option<(usize, &EnvVar)>, value: &str) -> State {
+    match last {
         Some((_, entry)) if entry.value_from.is_none() && entry.value.as_deref() == Some(value) => State::Set,
         Some((index, _)) => State::SetOtherwise(index),
         None => State::Unset,

@@ -10,9 +10,11 @@
 //! images `/var/run` is a link to `/run`: a mount below one of them is in the other's place too.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::lookup::{FEW, Lookup};
 use crate::annotations::problem::Excerpt;
 use crate::annotations::value::{MountPath, cleaned, is_below};
 use crate::annotations::{DEFAULT_MODE, Request, Requests, Source};
@@ -26,6 +28,10 @@ pub(super) struct Occupied<'a> {
     requests: &'a Requests<'a>,
     theirs: Vec<Mounted<'a>>,
     ours: Vec<Occupant<'a>>,
+    /// Where there may be more than [`FEW`], indices of both, `ours` after `theirs`, in the order of their paths. Of several mounts that
+    /// are the same to others, it has the first and the last.
+    by_path: Option<Vec<usize>>,
+    devices: Lookup<Cow<'a, str>, ()>,
 }
 
 /// A mount that the pod has.
@@ -44,7 +50,7 @@ struct Occupant<'a> {
 }
 
 /// What can be mounted below a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Surface {
     /// Nothing: it is a file.
     File,
@@ -150,8 +156,11 @@ impl<'a> Occupied<'a> {
         };
         let mut files = Files::default();
         let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount), &mut files);
-        let theirs = container.volume_mounts.iter().flatten().map(mounted).collect();
-        Self { container, requests, theirs, ours: Vec::new() }
+        let theirs: Vec<Mounted> = container.volume_mounts.iter().flatten().map(mounted).collect();
+        let by_path = (theirs.len() + requests.mounts.len() > FEW).then(|| by_path(&theirs));
+        let devices = container.volume_devices.iter().flatten().map(|device| (cleaned(&device.device_path), ()));
+        let devices = Lookup::new(devices.collect());
+        Self { container, requests, theirs, ours: Vec::new(), by_path, devices }
     }
 
     /// What is to be done for a request whose path no other request has, or why it cannot be carried out.
@@ -170,13 +179,13 @@ impl<'a> Occupied<'a> {
             (Merge::Onto(base), None) => Some(base),
             (Merge::Plain, None) => None,
         };
-        if self.container.volume_devices.iter().flatten().any(|device| cleaned(&device.device_path) == path) {
+        if self.devices.contains(path) {
             return Err(Refusal::Device);
         }
         // Mount by mount, and not rule by rule: what is added comes after what the pod had, so a second round finds the same
         // reason first, and says the same.
         let point = MountPoint::of(path, request);
-        match self.occupants().find_map(|occupant| occupant.obstacle(point)) {
+        match self.first_obstacle(point) {
             Some(Refusal::Linked { mounted, .. }) => {
                 Err(Refusal::Linked { mounted, instead: self.other_spelling_that_works(request, mounted) })
             }
@@ -187,6 +196,58 @@ impl<'a> Occupied<'a> {
 
     fn occupants(&self) -> impl Iterator<Item = &Occupant<'a>> {
         self.theirs.iter().map(|mounted| &mounted.occupant).chain(&self.ours)
+    }
+
+    fn occupant(&self, index: usize) -> Option<&Occupant<'a>> {
+        match self.theirs.get(index) {
+            Some(mounted) => Some(&mounted.occupant),
+            None => self.ours.get(index - self.theirs.len()),
+        }
+    }
+
+    fn path(&self, index: usize) -> &str {
+        self.occupant(index).map_or("", |occupant| &occupant.path)
+    }
+
+    /// The obstacle that comes first in the order of the mounts.
+    fn first_obstacle(&self, point: MountPoint) -> Option<Refusal<'_>> {
+        match &self.by_path {
+            None => self.occupants().find_map(|occupant| occupant.obstacle(point)),
+            Some(by_path) => self.near(point.path, by_path).find_map(|occupant| occupant.obstacle(point)),
+        }
+    }
+
+    /// In their order, the mounts that may be obstacles at a path: at it, above it and below it, or where a link leads from there.
+    fn near(&self, path: &str, by_path: &[usize]) -> impl Iterator<Item = &Occupant<'a>> {
+        let mut near = Vec::new();
+        self.push_near(path, by_path, &mut near);
+        if let Some(other) = other_spelling(path) {
+            self.push_near(&other, by_path, &mut near);
+        }
+        near.sort_unstable();
+        near.into_iter().filter_map(|index| self.occupant(index))
+    }
+
+    /// Looked up and not searched for: a pod may have thousands of mounts, and hundreds of requests.
+    fn push_near(&self, path: &str, by_path: &[usize], near: &mut Vec<usize>) {
+        let below = by_path.partition_point(|index| cmp_below(self.path(*index), path).is_lt());
+        let below = by_path.get(below..).unwrap_or_default().iter();
+        near.extend(below.take_while(|index| is_below(self.path(**index), path)));
+        // A path that sorts between a mount above it and itself begins with that mount's path, too. So the last one before it tells how
+        // far up the next can be.
+        let mut rest = path;
+        let mut before = by_path;
+        while !rest.is_empty() {
+            before = before.get(..before.partition_point(|index| self.path(*index) <= rest)).unwrap_or_default();
+            let Some(last) = before.last().map(|last| self.path(*last)) else { break };
+            if last == rest || is_below(rest, last) {
+                let same = before.iter().rev().take_while(|index| self.path(**index) == last);
+                near.extend(same);
+                rest = ancestor(last, last.len());
+            } else {
+                rest = ancestor(rest, rest.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count());
+            }
+        }
     }
 
     /// The path with `/run` for `/var/run`, or the other way round, where that can be mounted beside the mount at `blocking`.
@@ -202,19 +263,35 @@ impl<'a> Occupied<'a> {
             return mounted.refuse_unless_same(request).is_ok().then_some(other);
         }
         let point = MountPoint::of(&other, request);
-        let mut counted = self.occupants().filter(|occupant| occupant.path == blocking || !is_requested(&occupant.path));
-        counted.all(|occupant| occupant.obstacle(point).is_none()).then_some(other)
+        let is_none_of_the_pods =
+            |occupant: &Occupant| occupant.obstacle(point).is_none() || occupant.path != blocking && is_requested(&occupant.path);
+        let works = match &self.by_path {
+            None => self.occupants().all(is_none_of_the_pods),
+            Some(by_path) => self.near(&other, by_path).all(is_none_of_the_pods),
+        };
+        works.then_some(other)
     }
 
     /// Remembers the mount of a request that is carried out.
     pub(super) fn add(&mut self, request: &'a Request<'a>) {
         let surface = if request.options.file.is_some() { Surface::File } else { Surface::MadeByKubelet };
-        self.ours.push(Occupant { path: Cow::Borrowed(request.path.as_str()), is_relative: false, surface });
+        let path = request.path.as_str();
+        if let Some(mut by_path) = self.by_path.take() {
+            let place = by_path.partition_point(|index| self.path(*index) <= path);
+            by_path.insert(place, self.theirs.len() + self.ours.len());
+            self.by_path = Some(by_path);
+        }
+        self.ours.push(Occupant { path: Cow::Borrowed(path), is_relative: false, surface });
     }
 
     /// The last of the mounts at a path: the kernel shows the one that was made last.
     fn at(&self, path: &str) -> Option<&Mounted<'a>> {
-        self.theirs.iter().rfind(|mounted| mounted.occupant.path == path)
+        let Some(by_path) = &self.by_path else {
+            return self.theirs.iter().rfind(|mounted| mounted.occupant.path == path);
+        };
+        let after = by_path.partition_point(|index| self.path(*index) <= path);
+        let same = by_path.get(..after)?.iter().rev().take_while(|index| self.path(**index) == path);
+        same.filter(|index| **index < self.theirs.len()).max().and_then(|index| self.theirs.get(*index))
     }
 
     /// The volume that is mounted, whole, at a path, and that path as the kubelet sees it; none where it depends on the directory
@@ -229,6 +306,22 @@ impl<'a> Occupied<'a> {
     pub(super) fn container(&self) -> &'a Container<'a> {
         self.container
     }
+}
+
+/// The indices of mounts in the order of their paths, without those between the first and the last of the same path and surface.
+fn by_path(mounts: &[Mounted]) -> Vec<usize> {
+    let mut kinds: Vec<(&str, Surface, bool, usize)> = mounts
+        .iter()
+        .enumerate()
+        .map(|(index, Mounted { occupant: Occupant { path, is_relative, surface }, .. })| {
+            (&**path, *surface, *is_relative, index)
+        })
+        .collect();
+    kinds.sort_unstable();
+    let runs = kinds.chunk_by(|(path, surface, is_relative, _), (other, other_surface, other_is_relative, _)| {
+        path == other && surface == other_surface && is_relative == other_is_relative
+    });
+    runs.flat_map(|run| run.first().into_iter().chain(run.get(1..).and_then(<[_]>::last))).map(|(.., index)| *index).collect()
 }
 
 impl<'a> Mounted<'a> {
@@ -405,6 +498,24 @@ fn below_run(path: &str) -> Option<(&'static str, &str)> {
     })
 }
 
+/// Where a path stands among those below another one.
+fn cmp_below(path: &str, ancestor: &str) -> Ordering {
+    match path.as_bytes().split_at_checked(ancestor.len()) {
+        Some((head, rest)) => head.cmp(ancestor.as_bytes()).then_with(|| rest.first().cmp(&Some(&b'/'))),
+        None if ancestor.starts_with(path) => Ordering::Less,
+        None => path.cmp(ancestor),
+    }
+}
+
+/// The lowest directory above a path that ends at a place or before; nothing where there is none.
+fn ancestor(path: &str, place: usize) -> &str {
+    match path.bytes().take(place + 1).rposition(|byte| byte == b'/') {
+        Some(0) if path.len() > 1 => "/",
+        Some(end) => path.get(..end).unwrap_or_default(),
+        None => "",
+    }
+}
+
 fn other_spelling(path: &str) -> Option<String> {
     let (run, rest) = below_run(path)?;
     Some([if run == "/run" { "/var/run" } else { "/run" }, rest].concat())
@@ -412,4 +523,65 @@ fn other_spelling(path: &str) -> Option<String> {
 
 fn has_text(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::annotations;
+
+    /// Few elements, so that many paths are nested, some that sort before `/`, and the two directories that a link makes one.
+    fn path() -> impl Strategy<Value = String> {
+        let element = prop::sample::select(vec!["a", "a-b", "b", "b!", "é", "è"]);
+        let root = prop::sample::select(vec!["", "", "/run", "/var/run", "/var"]);
+        (root, prop::collection::vec(element, 1..4)).prop_map(|(root, elements)| format!("{root}/{}", elements.join("/")))
+    }
+
+    fn mount() -> impl Strategy<Value = Value> {
+        let volume = prop::sample::select(vec!["empty", "map", "file", "image"]);
+        let path = prop_oneof![9 => path(), 1 => Just("/".to_owned()), 1 => path().prop_map(|path| path[1..].to_owned())];
+        (volume, path).prop_map(|(volume, path)| json!({"name": volume, "mountPath": path}))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// What is looked up is what a search of all mounts finds, however many there are.
+        #[test]
+        fn the_first_obstacle_is_the_same_looked_up_and_searched_for(
+            mounts in prop::collection::vec(mount(), 0..3 * FEW),
+            added in prop::collection::vec(path(), 1..20),
+            asked in prop::collection::vec((path(), any::<bool>()), 1..20),
+        ) {
+            let volumes = json!([
+                {"name": "empty", "emptyDir": {}},
+                {"name": "map", "configMap": {"name": "m"}},
+                {"name": "file", "hostPath": {"type": "File"}},
+                {"name": "image", "image": {}},
+            ]);
+            let pod = json!({"spec": {"volumes": volumes, "containers": [{"name": "c", "volumeMounts": mounts}]}}).to_string();
+            let pod: Pod = serde_json::from_str(&pod).unwrap();
+            let annotations: Vec<(String, String)> = added.iter().enumerate().map(|(number, path)| {
+                (format!("spark-operator.k8s.io/secret.s{number}"), path.clone())
+            }).collect();
+            let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
+            let mut occupied = Occupied::new(&pod, &pod.containers()[0], &requests);
+            occupied.by_path = Some(by_path(&occupied.theirs));
+            for request in &requests.mounts {
+                occupied.add(request);
+            }
+            for (path, is_file) in &asked {
+                let point = MountPoint { path, is_file: *is_file, below_run: below_run(path) };
+                let searched = occupied.occupants().find_map(|occupant| occupant.obstacle(point));
+                let looked_up = occupied.first_obstacle(point);
+                prop_assert_eq!(looked_up.map(|refusal| format!("{refusal:?}")), searched.map(|refusal| format!("{refusal:?}")));
+                let searched = occupied.theirs.iter().rposition(|mounted| mounted.occupant.path == **path);
+                let looked_up = occupied.at(path).and_then(|at| occupied.theirs.iter().position(|mounted| std::ptr::eq(mounted, at)));
+                prop_assert_eq!(looked_up, searched);
+            }
+        }
+    }
 }

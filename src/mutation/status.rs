@@ -4,6 +4,7 @@
 //! never the reason why a pod's annotations grow too large.
 
 use super::Plan;
+use super::lookup::{FEW, Lookup};
 use crate::annotations::{INJECTED, MAX_LISTED, Problem, Problems, Request, Source};
 use crate::json::push_string;
 use crate::pod::{Pairs, Pod};
@@ -69,10 +70,15 @@ fn push_array<T>(bytes: &mut Vec<u8>, items: &[T], push: impl Fn(&mut Vec<u8>, &
 }
 
 fn record(mounted: &[&Request], problems: &Problems) -> String {
+    let mut paths = (mounted.len() > FEW).then(|| Lookup::with_capacity(mounted.len()));
     let mut mounts: Vec<&Request> = Vec::with_capacity(mounted.len());
     for request in mounted {
         // Requests that share a path share a mount.
-        if !mounts.iter().any(|other| other.path == request.path) {
+        let is_new = match &mut paths {
+            Some(paths) => paths.insert(request.path.as_str(), ()),
+            None => !mounts.iter().any(|other| other.path == request.path),
+        };
+        if is_new {
             mounts.push(request);
         }
     }

@@ -4,14 +4,14 @@
 //! with an error that says why; a refused one leaves nothing behind, not even its variable.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
+use super::lookup::{FEW, Lookup};
 use super::mounts::{Occupied, Placement, Refusal, are_one_by_link};
 use super::{NewMount, NewVolume, Plan, conf_dir, env};
 use crate::annotations::{Kind, Origin, ProblemKind, Request, Requests, Source};
-use crate::pod::{ConfigMapVolumeSource, Container, Pod};
+use crate::pod::{ConfigMapVolumeSource, Container, Pod, Volume};
 
 /// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their order.
 pub(super) fn apply<'a>(
@@ -23,8 +23,8 @@ pub(super) fn apply<'a>(
     plan.volumes.array_exists = pod.spec.volumes.is_some();
     plan.mounts.array_exists = container.volume_mounts.is_some();
     let mut occupied = Occupied::new(pod, container, requests);
-    // Searched and not hashed: nearly every pod asks for a handful, and none for more than 256.
-    let mut settled: Vec<Settled> = Vec::with_capacity(requests.mounts.len());
+    let mut settled: Lookup<&str, Settled> = Lookup::with_capacity(requests.mounts.len());
+    let mut names = VolumeNames::new(pod.spec.volumes.as_deref().unwrap_or_default(), requests.mounts.len());
     let mut shared: Vec<(SourceForm, Cow<'a, str>)> = Vec::new();
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
@@ -33,28 +33,28 @@ pub(super) fn apply<'a>(
             plan.defaults_given_way += 1;
             continue;
         }
-        let refusal = if let Some(first) = settled.iter().find(|first| first.request.path == request.path) {
+        let refusal = if let Some(first) = settled.get(request.path.as_str()) {
             let is_same = is_same_source(first.request, request);
             if is_same { first.refusal.clone() } else { Some(Refusal::Taken(first.request).to_string()) }
         } else {
             let refusal = match occupied.place(request, conf_dir::merge(&occupied, &mounted, request)) {
                 Err(Refusal::Linked { mounted, instead }) => {
                     // The first one is named, whether it is mounted already, as in a second round, or not.
-                    let is_there = |first: &&Settled| first.refusal.is_none() && first.request.path.as_str() == mounted;
-                    let first = settled.iter().find(is_there).filter(|_| are_one_by_link(mounted, request.path.as_str()));
+                    let first = settled.get(mounted).filter(|first| first.refusal.is_none());
+                    let first = first.filter(|_| are_one_by_link(mounted, request.path.as_str()));
                     let refusal = first.map(|first| Refusal::TakenByLink(first.request));
                     Some(refusal.unwrap_or(Refusal::Linked { mounted, instead }).to_string())
                 }
                 Err(refusal) => Some(refusal.to_string()),
                 Ok(Placement::AlreadyThere) => None,
                 Ok(Placement::New(base)) => {
-                    plan_mount(pod, request, base, &mut shared, plan);
+                    plan_mount(request, base, &mut names, &mut shared, plan);
                     occupied.add(request);
                     None
                 }
             };
             if !(is_default && refusal.is_some()) {
-                settled.push(Settled { request, refusal: refusal.clone() });
+                settled.insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
             }
             refusal
         };
@@ -103,9 +103,9 @@ impl<'a> SourceForm<'a> {
 }
 
 fn plan_mount<'a>(
-    pod: &Pod,
     request: &'a Request<'a>,
     base: Option<&'a ConfigMapVolumeSource<'a>>,
+    names: &mut VolumeNames<'a>,
     shared: &mut Vec<(SourceForm<'a>, Cow<'a, str>)>,
     plan: &mut Plan<'a>,
 ) {
@@ -114,9 +114,7 @@ fn plan_mount<'a>(
     let name = if let Some((_, name)) = same {
         name.clone()
     } else {
-        let theirs = pod.spec.volumes.iter().flatten().map(|volume| &*volume.name);
-        let ours = plan.volumes.items.iter().map(|volume| &*volume.name);
-        let name = volume_name(request, theirs.chain(ours));
+        let name = names.add(request, &plan.volumes.items);
         plan.volumes.items.push(NewVolume::new(name.clone(), request, base));
         if request.is_listed {
             shared.push((form, name.clone()));
@@ -130,41 +128,66 @@ fn plan_mount<'a>(
 /// The most characters of a volume's name, a DNS-1123 label.
 const MAX_LABEL: usize = 63;
 
-/// The initializer's name for the volume if a volume can have it and none has; otherwise one that holds a hash.
-fn volume_name<'a, 'n>(request: &Request<'a>, taken: impl Iterator<Item = &'n str> + Clone) -> Cow<'a, str> {
-    let preferred = match request.kind {
-        Kind::SparkConfigMap => Cow::Borrowed("spark-config-map-volume"),
-        Kind::HadoopConfigMap => Cow::Borrowed("hadoop-config-map-volume"),
-        Kind::GcpServiceAccount => Cow::Borrowed("gcp-service-account-secret-volume"),
-        Kind::ConfigMap | Kind::Secret | Kind::HadoopDelegationToken => Cow::Owned([request.name.as_str(), "-volume"].concat()),
-    };
-    // The name is a DNS-1123 subdomain: without dots and not too long it is a label.
-    let is_label = preferred.len() <= MAX_LABEL && !preferred.contains('.');
-    if is_label && taken.clone().all(|name| name != preferred) {
-        return preferred;
+/// The names of a pod's volumes, those that it gets included.
+struct VolumeNames<'a> {
+    theirs: &'a [Volume<'a>],
+    /// Where there may be more than [`FEW`], all of them.
+    all: Option<Lookup<Cow<'a, str>, ()>>,
+}
+
+impl<'a> VolumeNames<'a> {
+    fn new(theirs: &'a [Volume<'a>], requests: usize) -> Self {
+        let names = theirs.iter().map(|volume| (Cow::Borrowed(&*volume.name), ()));
+        Self { theirs, all: (theirs.len() + requests > FEW).then(|| Lookup::new(names.collect())) }
     }
-    let digest = Sha256::digest(identity(request));
-    let first = digest.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
-    let hash = format!("{first:08x}");
-    let stem = preferred.replace('.', "-");
-    let numbered = |number: usize| {
-        let suffix = if number == 1 { hash.clone() } else { format!("{hash}-{number}") };
-        let stem = stem.get(..MAX_LABEL - 1 - suffix.len()).unwrap_or(&stem);
-        [stem.trim_matches('-'), "-", &suffix].concat()
-    };
-    let first = numbered(1);
-    if taken.clone().all(|name| name != first) {
-        return Cow::Owned(first);
-    }
-    // A pod may have thousands of volumes named so that many numbers are taken: look each up, do not search for it.
-    let taken: HashSet<&str> = taken.collect();
-    let mut number = 2;
-    loop {
-        let name = numbered(number);
-        if !taken.contains(&*name) {
-            return Cow::Owned(name);
+
+    fn is_free(&self, name: &str, ours: &[NewVolume]) -> bool {
+        match &self.all {
+            Some(all) => !all.contains(name),
+            None => self.theirs.iter().all(|volume| &*volume.name != name) && ours.iter().all(|volume| volume.name != name),
         }
-        number += 1;
+    }
+
+    /// The initializer's name for the volume of a request if a volume can have it and none has; otherwise one that holds a hash.
+    fn add(&mut self, request: &Request<'a>, ours: &[NewVolume]) -> Cow<'a, str> {
+        let name = self.choose(request, ours);
+        if let Some(all) = &mut self.all {
+            all.insert(name.clone(), ());
+        }
+        name
+    }
+
+    fn choose(&self, request: &Request<'a>, ours: &[NewVolume]) -> Cow<'a, str> {
+        let preferred = match request.kind {
+            Kind::SparkConfigMap => Cow::Borrowed("spark-config-map-volume"),
+            Kind::HadoopConfigMap => Cow::Borrowed("hadoop-config-map-volume"),
+            Kind::GcpServiceAccount => Cow::Borrowed("gcp-service-account-secret-volume"),
+            Kind::ConfigMap | Kind::Secret | Kind::HadoopDelegationToken => {
+                Cow::Owned([request.name.as_str(), "-volume"].concat())
+            }
+        };
+        // The name is a DNS-1123 subdomain: without dots and not too long it is a label.
+        let is_label = preferred.len() <= MAX_LABEL && !preferred.contains('.');
+        if is_label && self.is_free(&preferred, ours) {
+            return preferred;
+        }
+        let digest = Sha256::digest(identity(request));
+        let first = digest.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
+        let hash = format!("{first:08x}");
+        let stem = preferred.replace('.', "-");
+        let numbered = |number: usize| {
+            let suffix = if number == 1 { hash.clone() } else { format!("{hash}-{number}") };
+            let stem = stem.get(..MAX_LABEL - 1 - suffix.len()).unwrap_or(&stem);
+            [stem.trim_matches('-'), "-", &suffix].concat()
+        };
+        let mut number = 1;
+        loop {
+            let name = numbered(number);
+            if self.is_free(&name, ours) {
+                return Cow::Owned(name);
+            }
+            number += 1;
+        }
     }
 }
 
@@ -185,7 +208,8 @@ mod tests {
 
     use super::*;
     use crate::annotations;
-    use crate::pod::Role;
+    use crate::pod::{Role, VolumeSource};
+    use crate::text::Text;
 
     fn written(write: impl Fn(&mut Vec<u8>)) -> Value {
         let mut bytes = Vec::new();
@@ -297,9 +321,11 @@ mod tests {
         };
         // However many are taken, the next is counted, and a name stays a label.
         let mut names: Vec<String> = Vec::new();
-        for number in 1..=12 {
+        for number in 1..=2 * FEW {
             let preferred = format!("{long}-volume");
-            let name = volume_name(&request(long), names.iter().map(String::as_str).chain([&*preferred])).into_owned();
+            let volume = |name: &str| Volume { name: Text::from(&*name.to_owned().leak()), source: VolumeSource::Other };
+            let theirs: Vec<Volume> = names.iter().map(String::as_str).chain([&*preferred]).map(volume).collect();
+            let name = VolumeNames::new(theirs.leak(), 1).add(&request(long), &[]).into_owned();
             assert!(name.len() <= MAX_LABEL && !name.starts_with('-'), "{name}");
             let end = if number == 1 { "-41520756".to_owned() } else { format!("-41520756-{number}") };
             assert!(name.ends_with(&end), "{name}");
