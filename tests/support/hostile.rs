@@ -170,9 +170,9 @@ impl Place {
         let at = |place: &str, is_here: bool| if is_here { format!("{place}@") } else { place.trim_end_matches(',').to_owned() };
         let labels = at(r#""spark-role":"driver","#, matches!(self, Self::Labels));
         let list = if let Self::List = self { r#","spark-operator.k8s.io/configMaps":"@""# } else { "" };
-        let requests: String = (0..250)
-            .map(|number| format!(r#","spark-operator.k8s.io/secret.r{number}":"/m/{number}/{number}:env=V{number}""#))
-            .collect();
+        let request =
+            |number: usize| format!(r#","spark-operator.k8s.io/secret.r{number}":"/m/{number}/{number}:env=V{number}""#);
+        let requests = (0..250).map(request).collect::<Vec<_>>().concat();
         // What meets every request of a pod.
         let requests = if let Self::VolumeMounts | Self::Env | Self::VolumeDevices = self { &*requests } else { "" };
         let annotations = format!(r#""spark-operator.k8s.io/sparkConfigMap":"c:merge"{requests}{list},"#);
