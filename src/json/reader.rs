@@ -218,6 +218,7 @@ impl<'a> Reader<'a> {
         let end = unescaped.map_or_else(|| skip_escaped(self.bytes(), escape), Ok)?;
         let Some(room) = self.room.checked_sub(end - self.at) else {
             self.at = end;
+            self.unescaped = String::new();
             self.leave_out(self.key);
             return visitor.visit_borrowed_str("");
         };
