@@ -294,9 +294,13 @@ fn normalize(path: &str) -> Cow<'_, str> {
         return Cow::Borrowed(path);
     }
     let mut normal = String::with_capacity(path.len());
-    for element in path.split('/').filter(|element| !element.is_empty()) {
+    let mut rest = path;
+    while let Some(from) = rest.bytes().position(|byte| byte != b'/') {
+        let element = rest.get(from..).unwrap_or_default();
+        let (element, after) = element.split_at(element.find('/').unwrap_or(element.len()));
         normal.push('/');
         normal.push_str(element);
+        rest = after;
     }
     if normal.is_empty() {
         normal.push('/');

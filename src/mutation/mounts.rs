@@ -28,11 +28,14 @@ pub(super) struct Occupied<'a> {
     requests: &'a Requests<'a>,
     theirs: Vec<Mounted<'a>>,
     ours: Vec<Occupant<'a>>,
-    /// Where there may be more than [`FEW`], indices of both, `ours` after `theirs`, in the order of their paths. Of several mounts that
+    /// Where there may be more than [`FEW`], and more than [`FEW_REQUESTS`], indices of both, `ours` after `theirs`, in the order of their paths. Of several mounts that
     /// are the same to others, it has the first and the last.
     by_path: Option<Vec<usize>>,
     devices: Lookup<Cow<'a, str>, ()>,
 }
+
+/// To sort thousands of mounts costs as much as to search them for so many requests.
+const FEW_REQUESTS: usize = 16;
 
 /// A mount that the pod has.
 struct Mounted<'a> {
@@ -157,7 +160,8 @@ impl<'a> Occupied<'a> {
         let mut files = Files::default();
         let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount), &mut files);
         let theirs: Vec<Mounted> = container.volume_mounts.iter().flatten().map(mounted).collect();
-        let by_path = (theirs.len() + requests.mounts.len() > FEW).then(|| by_path(&theirs));
+        let is_worth_sorting = requests.mounts.len() > FEW_REQUESTS && theirs.len() + requests.mounts.len() > FEW;
+        let by_path = is_worth_sorting.then(|| by_path(&theirs));
         let devices = container.volume_devices.iter().flatten().map(|device| (cleaned(&device.device_path), ()));
         let devices = Lookup::new(devices.collect());
         Self { container, requests, theirs, ours: Vec::new(), by_path, devices }

@@ -804,5 +804,25 @@ mod tests {
                 "secret.y=/var/run/a/b/c: /run is /var/run, where /run/a is mounted; write another path",
             ]
         );
+        // A mount of a request is an obstacle only where it is the one that is named: another round finds more of them.
+        let mounted = json!({"containers": [{"name": "spark", "volumeMounts": [{"name": "v", "mountPath": "/run/a"}]}]});
+        assert_eq!(
+            planned(&mounted, &[("secret.x", "/run/a/b/f:file=f"), ("secret.y", "/var/run/a/b")]),
+            [
+                "x-volume Secret/x @/run/a/b/f subPath f",
+                "secret.y=/var/run/a/b: /run is /var/run, where /run/a is mounted; write /run/a/b",
+            ]
+        );
+        assert_eq!(
+            planned(&plain(), &[("secret.x", "/run/a"), ("secret.y", "/var/run/a/f:file=f")]),
+            [
+                "x-volume Secret/x @/run/a",
+                "secret.y=/var/run/a/f:file=f: /run is /var/run, where /run/a is mounted; write another path",
+            ]
+        );
+        // A path that is too long for the text is described.
+        let long = format!("/var/run/a/{}", "b".repeat(40));
+        let told = planned(&mounted, &[("secret.y", &long)]).concat();
+        assert!(told.ends_with(": /run is /var/run, where /run/a is mounted; write /run instead of /var/run"), "{told}");
     }
 }

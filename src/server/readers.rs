@@ -99,15 +99,15 @@ mod tests {
 
     /// Reads a body of three bytes, tells so, and does not end before the sender is dropped.
     fn read_until_released(readers: &Arc<Readers>) -> (JoinHandle<Option<usize>>, UnboundedReceiver<()>, mpsc::Sender<()>) {
-        let (begin, begun) = unbounded_channel();
-        let (release, released) = mpsc::channel::<()>();
+        let (tell, begun) = unbounded_channel();
+        let (release, end) = mpsc::channel::<()>();
         let readers = readers.clone();
         let task = tokio::spawn(async move {
             let mut body = Arc::new(Budget::new(1 << 20)).body();
             assert!(body.keep(b"abc").await);
             let read = move |body: &[u8]| {
-                begin.send(()).unwrap();
-                let _ = released.recv();
+                tell.send(()).unwrap();
+                let _ = end.recv();
                 body.len()
             };
             readers.read(body, LONG, read).await.ok()

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The maximum bytes of unencrypted handshake records: several times a ClientHello of today's clients.
+/// The maximum bytes of unencrypted handshake records: several times a `ClientHello` of today's clients.
 pub(super) const MAX_HANDSHAKE: usize = 16 * 1024;
 
 /// The maximum bytes in a row that hold no byte of a request: one record of at most 18 KiB, and messages of TLS itself, such as a client's

@@ -13,6 +13,8 @@ pub struct Shape {
 enum Kind {
     /// An array or object of a driver with as many of these elements as fit.
     Elements(Place, &'static str),
+    /// The same of a driver with nearly as many requests as a pod may have, below this path.
+    BesideRequests(Place, &'static str, &'static str),
     /// This text, again and again, in one string.
     Text(Place, &'static str),
     /// This before the review.
@@ -41,9 +43,13 @@ enum Place {
     Args,
     Env,
     VolumeMounts,
+    /// The mounts, with a volume of a thousand items.
+    Parts,
     VolumeDevices,
-    /// An annotation's value.
+    /// The value of an annotation for several objects.
     List,
+    /// The value of an annotation for one object.
+    Path,
     /// The request's uid.
     Uid,
 }
@@ -52,12 +58,16 @@ const fn elements(name: &'static str, place: Place, element: &'static str) -> Sh
     Shape { name, kind: Kind::Elements(place, element) }
 }
 
+const fn beside_requests(name: &'static str, place: Place, path: &'static str, element: &'static str) -> Shape {
+    Shape { name, kind: Kind::BesideRequests(place, path, element) }
+}
+
 const fn text(name: &'static str, place: Place, text: &'static str) -> Shape {
     Shape { name, kind: Kind::Text(place, text) }
 }
 
 /// In an element, `#` is another number each time.
-pub const SHAPES: [Shape; 44] = [
+pub const SHAPES: [Shape; 51] = [
     elements("labels", Place::Labels, r#""l#":"""#),
     elements("annotations of others", Place::Annotations, r#""a#":"""#),
     elements("unknown keys", Place::Annotations, r#""spark-operator.k8s.io/#":"""#),
@@ -92,12 +102,24 @@ pub const SHAPES: [Shape; 44] = [
     elements("env", Place::Env, r#"{"name":""}"#),
     elements("env of one name", Place::Env, r#"{"name":"SPARK_CONF_DIR","value":"/c"}"#),
     elements("mounts", Place::VolumeMounts, r#"{"name":"","mountPath":""}"#),
-    elements("mounts beside requests", Place::VolumeMounts, r#"{"name":"m#","mountPath":"/m/#"}"#),
+    elements("mounts at odd paths", Place::VolumeMounts, r#"{"name":"m#","mountPath":"//m/./#/"}"#),
+    elements("mounts of parts of a volume", Place::Parts, r#"{"name":"v","mountPath":"/m/#","subPath":"d#"}"#),
     elements("devices", Place::VolumeDevices, r#"{"devicePath":""}"#),
+    beside_requests("env beside requests", Place::Env, "/m", r#"{"name":"V#","value":"v"}"#),
+    beside_requests("mounts beside requests", Place::VolumeMounts, "/m", r#"{"name":"m#","mountPath":"/m/#"}"#),
+    beside_requests(
+        "mounts that meet requests by a link",
+        Place::VolumeMounts,
+        "/var/run/m",
+        r#"{"name":"m#","mountPath":"/run/m/#"}"#,
+    ),
+    beside_requests("devices beside requests", Place::VolumeDevices, "/m", r#"{"devicePath":"/m/#"}"#),
+    beside_requests("volumes named like requests'", Place::Volumes, "/m", r#"{"name":"r#-volume"}"#),
     text("entries of a list", Place::List, "a=/a,"),
     text("empty entries of a list", Place::List, ","),
     text("entries that opt out", Place::List, "a=,"),
-    text("slashes", Place::List, "/"),
+    text("slashes", Place::Path, "/"),
+    text("a relative path", Place::Path, "a/"),
     text("escapes in a value", Place::Annotations, r"\n"),
     text("escapes of four digits", Place::Annotations, r"\u0001"),
     text("escapes in a field that is skipped", Place::Spec, r"\\"),
@@ -113,26 +135,32 @@ pub const SHAPES: [Shape; 44] = [
 ];
 
 impl Shape {
+    /// Whether its pod has nearly as many requests as a pod may have; a review of no size has nothing else.
+    pub fn has_requests(&self) -> bool {
+        matches!(self.kind, Kind::BesideRequests(..))
+    }
+
     /// A review of this shape, and nearly of this size.
     pub fn review(&self, size: usize) -> Vec<u8> {
         match self.kind {
-            Kind::Elements(place, element) => place.review(size, |room| repeated(element, ",", room)),
-            Kind::Text(place, text) => place.review(size, |room| match place {
-                Place::List | Place::Uid => repeated(text, "", room),
+            Kind::Elements(place, element) => place.review(size, None, |room| repeated(element, ",", room)),
+            Kind::BesideRequests(place, path, element) => place.review(size, Some(path), |room| repeated(element, ",", room)),
+            Kind::Text(place, text) => place.review(size, None, |room| match place {
+                Place::List | Place::Path | Place::Uid => repeated(text, "", room),
                 _ => format!(r#""x":"{}""#, repeated(text, "", room.saturating_sub(6))),
             }),
             Kind::Before(text) => {
-                let review = Place::Env.review(0, |_| String::new());
+                let review = Place::Env.review(0, None, |_| String::new());
                 [text.repeat(size.saturating_sub(review.len())).into_bytes(), review].concat()
             }
             Kind::After(text) => {
-                let review = Place::Env.review(0, |_| String::new());
+                let review = Place::Env.review(0, None, |_| String::new());
                 let after = text.repeat(size.saturating_sub(review.len()));
                 [review, after.into_bytes()].concat()
             }
             Kind::WrongTypeAtTheEnd => {
                 let end = r#","volumes":"none""#;
-                Place::Spec.review(size, |room| repeated(r#""x#":{"y":"z"}"#, ",", room.saturating_sub(end.len())) + end)
+                Place::Spec.review(size, None, |room| repeated(r#""x#":{"y":"z"}"#, ",", room.saturating_sub(end.len())) + end)
             }
         }
     }
@@ -155,9 +183,10 @@ fn repeated(text: &str, separator: &str, room: usize) -> String {
 }
 
 impl Place {
-    /// A driver's review of nearly this size, in which what `fill` makes of the room that is left stands here.
-    fn review(self, size: usize, fill: impl Fn(usize) -> String) -> Vec<u8> {
-        let template = self.template();
+    /// A driver's review of nearly this size, in which what `fill` makes of the room that is left stands here; with requests below a
+    /// path, where there is one.
+    fn review(self, size: usize, requests: Option<&str>, fill: impl Fn(usize) -> String) -> Vec<u8> {
+        let template = self.template(requests);
         let (before, after) = template.split_once('@').unwrap();
         let filled = fill(size.saturating_sub(before.len() + after.len()));
         // What fills an object or array that has something already follows it after a comma.
@@ -166,16 +195,20 @@ impl Place {
     }
 
     /// A driver that asks for mounts and variables: a review with an `@` where it grows.
-    fn template(self) -> String {
+    fn template(self, requests: Option<&str>) -> String {
         let at = |place: &str, is_here: bool| if is_here { format!("{place}@") } else { place.trim_end_matches(',').to_owned() };
         let labels = at(r#""spark-role":"driver","#, matches!(self, Self::Labels));
-        let list = if let Self::List = self { r#","spark-operator.k8s.io/configMaps":"@""# } else { "" };
-        let request =
-            |number: usize| format!(r#","spark-operator.k8s.io/secret.r{number}":"/m/{number}/{number}:env=V{number}""#);
-        let requests = (0..250).map(request).collect::<Vec<_>>().concat();
-        // What meets every request of a pod.
-        let requests = if let Self::VolumeMounts | Self::Env | Self::VolumeDevices = self { &*requests } else { "" };
-        let annotations = format!(r#""spark-operator.k8s.io/sparkConfigMap":"c:merge"{requests}{list},"#);
+        let text = match self {
+            Self::List => r#","spark-operator.k8s.io/configMaps":"@""#,
+            Self::Path => r#","spark-operator.k8s.io/configMap.c":"@""#,
+            _ => "",
+        };
+        let request = |path: &str, number: usize| {
+            format!(r#","spark-operator.k8s.io/secret.r{number}":"{path}/{number}/{number}:env=V{number}""#)
+        };
+        let requests = requests.map(|path| (0..250).map(|number| request(path, number)).collect::<Vec<_>>().concat());
+        let requests = requests.unwrap_or_default();
+        let annotations = format!(r#""spark-operator.k8s.io/sparkConfigMap":"c:merge"{requests}{text},"#);
         let annotations = at(&annotations, matches!(self, Self::Annotations));
         let metadata = at("", matches!(self, Self::Metadata));
         let metadata = if metadata.is_empty() { metadata } else { format!(",{metadata}") };
@@ -185,10 +218,14 @@ impl Place {
             Self::SecretItems => r#"{"name":"v","secret":{"secretName":"m","items":[@]}}"#.to_owned(),
             Self::Sources => r#"{"name":"v","projected":{"sources":[@]}}"#.to_owned(),
             Self::SourceItems => r#"{"name":"v","projected":{"sources":[{"configMap":{"name":"m","items":[@]}}]}}"#.to_owned(),
+            Self::Parts => {
+                let items: Vec<String> = (0..1000).map(|number| format!(r#"{{"key":"k","path":"d{number}/f"}}"#)).collect();
+                format!(r#"{{"name":"v","configMap":{{"name":"m","items":[{}]}}}}"#, items.join(","))
+            }
             _ => String::new(),
         };
         let mark = at(r#"{"name":"SPARK_CONF_DIR","value":"/opt/spark/conf"},"#, matches!(self, Self::Env));
-        let mount = at(r#"{"name":"v","mountPath":"/opt/spark/conf"},"#, matches!(self, Self::VolumeMounts));
+        let mount = at(r#"{"name":"v","mountPath":"/opt/spark/conf"},"#, matches!(self, Self::VolumeMounts | Self::Parts));
         let args = at(r#""driver","#, matches!(self, Self::Args));
         let devices = at("", matches!(self, Self::VolumeDevices));
         let container = format!(
