@@ -293,9 +293,12 @@ fn normalize(path: &str) -> Cow<'_, str> {
     if is_normal {
         return Cow::Borrowed(path);
     }
-    let mut normal = String::with_capacity(path.len());
+    let mut normal = String::with_capacity(path.len().min(MAX_PATH));
     let mut rest = path;
-    while let Some(from) = rest.bytes().position(|byte| byte != b'/') {
+    // Longer ones are errors: nothing is copied of one that has megabytes.
+    while normal.len() <= MAX_PATH
+        && let Some(from) = rest.bytes().position(|byte| byte != b'/')
+    {
         let element = rest.get(from..).unwrap_or_default();
         let (element, after) = element.split_at(element.find('/').unwrap_or(element.len()));
         normal.push('/');
