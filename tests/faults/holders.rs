@@ -131,9 +131,8 @@ impl Holder {
     /// How many of them there are at once, at least.
     fn at_once(self) -> u32 {
         match self {
-            Self::Handshake | Self::Header => self.count().min(700),
             // Below the maximum number of connections: at the maximum, the oldest give way.
-            Self::Body => self.count().min(700),
+            Self::Handshake | Self::Header | Self::Body => self.count().min(700),
             // Most of them give way, or their answers exceed the bytes in transit.
             Self::Hello | Self::LargeHeader | Self::Answer => 0,
         }
