@@ -1,8 +1,10 @@
-//! One admission, from the bytes of the review to the bytes of its answer: what it costs, beside the ordinary way.
+//! One admission, from the bytes of the review to the bytes of its answer: what it costs, beside
+//! the ordinary way.
 //!
-//! `cargo bench --bench admission` prints the time of each, and how often it allocates. "Typed" parses the same bytes into
-//! `AdmissionReview<Pod>`, changes a copy of the pod as much as we do, and lets `json_patch` find the difference: what a webhook
-//! written with kube does. It is why the review is read by a borrowed view of its own, and why the patch is written without
+//! `cargo bench --bench admission` prints the time of each, and how often it allocates. "Typed"
+//! parses the same bytes into `AdmissionReview<Pod>`, changes a copy of the pod as much as we do,
+//! and lets `json_patch` find the difference: what a webhook written with kube does. It is why the
+//! review is read by a borrowed view of its own, and why the patch is written without
 //! `json_patch`'s types.
 
 use std::fs;
@@ -25,8 +27,13 @@ fn review(case: &str) -> Vec<u8> {
 /// Appends a ConfigMap's mount, and sets a variable, as a typed webhook does.
 fn typed_mount(pod: &mut Pod, volume: &str, config_map: &str, path: &str, variable: &str) {
     let spec = pod.spec.as_mut().unwrap();
-    let source = ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
-    spec.volumes.get_or_insert_default().push(Volume { name: volume.to_owned(), config_map: Some(source), ..Volume::default() });
+    let source =
+        ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
+    spec.volumes.get_or_insert_default().push(Volume {
+        name: volume.to_owned(),
+        config_map: Some(source),
+        ..Volume::default()
+    });
     let container = &mut spec.containers[0];
     container.volume_mounts.get_or_insert_default().push(VolumeMount {
         name: volume.to_owned(),
@@ -36,7 +43,11 @@ fn typed_mount(pod: &mut Pod, volume: &str, config_map: &str, path: &str, variab
     });
     let env = container.env.get_or_insert_default();
     env.retain(|entry| entry.name != variable);
-    env.push(EnvVar { name: variable.to_owned(), value: Some(path.to_owned()), ..EnvVar::default() });
+    env.push(EnvVar {
+        name: variable.to_owned(),
+        value: Some(path.to_owned()),
+        ..EnvVar::default()
+    });
 }
 
 fn typed(body: &[u8]) -> Vec<u8> {
@@ -47,12 +58,27 @@ fn typed(body: &[u8]) -> Vec<u8> {
     let annotations = before.metadata.annotations.clone().unwrap_or_default();
     let mut after = before.clone();
     if let Some(name) = annotations.get("spark-operator.k8s.io/sparkConfigMap") {
-        typed_mount(&mut after, "spark-config-map-volume", name, "/etc/spark/conf", "SPARK_CONF_DIR");
+        typed_mount(
+            &mut after,
+            "spark-config-map-volume",
+            name,
+            "/etc/spark/conf",
+            "SPARK_CONF_DIR",
+        );
     }
     if let Some(name) = annotations.get("spark-operator.k8s.io/hadoopConfigMap") {
-        typed_mount(&mut after, "hadoop-config-map-volume", name, "/etc/hadoop/conf", "HADOOP_CONF_DIR");
+        typed_mount(
+            &mut after,
+            "hadoop-config-map-volume",
+            name,
+            "/etc/hadoop/conf",
+            "HADOOP_CONF_DIR",
+        );
     }
-    let patch = json_patch::diff(&serde_json::to_value(&before).unwrap(), &serde_json::to_value(&after).unwrap());
+    let patch = json_patch::diff(
+        &serde_json::to_value(&before).unwrap(),
+        &serde_json::to_value(&after).unwrap(),
+    );
     response = response.with_patch(patch).unwrap();
     serde_json::to_vec(&response.into_review()).unwrap()
 }
@@ -60,10 +86,16 @@ fn typed(body: &[u8]) -> Vec<u8> {
 /// The operations of the plain driver's patch in `json_patch`'s own types.
 fn patch_in_json_patch_types() -> Vec<u8> {
     let pointer = |text: &str| PointerBuf::parse(text).unwrap();
-    let add = |path: &str, value: Value| PatchOperation::Add(AddOperation { path: pointer(path), value });
-    let volume = |name: &str, config_map: &str| add("/spec/volumes/-", json!({"name": name, "configMap": {"name": config_map}}));
+    let add =
+        |path: &str, value: Value| PatchOperation::Add(AddOperation { path: pointer(path), value });
+    let volume = |name: &str, config_map: &str| {
+        add("/spec/volumes/-", json!({"name": name, "configMap": {"name": config_map}}))
+    };
     let mount = |name: &str, path: &str| {
-        add("/spec/containers/0/volumeMounts/-", json!({"name": name, "mountPath": path, "readOnly": true}))
+        add(
+            "/spec/containers/0/volumeMounts/-",
+            json!({"name": name, "mountPath": path, "readOnly": true}),
+        )
     };
     let env = json!({"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"});
     let patch = Patch(vec![
@@ -71,9 +103,18 @@ fn patch_in_json_patch_types() -> Vec<u8> {
         volume("hadoop-config-map-volume", "hadoop-conf"),
         mount("spark-config-map-volume", "/etc/spark/conf"),
         mount("hadoop-config-map-volume", "/etc/hadoop/conf"),
-        PatchOperation::Replace(ReplaceOperation { path: pointer("/spec/containers/0/env/4"), value: env }),
-        add("/spec/containers/0/env/-", json!({"name": "HADOOP_CONF_DIR", "value": "/etc/hadoop/conf"})),
-        add("/metadata/annotations/spark-operator.k8s.io~1injected", json!("{\"by\":\"spark-webhook/0.1.0\",\"mounts\":[]}")),
+        PatchOperation::Replace(ReplaceOperation {
+            path: pointer("/spec/containers/0/env/4"),
+            value: env,
+        }),
+        add(
+            "/spec/containers/0/env/-",
+            json!({"name": "HADOOP_CONF_DIR", "value": "/etc/hadoop/conf"}),
+        ),
+        add(
+            "/metadata/annotations/spark-operator.k8s.io~1injected",
+            json!("{\"by\":\"spark-webhook/0.1.0\",\"mounts\":[]}"),
+        ),
     ]);
     serde_json::to_vec(&patch).unwrap()
 }
@@ -88,10 +129,12 @@ fn allocations<T>(run: impl FnOnce() -> T) -> u64 {
 /// The same review with more containers, each with variables and mounts: 1,000 of them make 1 MB.
 fn with_many_containers(body: &[u8], count: usize) -> Vec<u8> {
     let mut review: Value = serde_json::from_slice(body).unwrap();
-    let env: Vec<Value> =
-        (0..14).map(|i| json!({"name": format!("VARIABLE_{i}"), "value": "something of some length"})).collect();
-    let mounts: Vec<Value> =
-        (0..2).map(|i| json!({"name": "spark-local-dir-1", "mountPath": format!("/some/where/{i}")})).collect();
+    let env: Vec<Value> = (0..14)
+        .map(|i| json!({"name": format!("VARIABLE_{i}"), "value": "something of some length"}))
+        .collect();
+    let mounts: Vec<Value> = (0..2)
+        .map(|i| json!({"name": "spark-local-dir-1", "mountPath": format!("/some/where/{i}")}))
+        .collect();
     let containers = review["request"]["object"]["spec"]["containers"].as_array_mut().unwrap();
     containers.extend(
         (0..count).map(|i| json!({"name": format!("sidecar-{i}"), "image": "sidecar", "env": env, "volumeMounts": mounts})),
@@ -147,7 +190,9 @@ fn admission(criterion: &mut Criterion) {
     for containers in [5, 1_000] {
         let body = with_many_containers(&plain, containers);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(format!("{} kB", body.len() / 1000), |bencher| bencher.iter(|| ours(black_box(&body))));
+        group.bench_function(format!("{} kB", body.len() / 1000), |bencher| {
+            bencher.iter(|| ours(black_box(&body)));
+        });
     }
     group.finish();
 
@@ -155,7 +200,9 @@ fn admission(criterion: &mut Criterion) {
     for count in [0, 100] {
         let policy = Policy { rules: rules(count), ..Policy::default() };
         let answer = |body: &[u8]| admit(body, &policy).unwrap().response;
-        group.bench_function(format!("{count} rules for other namespaces"), |bencher| bencher.iter(|| answer(black_box(&plain))));
+        group.bench_function(format!("{count} rules for other namespaces"), |bencher| {
+            bencher.iter(|| answer(black_box(&plain)));
+        });
     }
     group.finish();
 

@@ -1,9 +1,10 @@
 //! Whether the crates that look at many bytes at once are worth their place on the request path.
 //!
-//! `cargo bench --no-default-features --bench blocks` counts, for one admission of a recorded review, the instructions of each step with the
-//! crate that does it and with the best that goes without: `base64-simd` beside `base64` and `data-encoding` for the patch, and `wide`
-//! beside `memchr` and single bytes for skipping and escaping JSON. It fails where a crate that is easier to live with comes within 3 % of the
-//! admission.
+//! `cargo bench --no-default-features --bench blocks` counts, for one admission of a recorded
+//! review, the instructions of each step with the crate that does it and with the best that goes
+//! without: `base64-simd` beside `base64` and `data-encoding` for the patch, and `wide` beside
+//! `memchr` and single bytes for skipping and escaping JSON. It fails where a crate that is easier
+//! to live with comes within 3 % of the admission.
 
 mod callgrind;
 
@@ -29,7 +30,8 @@ const STEPS: [(&str, &[&str]); 3] = [
 const TOLERANCE: f64 = 3.0;
 
 fn main() -> ExitCode {
-    let review = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-35-driver.json")).unwrap();
+    let review =
+        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-35-driver.json")).unwrap();
     if let Some((case, times)) = callgrind::asked() {
         let input = Input::of(&review);
         for _ in 0..times {
@@ -64,11 +66,15 @@ struct Input {
 
 impl Input {
     fn of(review: &[u8]) -> Self {
-        let answer: Value = serde_json::from_slice(&admit(review, &Policy::default()).unwrap().response).unwrap();
+        let answer: Value =
+            serde_json::from_slice(&admit(review, &Policy::default()).unwrap().response).unwrap();
         let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
-        let record = answer["response"]["auditAnnotations"]["injected"].as_str().unwrap().to_owned();
+        let record =
+            answer["response"]["auditAnnotations"]["injected"].as_str().unwrap().to_owned();
         let operations: Vec<Value> = serde_json::from_slice(&patch).unwrap();
-        let paths = operations.iter().filter_map(|operation| operation["value"]["mountPath"].as_str().map(str::to_owned));
+        let paths = operations
+            .iter()
+            .filter_map(|operation| operation["value"]["mountPath"].as_str().map(str::to_owned));
         let strings = paths.chain([record.clone(), record]).collect();
         Self { patch, text: String::from_utf8(review.to_vec()).unwrap(), strings }
     }

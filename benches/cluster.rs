@@ -1,9 +1,11 @@
-//! What a webhook adds to the creation of a pod on a real kube-apiserver: ours beside one that answers always the same patch,
-//! and beside the API server's own MutatingAdmissionPolicy, which needs no call.
+//! What a webhook adds to the creation of a pod on a real kube-apiserver: ours beside one that
+//! answers always the same patch, and beside the API server's own MutatingAdmissionPolicy, which
+//! needs no call.
 //!
-//! `make bench-cluster`, some two minutes after it has built the program of the image, which `OURS` names. Pods are created (dry
-//! run) in four namespaces, one after the other in turns; what is compared are the creates of one turn, and what is told are
-//! medians, because others work on the machine too.
+//! `make bench-cluster`, some two minutes after it has built the program of the image, which `OURS`
+//! names. Pods are created (dry run) in four namespaces, one after the other in turns; what is
+//! compared are the creates of one turn, and what is told are medians, because others work on the
+//! machine too.
 
 #[path = "../tests/support/cluster.rs"]
 mod cluster;
@@ -33,7 +35,11 @@ const MOST_ABOVE_FLOOR: Duration = Duration::from_micros(150);
 
 fn main() -> ExitCode {
     let turns = if env::args().any(|argument| argument == "quick") { 200 } else { 3000 };
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(measure(turns))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(measure(turns))
 }
 
 async fn measure(turns: usize) -> ExitCode {
@@ -46,8 +52,10 @@ async fn measure(turns: usize) -> ExitCode {
 
     let directory = tempfile::tempdir().unwrap();
     let registration = directory.path().join("registration.yaml");
-    let program = env::var("OURS").expect("OURS must name the program; make bench-cluster has that of the image");
-    let _ours = Webhook::start_program(&program, &["--write-registration", registration.to_str().unwrap()]);
+    let program = env::var("OURS")
+        .expect("OURS must name the program; make bench-cluster has that of the image");
+    let _ours =
+        Webhook::start_program(&program, &["--write-registration", registration.to_str().unwrap()]);
     cluster.register(&registration, "ours").await;
     let _floor = register_floor(&client, &pod).await;
     register_policy(&client).await;
@@ -87,15 +95,20 @@ fn median(mut durations: Vec<Duration>) -> Duration {
 
 /// Of the pairs of one turn, in milliseconds.
 fn median_difference(those: &[Duration], others: &[Duration]) -> f64 {
-    let mut differences: Vec<f64> =
-        those.iter().zip(others).map(|(this, other)| (this.as_secs_f64() - other.as_secs_f64()) * 1e3).collect();
+    let mut differences: Vec<f64> = those
+        .iter()
+        .zip(others)
+        .map(|(this, other)| (this.as_secs_f64() - other.as_secs_f64()) * 1e3)
+        .collect();
     differences.sort_unstable_by(f64::total_cmp);
     differences[differences.len() / 2]
 }
 
-/// A driver as a real spark-submit makes it, with six annotations of ours, all such as the policy takes.
+/// A driver as a real spark-submit makes it, with six annotations of ours, all such as the policy
+/// takes.
 fn driver() -> Pod {
-    let review: Value = serde_json::from_slice(&fs::read("tests/golden/ctr1-35-driver.json").unwrap()).unwrap();
+    let review: Value =
+        serde_json::from_slice(&fs::read("tests/golden/ctr1-35-driver.json").unwrap()).unwrap();
     let mut pod = review["request"]["object"].clone();
     for field in ["namespace", "managedFields", "creationTimestamp", "uid"] {
         pod["metadata"].as_object_mut().unwrap().remove(field);
@@ -117,7 +130,8 @@ async fn create(client: &Client, namespace: &str, pod: &Pod) -> Pod {
     Api::namespaced(client.clone(), namespace).create(&dry_run, pod).await.unwrap()
 }
 
-/// Answers each review with the patch that is right for this pod, and looks at nothing of it but the uid.
+/// Answers each review with the patch that is right for this pod, and looks at nothing of it but
+/// the uid.
 async fn register_floor(client: &Client, pod: &Pod) -> LaterWebhook {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -125,8 +139,14 @@ async fn register_floor(client: &Client, pod: &Pod) -> LaterWebhook {
     });
     let mut review = review;
     review["request"]["object"]["kind"] = json!("Pod");
-    let answer = String::from_utf8(admit(review.to_string().as_bytes(), &Policy::default()).unwrap().response).unwrap();
-    let (before, after) = answer.split_once("UID").map(|(before, after)| (before.to_owned(), after.to_owned())).unwrap();
+    let answer = String::from_utf8(
+        admit(review.to_string().as_bytes(), &Policy::default()).unwrap().response,
+    )
+    .unwrap();
+    let (before, after) = answer
+        .split_once("UID")
+        .map(|(before, after)| (before.to_owned(), after.to_owned()))
+        .unwrap();
     let floor = LaterWebhook::serve(move |body| {
         let at = body.windows(7).position(|window| window == b"\"uid\":\"").unwrap() + 7;
         [before.as_bytes(), &body[at..at + 36], after.as_bytes()].concat()
@@ -150,24 +170,29 @@ async fn register_floor(client: &Client, pod: &Pod) -> LaterWebhook {
     floor
 }
 
-/// The policy that `spark-webhook policy` prints. The one that only warns has nothing to say of this pod.
+/// The policy that `spark-webhook policy` prints. The one that only warns has nothing to say of
+/// this pod.
 async fn register_policy(client: &Client) {
     for mut document in serde_saphyr::from_multiple::<Value>(&policy::manifest()).unwrap() {
         let kind = document["kind"].as_str().unwrap().to_owned();
         if kind.ends_with("Binding") {
-            document["spec"]["matchResources"] =
-                json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "policy"}}});
+            document["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "policy"}}});
         }
         store(client, &kind, &document).await;
     }
 }
 
 async fn store(client: &Client, kind: &str, object: &Value) {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));
+    let resource =
+        ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));
     let resource = match kind {
         // The plural that English would make is another.
-        "MutatingAdmissionPolicy" => ApiResource { plural: "mutatingadmissionpolicies".to_owned(), ..resource },
-        "ValidatingAdmissionPolicy" => ApiResource { plural: "validatingadmissionpolicies".to_owned(), ..resource },
+        "MutatingAdmissionPolicy" => {
+            ApiResource { plural: "mutatingadmissionpolicies".to_owned(), ..resource }
+        }
+        "ValidatingAdmissionPolicy" => {
+            ApiResource { plural: "validatingadmissionpolicies".to_owned(), ..resource }
+        }
         _ => resource,
     };
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);

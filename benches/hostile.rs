@@ -1,8 +1,10 @@
-//! How many instructions an admission takes where somebody makes reviews cost as much as their size allows.
+//! How many instructions an admission takes where somebody makes reviews cost as much as their size
+//! allows.
 //!
-//! `cargo bench --no-default-features --bench hostile` counts one admission of each shape of `tests/support/hostile.rs` in a few
-//! sizes, under valgrind's callgrind. It fails where one takes more than its bound. Words after `--` select the shapes whose names
-//! contain one of them. An admission that ends with an error counts like any other.
+//! `cargo bench --no-default-features --bench hostile` counts one admission of each shape of
+//! `tests/support/hostile.rs` in a few sizes, under valgrind's callgrind. It fails where one takes
+//! more than its bound. Words after `--` select the shapes whose names contain one of them. An
+//! admission that ends with an error counts like any other.
 
 #[path = "../tests/support/hostile.rs"]
 mod hostile;
@@ -24,8 +26,8 @@ const ORDINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-3
 /// A review takes at most so many times the instructions per byte of the ordinary one.
 const MOST_TIMES: u64 = 3;
 
-/// A review below [`LARGE`] may take these besides: 100 µs, at 3 instructions per ns. An admission carries out about as many on a
-/// core of 3 GHz.
+/// A review below [`LARGE`] may take these besides: 100 µs, at 3 instructions per ns. An admission
+/// carries out about as many on a core of 3 GHz.
 const FIXED: u64 = 100_000 * 3;
 
 /// From this size on, a review has only the bound per byte.
@@ -41,7 +43,9 @@ fn allowed(shape: &str) -> (u64, u64) {
         // Each element of two bytes becomes a struct. At most 4,096 are read.
         "sources" => (MOST_TIMES, 4096 * 100),
         // The annotations of a pod are sorted, and each key with an escape is copied.
-        "wrong values" | "empty values" | "one request in two spellings" | "escapes in keys" => (5, 0),
+        "wrong values" | "empty values" | "one request in two spellings" | "escapes in keys" => {
+            (5, 0)
+        }
         _ => (MOST_TIMES, 0),
     }
 }
@@ -57,12 +61,15 @@ fn main() -> ExitCode {
         admit_each(bodies);
         return ExitCode::SUCCESS;
     }
-    let is_selected = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let is_selected =
+        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let shapes = hostile::SHAPES.iter().filter(|shape| is_selected(shape.name));
-    let cases: Vec<_> = shapes.flat_map(|shape| SIZES.map(|size| (shape, size, shape.review(size)))).collect();
+    let cases: Vec<_> =
+        shapes.flat_map(|shape| SIZES.map(|size| (shape, size, shape.review(size)))).collect();
     let ordinary = fs::read(ORDINARY).unwrap();
     let requests = hostile::SHAPES.iter().find(|shape| shape.has_requests()).unwrap().review(0);
-    let counts = count([&ordinary, &requests].into_iter().chain(cases.iter().map(|(_, _, review)| review)));
+    let counts =
+        count([&ordinary, &requests].into_iter().chain(cases.iter().map(|(_, _, review)| review)));
     let [of_ordinary, of_requests, counts @ ..] = counts.as_slice() else { unreachable!() };
 
     let length = |review: &[u8]| u64::try_from(review.len()).unwrap();
@@ -77,11 +84,18 @@ fn main() -> ExitCode {
     for ((shape, size, review), count) in cases.iter().zip(counts) {
         let (name, bytes) = (shape.name, length(review));
         let (times, more) = allowed(name);
-        let more = more + if *size < LARGE { FIXED } else { 0 } + if shape.has_requests() { 2 * of_requests } else { 0 };
+        let more = more
+            + if *size < LARGE { FIXED } else { 0 }
+            + if shape.has_requests() { 2 * of_requests } else { 0 };
         let most = bytes * of_ordinary * times / ordinary + more;
         let percent = count * ordinary * 100 / (of_ordinary * bytes);
-        let remark = if *count > most { format!("  too many: at most {most}") } else { String::new() };
-        println!("{name:42} {bytes:9} {count:13} {:>13}.{:02}{remark}", percent / 100, percent % 100);
+        let remark =
+            if *count > most { format!("  too many: at most {most}") } else { String::new() };
+        println!(
+            "{name:42} {bytes:9} {count:13} {:>13}.{:02}{remark}",
+            percent / 100,
+            percent % 100
+        );
         is_within &= remark.is_empty();
     }
     if is_within {
@@ -96,12 +110,20 @@ fn main() -> ExitCode {
 /// Instructions of an admission of each body, all counted in one run of callgrind.
 fn count<'a>(bodies: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u64> {
     let directory = tempfile::tempdir().unwrap();
-    let files: Vec<PathBuf> = bodies.enumerate().map(|(number, body)| write(directory.path(), number, body)).collect();
+    let files: Vec<PathBuf> =
+        bodies.enumerate().map(|(number, body)| write(directory.path(), number, body)).collect();
     let output = directory.path().join("callgrind");
-    // Each time that the function returns, callgrind writes another file with what was counted since it was called.
+    // Each time that the function returns, callgrind writes another file with what was counted
+    // since it was called.
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--zero-before=hostile::counted_admission", "--dump-after=hostile::counted_admission"]);
-    command.arg(format!("--callgrind-out-file={}", output.display())).arg(std::env::current_exe().unwrap());
+    command.args([
+        "--tool=callgrind",
+        "--zero-before=hostile::counted_admission",
+        "--dump-after=hostile::counted_admission",
+    ]);
+    command
+        .arg(format!("--callgrind-out-file={}", output.display()))
+        .arg(std::env::current_exe().unwrap());
     let ran = command.arg("run").args(&files).output().expect("valgrind must be installed");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let counted = |number: usize| {

@@ -1,8 +1,9 @@
 //! How many instructions one admission takes.
 //!
-//! `cargo bench --no-default-features --bench instructions` counts them under valgrind's callgrind and compares them with the
-//! committed `benches/instructions.txt`; more than 5 % away, in either direction, fails. `UPDATE_INSTRUCTIONS=1` writes the file:
-//! look at its difference before you commit it.
+//! `cargo bench --no-default-features --bench instructions` counts them under valgrind's callgrind
+//! and compares them with the committed `benches/instructions.txt`; more than 5 % away, in either
+//! direction, fails. `UPDATE_INSTRUCTIONS=1` writes the file: look at its difference before you
+//! commit it.
 
 mod callgrind;
 #[path = "../tests/support/sidecars.rs"]
@@ -15,8 +16,14 @@ use std::{env, fs};
 
 use spark_webhook::admission::{Policy, admit};
 
-const CASES: [&str; 6] =
-    ["plain-41-driver", "kubeflow-35-driver", "ctr1-35-driver", "noann-35-driver", "plain-41-exec", "sidecars+ctr1-35-driver"];
+const CASES: [&str; 6] = [
+    "plain-41-driver",
+    "kubeflow-35-driver",
+    "ctr1-35-driver",
+    "noann-35-driver",
+    "plain-41-exec",
+    "sidecars+ctr1-35-driver",
+];
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 
 /// How far a count may be from the committed one, in percent.
@@ -27,7 +34,8 @@ fn main() -> ExitCode {
         admit_often(&case, times);
         return ExitCode::SUCCESS;
     }
-    let counted: Vec<(&str, u64)> = CASES.into_iter().map(|case| (case, callgrind::instructions(case))).collect();
+    let counted: Vec<(&str, u64)> =
+        CASES.into_iter().map(|case| (case, callgrind::instructions(case))).collect();
     if env::var_os("UPDATE_INSTRUCTIONS").is_some() {
         let lines = counted.iter().fold(String::new(), |mut lines, (case, count)| {
             writeln!(lines, "{case} {count}").unwrap();
@@ -42,7 +50,10 @@ fn main() -> ExitCode {
         let line = committed.lines().find_map(|line| line.strip_prefix(case)).unwrap_or("0");
         let expected: u64 = line.trim().parse().unwrap();
         let is_near = count.abs_diff(expected) * 100 <= expected * TOLERANCE;
-        println!("{case}: {count} instructions, {expected} committed{}", if is_near { "" } else { ": more than 5 % away" });
+        println!(
+            "{case}: {count} instructions, {expected} committed{}",
+            if is_near { "" } else { ": more than 5 % away" }
+        );
         is_within &= is_near;
     }
     if is_within {
@@ -55,8 +66,12 @@ fn main() -> ExitCode {
 }
 
 fn admit_often(case: &str, times: u64) {
-    let read = |case: &str| fs::read(format!("{}/tests/golden/{case}.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let body = case.strip_prefix("sidecars+").map_or_else(|| read(case), |case| sidecars::with_sidecars(&read(case)));
+    let read = |case: &str| {
+        fs::read(format!("{}/tests/golden/{case}.json", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let body = case
+        .strip_prefix("sidecars+")
+        .map_or_else(|| read(case), |case| sidecars::with_sidecars(&read(case)));
     let policy = Policy::default();
     for _ in 0..times {
         black_box(admit(black_box(&body), &policy).unwrap());

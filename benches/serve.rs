@@ -1,4 +1,5 @@
-//! The server as a process: how soon after its start it answers, and how much memory it has after 10,000 reviews.
+//! The server as a process: how soon after its start it answers, and how much memory it has after
+//! 10,000 reviews.
 //!
 //! `cargo bench --bench serve`
 
@@ -26,7 +27,9 @@ fn serve(criterion: &mut Criterion) {
                 .map(|_| {
                     let started = Instant::now();
                     let webhook = Webhook::start(&[]);
-                    let reply = runtime.block_on(async { exchange(&mut connect(webhook.address()).await, &request).await });
+                    let reply = runtime.block_on(async {
+                        exchange(&mut connect(webhook.address()).await, &request).await
+                    });
                     let elapsed = started.elapsed();
                     assert_eq!(reply.status, 200);
                     elapsed
@@ -44,7 +47,10 @@ fn serve(criterion: &mut Criterion) {
             assert_eq!(exchange(&mut stream, &request).await.status, 200);
         }
     });
-    println!("resident memory: {after_start} KiB after the start, {} KiB after 10,000 reviews", webhook.resident_kib());
+    println!(
+        "resident memory: {after_start} KiB after the start, {} KiB after 10,000 reviews",
+        webhook.resident_kib()
+    );
 }
 
 criterion_group!(benches, serve);

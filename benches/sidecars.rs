@@ -1,7 +1,8 @@
-//! How long an admission takes where the neighbours have been before: each golden review of a real Spark's pod, with four
-//! sidecars and 40 volumes.
+//! How long an admission takes where the neighbours have been before: each golden review of a real
+//! Spark's pod, with four sidecars and 40 volumes.
 //!
-//! `cargo bench --no-default-features --bench sidecars` says it in a few seconds, and fails where the bound is missed.
+//! `cargo bench --no-default-features --bench sidecars` says it in a few seconds, and fails where
+//! the bound is missed.
 
 #[path = "../tests/support/sidecars.rs"]
 mod sidecars;
@@ -18,25 +19,32 @@ use spark_webhook::admission::{Policy, admit};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The most that an admission may take, on average over the golden reviews; of each the median counts.
+/// The most that an admission may take, on average over the golden reviews; of each the median
+/// counts.
 const MOST: Duration = Duration::from_micros(25);
 
 fn main() -> ExitCode {
     let files = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path());
-    let reviews = files.filter(|file| file.extension().is_some_and(|extension| extension == "json"));
+    let reviews =
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "json"));
     let mut took: Vec<(Duration, usize, String)> = Vec::new();
     for file in reviews {
         let body = fs::read(&file).unwrap();
         let review: Value = serde_json::from_slice(&body).unwrap();
         if review["request"]["object"]["metadata"]["labels"]["spark-app-selector"].is_string() {
             let body = sidecars::with_sidecars(&body);
-            took.push((median(&body), body.len(), file.file_stem().unwrap().to_string_lossy().into_owned()));
+            took.push((
+                median(&body),
+                body.len(),
+                file.file_stem().unwrap().to_string_lossy().into_owned(),
+            ));
         }
     }
     took.sort_unstable();
     let count = took.len();
     assert!(count > 50, "{count} reviews of real Sparks");
-    let mean = took.iter().map(|(time, ..)| *time).sum::<Duration>() / u32::try_from(count).unwrap();
+    let mean =
+        took.iter().map(|(time, ..)| *time).sum::<Duration>() / u32::try_from(count).unwrap();
     let bytes = took.iter().map(|(_, bytes, _)| bytes).sum::<usize>() / count;
     let (slowest, _, name) = &took[count - 1];
     let holds = mean <= MOST;

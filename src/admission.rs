@@ -1,7 +1,8 @@
 //! One admission: from the bytes of a review to the bytes of its answer.
 //!
-//! [`admit`] is the whole product as one pure function: no I/O, no clock, no lock. The server, `mutate`, the tests and the
-//! benches all call it. What a caller wants to know beside the answer, for its log line, is in [`Admission`].
+//! [`admit`] is the whole product as one pure function: no I/O, no clock, no lock. The server,
+//! `mutate`, the tests and the benches all call it. What a caller wants to know beside the answer,
+//! for its log line, is in [`Admission`].
 
 pub mod response;
 pub mod review;
@@ -57,11 +58,13 @@ pub struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// Whether it is about a driver with errors, which `--on-problem deny` refuses. Executors never are: Spark would ask for them
-    /// again for ever.
+    /// Whether it is about a driver with errors, which `--on-problem deny` refuses. Executors never
+    /// are: Spark would ask for them again for ever.
     #[must_use]
     pub fn has_refusable_errors(&self) -> bool {
-        self.subject.as_ref().is_some_and(|subject| subject.role == Role::Driver && subject.problems.has_errors())
+        self.subject
+            .as_ref()
+            .is_some_and(|subject| subject.role == Role::Driver && subject.problems.has_errors())
     }
 }
 
@@ -104,7 +107,9 @@ pub enum Reason {
     #[error("it is the mirror of a static pod")]
     Mirror,
     /// A pod that asks for nothing.
-    #[error("it has no annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/, and no default applies to it")]
+    #[error(
+        "it has no annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/, and no default applies to it"
+    )]
     NoAnnotation,
 }
 
@@ -127,7 +132,8 @@ pub struct Subject {
 ///
 /// # Errors
 ///
-/// When the body is not a review that can be answered; see [`ReviewError`]. A pod with wrong annotations is no error.
+/// When the body is not a review that can be answered; see [`ReviewError`]. A pod with wrong
+/// annotations is no error.
 ///
 /// # Example
 ///
@@ -143,7 +149,9 @@ pub struct Subject {
 pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, ReviewError> {
     let Review { uid, namespace, pod, too_many } = review::parse(body)?;
     let Some(pod) = pod else { return Ok(ignore(uid, namespace, None, Reason::NotAPodCreation)) };
-    let Some(role) = pod.role() else { return Ok(ignore(uid, namespace, Some(pod), Reason::NotSpark)) };
+    let Some(role) = pod.role() else {
+        return Ok(ignore(uid, namespace, Some(pod), Reason::NotSpark));
+    };
     if pod.is_mirror() {
         return Ok(ignore(uid, namespace, Some(pod), Reason::Mirror));
     }
@@ -154,13 +162,16 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     }
     let plan = mutation::plan(&pod, role, &requests);
     let patch = if plan.is_empty() { None } else { Some(patch::write(&plan)) };
-    let refused = policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.problems.has_errors();
+    let refused =
+        policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.problems.has_errors();
     let (outcome, verdict) = match &patch {
         _ if refused => (Outcome::Refused, Verdict::Refused),
         Some(patch) => (Outcome::Mutated, Verdict::Patched(patch)),
         None => (Outcome::Unchanged, Verdict::Allowed),
     };
-    let response = Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() }.write();
+    let response =
+        Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() }
+            .write();
     let Plan { record, problems, mounted, defaults_given_way, .. } = plan;
     drop(requests);
     let (namespace, name) = identify(namespace, Some(pod));
@@ -168,8 +179,9 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     Ok(Admission { uid, namespace, name, outcome, subject: Some(subject), response })
 }
 
-/// What the pod asks for, with what the administrator adds and takes away. For a pod that is too large nothing is mounted, but what
-/// it asks for, or a default would, is not forgotten: size is no way around a default.
+/// What the pod asks for, with what the administrator adds and takes away. For a pod that is too
+/// large nothing is mounted, but what it asks for, or a default would, is not forgotten: size is no
+/// way around a default.
 fn requests<'a>(
     pod: &'a Pod<'a>,
     role: Role,
@@ -179,17 +191,21 @@ fn requests<'a>(
 ) -> Requests<'a> {
     let mut requests = match too_many {
         None => annotations::parse(pod.annotations()),
-        Some(_) => {
-            Requests { has_keys: pod.annotations().any(|(key, _)| PrefixedKey::parse(key).is_some()), ..Requests::default() }
-        }
+        Some(_) => Requests {
+            has_keys: pod.annotations().any(|(key, _)| PrefixedKey::parse(key).is_some()),
+            ..Requests::default()
+        },
     };
     let labels = pod.metadata.labels.as_ref();
     if !rules.is_empty() {
         let label = |key: &str| labels.and_then(|labels| labels.get(key));
-        let namespace = namespace.or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
-        requests = rules.apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
+        let namespace =
+            namespace.or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
+        requests = rules
+            .apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
         // Of labels that are not all known, any may be one that a default selects by.
-        requests.has_keys |= labels.is_some_and(Pairs::is_cut) && !rules.requests_in(namespace).is_empty();
+        requests.has_keys |=
+            labels.is_some_and(Pairs::is_cut) && !rules.requests_in(namespace).is_empty();
     }
     let Some(TooMany { field }) = too_many else { return requests };
     let mib = MAX_VIEW >> 20;
@@ -202,13 +218,25 @@ fn requests<'a>(
     Requests { has_keys: requests.has_keys, problems, ..Requests::default() }
 }
 
-fn ignore<'a>(uid: Text<'a>, namespace: Option<Text<'a>>, pod: Option<Pod<'a>>, reason: Reason) -> Admission<'a> {
-    let response = Response { uid: &uid, verdict: Verdict::Allowed, problems: &Problems::default(), record: None }.write();
+fn ignore<'a>(
+    uid: Text<'a>,
+    namespace: Option<Text<'a>>,
+    pod: Option<Pod<'a>>,
+    reason: Reason,
+) -> Admission<'a> {
+    let response = Response {
+        uid: &uid,
+        verdict: Verdict::Allowed,
+        problems: &Problems::default(),
+        record: None,
+    }
+    .write();
     let (namespace, name) = identify(namespace, pod);
     Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), subject: None, response }
 }
 
-/// Namespace and name; a pod's own namespace may be missing, and the request's is the one that counts.
+/// Namespace and name; a pod's own namespace may be missing, and the request's is the one that
+/// counts.
 fn identify<'a>(namespace: Option<Text<'a>>, pod: Option<Pod<'a>>) -> (Text<'a>, Text<'a>) {
     let metadata = pod.map(|pod| pod.metadata).unwrap_or_default();
     let name = metadata.name.or(metadata.generate_name).unwrap_or_default();
@@ -231,7 +259,10 @@ mod tests {
         change(&mut pod);
         let body = review::of(&pod, "team-a").to_string();
         let admission = admit(body.as_bytes(), policy).unwrap();
-        (admission.outcome, serde_json::from_slice::<Value>(&admission.response).unwrap()["response"].take())
+        (
+            admission.outcome,
+            serde_json::from_slice::<Value>(&admission.response).unwrap()["response"].take(),
+        )
     }
 
     fn array(count: usize, element: &Value) -> Value {
@@ -240,7 +271,10 @@ mod tests {
 
     fn map(count: usize) -> Value {
         // Before all keys of ours, as an API server writes them.
-        (0..count).map(|number| (format!("a{number:05}"), json!(""))).collect::<serde_json::Map<_, _>>().into()
+        (0..count)
+            .map(|number| (format!("a{number:05}"), json!("")))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 
     fn deny() -> Policy {
@@ -265,58 +299,100 @@ mod tests {
             // All but what the pod has already.
             let (labels, annotations) = (map(size - 1), map(size - 1));
             let fields: [(&str, Change); 12] = [
-                ("labels", &|pod| pod["metadata"]["labels"].as_object_mut().unwrap().extend(labels.as_object().unwrap().clone())),
+                ("labels", &|pod| {
+                    pod["metadata"]["labels"]
+                        .as_object_mut()
+                        .unwrap()
+                        .extend(labels.as_object().unwrap().clone());
+                }),
                 ("annotations", &|pod| {
-                    pod["metadata"]["annotations"].as_object_mut().unwrap().extend(annotations.as_object().unwrap().clone());
+                    pod["metadata"]["annotations"]
+                        .as_object_mut()
+                        .unwrap()
+                        .extend(annotations.as_object().unwrap().clone());
                 }),
                 ("volumes", &|pod| pod["spec"]["volumes"] = array(size, &named)),
                 ("containers", &|pod| {
-                    let containers = [vec![json!({"name": "spark-kubernetes-driver"})], vec![named.clone(); size - 1]].concat();
+                    let containers = [
+                        vec![json!({"name": "spark-kubernetes-driver"})],
+                        vec![named.clone(); size - 1],
+                    ]
+                    .concat();
                     pod["spec"]["containers"] = containers.into();
                 }),
                 ("args", &|pod| pod["spec"]["containers"][0]["args"] = array(size, &json!("a"))),
                 ("env", &|pod| pod["spec"]["containers"][0]["env"] = array(size, &named)),
                 ("volumeMounts", &|pod| {
-                    pod["spec"]["containers"][0]["volumeMounts"] = array(size, &json!({"name": "x", "mountPath": "/x"}));
+                    pod["spec"]["containers"][0]["volumeMounts"] =
+                        array(size, &json!({"name": "x", "mountPath": "/x"}));
                 }),
                 ("volumeDevices", &|pod| {
-                    pod["spec"]["containers"][0]["volumeDevices"] = array(size, &json!({"name": "x", "devicePath": "/dev/x"}));
+                    pod["spec"]["containers"][0]["volumeDevices"] =
+                        array(size, &json!({"name": "x", "devicePath": "/dev/x"}));
                 }),
-                ("items", &|pod| pod["spec"]["volumes"] = volume(json!({"configMap": {"items": array(size, &item)}}))),
-                ("items", &|pod| pod["spec"]["volumes"] = volume(json!({"secret": {"items": array(size, &item)}}))),
-                ("sources", &|pod| pod["spec"]["volumes"] = volume(json!({"projected": {"sources": array(size, &json!({}))}}))),
+                ("items", &|pod| {
+                    pod["spec"]["volumes"] =
+                        volume(json!({"configMap": {"items": array(size, &item)}}));
+                }),
+                ("items", &|pod| {
+                    pod["spec"]["volumes"] =
+                        volume(json!({"secret": {"items": array(size, &item)}}));
+                }),
+                ("sources", &|pod| {
+                    pod["spec"]["volumes"] =
+                        volume(json!({"projected": {"sources": array(size, &json!({}))}}));
+                }),
                 ("items", &|pod| {
                     let source = json!({"configMap": {"items": array(size, &item)}});
                     pod["spec"]["volumes"] = volume(json!({"projected": {"sources": [source]}}));
                 }),
             ];
             for (field, change) in fields {
-                let expected =
-                    format!("{field}: too many elements: more than 4096, or 2 MiB in all; remove some, nothing is mounted");
+                let expected = format!(
+                    "{field}: too many elements: more than 4096, or 2 MiB in all; remove some, nothing is mounted"
+                );
                 for policy in [Policy::default(), deny()] {
                     let (outcome, response) = answer("driver", &policy, change);
                     assert_eq!(response["uid"], "00000000-0000-0000-0000-000000000000");
                     let is_refused = is_too_many && policy.on_problem == OnProblem::Deny;
-                    assert_eq!(outcome, if is_refused { Outcome::Refused } else { Outcome::Mutated }, "{size} of {field}");
+                    assert_eq!(
+                        outcome,
+                        if is_refused { Outcome::Refused } else { Outcome::Mutated },
+                        "{size} of {field}"
+                    );
                     let audit = response["auditAnnotations"]["injected"].as_str().unwrap();
                     if is_too_many {
                         assert_eq!(response["warnings"], json!([expected]), "{size} of {field}");
-                        assert!(audit.contains(&expected) && audit.contains(r#""mounts":[]"#), "{audit}");
+                        assert!(
+                            audit.contains(&expected) && audit.contains(r#""mounts":[]"#),
+                            "{audit}"
+                        );
                     } else {
                         assert_eq!(response["warnings"], Value::Null, "{size} of {field}");
                         assert!(audit.contains("/s=secret/s"), "{audit}");
                     }
-                    assert_eq!(response["status"]["code"], if is_refused { json!(422) } else { Value::Null });
+                    assert_eq!(
+                        response["status"]["code"],
+                        if is_refused { json!(422) } else { Value::Null }
+                    );
                 }
                 // Executors are never refused.
-                assert_eq!(answer("executor", &deny(), change).0, Outcome::Mutated, "{size} of {field}");
+                assert_eq!(
+                    answer("executor", &deny(), change).0,
+                    Outcome::Mutated,
+                    "{size} of {field}"
+                );
                 // Nothing is said to who asks for nothing.
                 let (outcome, _) = answer("driver", &deny(), |pod| {
                     pod["metadata"]["annotations"].as_object_mut().unwrap().clear();
                     change(pod);
                 });
                 assert_eq!(outcome, Outcome::Ignored(Reason::NoAnnotation), "{size} of {field}");
-                assert_eq!(answer("worker", &deny(), change).0, Outcome::Ignored(Reason::NotSpark), "{size} of {field}");
+                assert_eq!(
+                    answer("worker", &deny(), change).0,
+                    Outcome::Ignored(Reason::NotSpark),
+                    "{size} of {field}"
+                );
             }
         }
     }
@@ -344,12 +420,16 @@ mod tests {
             let (outcome, _) = answer("driver", &rules(selection), |pod| {
                 pod["metadata"]["annotations"] = json!({});
                 if field == labels {
-                    pod["metadata"]["labels"].as_object_mut().unwrap().extend(map(MAX_ELEMENTS).as_object().unwrap().clone());
+                    pod["metadata"]["labels"]
+                        .as_object_mut()
+                        .unwrap()
+                        .extend(map(MAX_ELEMENTS).as_object().unwrap().clone());
                 } else {
                     pod["spec"]["volumes"] = array(MAX_ELEMENTS + 1, &json!({"name": "x"}));
                 }
             });
-            let expected = if is_refused { Outcome::Refused } else { Outcome::Ignored(Reason::NoAnnotation) };
+            let expected =
+                if is_refused { Outcome::Refused } else { Outcome::Ignored(Reason::NoAnnotation) };
             assert_eq!(outcome, expected, "{selection}, {field}");
         }
     }
@@ -369,7 +449,11 @@ mod tests {
             let pod = json!({"kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "spark"}]}});
             let review = review::of(&pod, "default").to_string();
             let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
-            assert_eq!(admission.has_refusable_errors(), is_refusable, "{role} {annotation}={value}");
+            assert_eq!(
+                admission.has_refusable_errors(),
+                is_refusable,
+                "{role} {annotation}={value}"
+            );
             let deny = Policy { on_problem: OnProblem::Deny, ..Policy::default() };
             let is_refused = admit(review.as_bytes(), &deny).unwrap().outcome == Outcome::Refused;
             assert_eq!(is_refused, is_refusable, "{role} {annotation}={value}");

@@ -1,8 +1,10 @@
-//! What a pod asks for: its annotations, read into typed requests and the problems that were met on the way.
+//! What a pod asks for: its annotations, read into typed requests and the problems that were met on
+//! the way.
 //!
-//! Everything that can be checked without looking at the pod is checked here, once: a [`Request`] has a name that an object
-//! can have and a path that can be mounted, and nothing downstream asks again. Keys that mean the same are made one, so the
-//! order and the spelling in which they were written decide nothing, except where they contradict each other.
+//! Everything that can be checked without looking at the pod is checked here, once: a [`Request`]
+//! has a name that an object can have and a path that can be mounted, and nothing downstream asks
+//! again. Keys that mean the same are made one, so the order and the spelling in which they were
+//! written decide nothing, except where they contradict each other.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -36,7 +38,8 @@ pub struct Requests<'a> {
     pub container: Option<Annotation<'a>>,
     /// What was wrong with annotations under our prefixes.
     pub problems: Problems,
-    /// What the annotations are about, also where they ask for nothing or are wrong: no default takes its place.
+    /// What the annotations are about, also where they ask for nothing or are wrong: no default
+    /// takes its place.
     pub claims: Vec<Claim<'a>>,
     /// Annotations with an empty value, which opt out of a default.
     pub opt_outs: Vec<(Claim<'a>, Annotation<'a>)>,
@@ -44,7 +47,8 @@ pub struct Requests<'a> {
     pub has_keys: bool,
 }
 
-/// What a request is about when defaults are compared with it: its kind, and the NAME in its key or list entry.
+/// What a request is about when defaults are compared with it: its kind, and the NAME in its key or
+/// list entry.
 pub type Claim<'a> = (Kind, &'a str);
 
 /// A request to mount one ConfigMap or Secret.
@@ -140,7 +144,8 @@ impl<'a> Request<'a> {
         let file = self.options.key.map(|key| key.as_str()).or(file);
         let path = self.path.as_str();
         let value = file.map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
-        let gives_way = matches!(self.kind, Kind::ConfigMap | Kind::Secret) && self.origin != Origin::Enforced;
+        let gives_way =
+            matches!(self.kind, Kind::ConfigMap | Kind::Secret) && self.origin != Origin::Enforced;
         Some(Variable { name, value, gives_way })
     }
 
@@ -185,12 +190,16 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
     }
     entries.sort_unstable();
 
-    let mut requests = Requests { has_keys: !(entries.is_empty() && unknown.is_empty()), ..Requests::default() };
+    let mut requests =
+        Requests { has_keys: !(entries.is_empty() && unknown.is_empty()), ..Requests::default() };
     let mut lists = Lists::default();
     let mut asked = 0;
     let are_too_many = entries.len() > MAX_REQUESTS && {
         let firsts = entries.chunk_by(Entry::is_about_the_same_as).filter_map(<[_]>::first);
-        firsts.filter(|entry| matches!(entry.key.key, Key::Request(..)) && !entry.value.is_empty()).count() > MAX_REQUESTS
+        firsts
+            .filter(|entry| matches!(entry.key.key, Key::Request(..)) && !entry.value.is_empty())
+            .count()
+            > MAX_REQUESTS
     };
     for same in entries.chunk_by(Entry::is_about_the_same_as) {
         let Some((entry, others)) = same.split_first() else { continue };
@@ -206,7 +215,12 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
                     asked += 1;
                     // Of too many, nothing is mounted and no problem is listed.
                     if !are_too_many {
-                        requests.add(read_request(kind, Some(name), entry.value, entry.annotation()));
+                        requests.add(read_request(
+                            kind,
+                            Some(name),
+                            entry.value,
+                            entry.annotation(),
+                        ));
                     }
                 }
             }
@@ -215,12 +229,18 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
                     asked += lists.read(kind, entry, &mut requests);
                 }
             }
-            Key::Container => requests.container = (!entry.value.is_empty()).then(|| entry.annotation()),
+            Key::Container => {
+                requests.container = (!entry.value.is_empty()).then(|| entry.annotation());
+            }
             Key::Injected | Key::Unknown => {}
             Key::Legacy(legacy) => {
                 for entry in same {
                     let message = format_args!("no longer acted on; {}", legacy.instead);
-                    requests.problems.push(ProblemKind::FormerKey, entry.key.annotation(""), message);
+                    requests.problems.push(
+                        ProblemKind::FormerKey,
+                        entry.key.annotation(""),
+                        message,
+                    );
                 }
             }
         }
@@ -229,19 +249,28 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
     let too_many = if asked > MAX_REQUESTS {
         Some(format!("more than {MAX_REQUESTS} requests, write fewer: nothing is mounted"))
     } else {
-        lists.is_too_long().then(|| format!("more than {MAX_LIST_ENTRIES} entries in lists, write fewer: nothing is mounted"))
+        lists.is_too_long().then(|| {
+            format!(
+                "more than {MAX_LIST_ENTRIES} entries in lists, write fewer: nothing is mounted"
+            )
+        })
     };
     if let Some(message) = too_many {
         requests.mounts.clear();
         requests.problems = Problems::default();
-        requests.problems.push(ProblemKind::TooMany, Annotation { key: PREFIXES[0], value: "" }, message);
+        requests.problems.push(
+            ProblemKind::TooMany,
+            Annotation { key: PREFIXES[0], value: "" },
+            message,
+        );
     }
     // The key forms are in order, but what lists ask for comes after them.
     requests.mounts.sort_by(Request::order);
     requests
 }
 
-/// Notes on unknown keys, in their order. There may be thousands: only those that somebody will read are sorted and get a hint.
+/// Notes on unknown keys, in their order. There may be thousands: only those that somebody will
+/// read are sorted and get a hint.
 fn name_unknown_keys(mut keys: Vec<PrefixedKey>, problems: &mut Problems) {
     let listed = problems.room_for_notes().min(keys.len());
     if listed < keys.len() {
@@ -255,7 +284,9 @@ fn name_unknown_keys(mut keys: Vec<PrefixedKey>, problems: &mut Problems) {
                 let message = format_args!("unknown key, ignored; the nearest is {nearest}");
                 problems.push(ProblemKind::UnknownKey, key.annotation(""), message);
             }
-            None => problems.push(ProblemKind::UnknownKey, key.annotation(""), "unknown key, ignored"),
+            None => {
+                problems.push(ProblemKind::UnknownKey, key.annotation(""), "unknown key, ignored");
+            }
         }
     }
     problems.add_unlisted(ProblemKind::UnknownKey, others.len());
@@ -273,7 +304,8 @@ impl<'a> Requests<'a> {
     }
 }
 
-/// An annotation of ours. The order of the fields is the order of requests, and of precedence among the same.
+/// An annotation of ours. The order of the fields is the order of requests, and of precedence among
+/// the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry<'a> {
     key: PrefixedKey<'a>,
@@ -290,7 +322,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Notes that another annotation about the same thing wins; one that requests nothing loses nothing.
+/// Notes that another annotation about the same thing wins; one that requests nothing loses
+/// nothing.
 fn note_loss(problems: &mut Problems, loser: Annotation, winner: Annotation) {
     if loser.value.is_empty() {
         return;
@@ -304,14 +337,16 @@ fn note_loss(problems: &mut Problems, loser: Annotation, winner: Annotation) {
     }
 }
 
-/// Reads `NAME[:option…]` or `PATH[:option…]`; the name stands in the key, in the list's entry, or is the value.
+/// Reads `NAME[:option…]` or `PATH[:option…]`; the name stands in the key, in the list's entry, or
+/// is the value.
 fn read_request<'a>(
     kind: Kind,
     name: Option<&'a str>,
     value: &'a str,
     annotation: Annotation<'a>,
 ) -> Result<Request<'a>, Problem> {
-    let error = |message: &dyn std::fmt::Display| Problem::new(ProblemKind::Value, annotation, message);
+    let error =
+        |message: &dyn std::fmt::Display| Problem::new(ProblemKind::Value, annotation, message);
     if value::is_windows_path(value) {
         return Err(error(&PathError::Windows));
     }
@@ -326,16 +361,21 @@ fn read_request<'a>(
     };
     let name = if default_path.is_some() { value } else { name.unwrap_or_default() };
     let name = ObjectName::parse(name).map_err(|reason| error(&reason))?;
-    // The path before the options: an annotation that is read as `s3` with the option `//bucket` was meant as a path.
-    let path =
-        default_path.is_none().then(|| MountPath::parse(value)).transpose().map_err(|reason| wrong_path(&reason, annotation))?;
+    // The path before the options: an annotation that is read as `s3` with the option `//bucket`
+    // was meant as a path.
+    let path = default_path
+        .is_none()
+        .then(|| MountPath::parse(value))
+        .transpose()
+        .map_err(|reason| wrong_path(&reason, annotation))?;
     let mut options = Options::parse(kind, options).map_err(|reason| error(&reason))?;
     let path = match (path, default_path) {
         (Some(path), _) => path,
         (None, Some(default)) => options.path.take().unwrap_or_else(|| MountPath::fixed(default)),
         (None, None) => return Err(error(&"there is no path, write one")),
     };
-    let request = Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
+    let request =
+        Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
     // The other part of a variable's value is the name of a file, which has no such characters.
     match value::substitution(request.path.as_str()) {
         Some(pair) if request.variable().is_some() => Err(error(&PathError::Substitution(pair))),
@@ -346,11 +386,14 @@ fn read_request<'a>(
 fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
     // Said with the whole annotation where there is room for it: the path was nearly right.
     let with_key = |path: &String| {
-        let has_room = annotation.key.len() + path.len() < 50 && !annotation.value.contains([':', '=']);
+        let has_room =
+            annotation.key.len() + path.len() < 50 && !annotation.value.contains([':', '=']);
         has_room.then(|| format!("{}={path}", annotation.key))
     };
     let reason = match reason {
-        PathError::Relative(Some(path)) => PathError::Relative(with_key(path).or(Some(path.clone()))),
+        PathError::Relative(Some(path)) => {
+            PathError::Relative(with_key(path).or(Some(path.clone())))
+        }
         PathError::Quoted(Some(path)) => PathError::Quoted(with_key(path).or(Some(path.clone()))),
         other => other.clone(),
     };
@@ -367,7 +410,10 @@ mod tests {
         let backwards = parse(annotations.iter().rev().copied());
         assert_eq!(forwards.mounts, backwards.mounts, "the order of annotations decides nothing");
         assert_eq!(forwards.problems, backwards.problems);
-        let mounts = forwards.mounts.iter().map(|request| format!("{:?} {} {}", request.kind, request.name, request.path));
+        let mounts = forwards
+            .mounts
+            .iter()
+            .map(|request| format!("{:?} {} {}", request.kind, request.name, request.path));
         let problems = forwards.problems.iter().map(|problem| {
             let severity = if problem.severity() == Severity::Error { "error" } else { "note" };
             format!("{severity}: {}", problem.text())
@@ -404,22 +450,34 @@ mod tests {
     fn first_prefix_beats_second_then_first_spelling_beats_second() {
         for (annotations, expected) in [
             (
-                &[("spark-operator.k8s.io/sparkConfigMap", "a"), ("sparkoperator.k8s.io/spark-configmap", "a ")][..],
+                &[
+                    ("spark-operator.k8s.io/sparkConfigMap", "a"),
+                    ("sparkoperator.k8s.io/spark-configmap", "a "),
+                ][..],
                 &["SparkConfigMap a /etc/spark/conf"][..],
             ),
             (
-                &[("spark-operator.k8s.io/spark-configmap", "a"), ("sparkoperator.k8s.io/sparkConfigMap", "b")],
+                &[
+                    ("spark-operator.k8s.io/spark-configmap", "a"),
+                    ("sparkoperator.k8s.io/sparkConfigMap", "b"),
+                ],
                 &[
                     "SparkConfigMap a /etc/spark/conf",
                     "note: sparkoperator.k8s.io/sparkConfigMap=b: loses to spark-configmap=a; remove one",
                 ],
             ),
             (
-                &[("spark-operator.k8s.io/configMap.x", "/a"), ("spark-operator.k8s.io/configmap.x", "/b")],
+                &[
+                    ("spark-operator.k8s.io/configMap.x", "/a"),
+                    ("spark-operator.k8s.io/configmap.x", "/b"),
+                ],
                 &["ConfigMap x /a", "note: configmap.x=/b: loses to configMap.x=/a; remove one"],
             ),
             (
-                &[("sparkoperator.k8s.io/gcp-service-account.x", "/a"), ("sparkoperator.k8s.io/GCPServiceAccount.x", "/b")],
+                &[
+                    ("sparkoperator.k8s.io/gcp-service-account.x", "/a"),
+                    ("sparkoperator.k8s.io/GCPServiceAccount.x", "/b"),
+                ],
                 &[
                     "GcpServiceAccount x /b",
                     "note: sparkoperator.k8s.io/gcp-service-account.x=/a: loses to sparkoperator.k8s.io/GCPServiceAccount.x=/b; remove one",
@@ -427,7 +485,10 @@ mod tests {
             ),
             // An invalid value that wins stays an error: nothing is guessed.
             (
-                &[("spark-operator.k8s.io/configMap.x", "rel"), ("sparkoperator.k8s.io/configMap.x", "/b")],
+                &[
+                    ("spark-operator.k8s.io/configMap.x", "rel"),
+                    ("sparkoperator.k8s.io/configMap.x", "/b"),
+                ],
                 &[
                     "note: sparkoperator.k8s.io/configMap.x=/b: loses to configMap.x=rel; remove one",
                     "error: configMap.x=rel: the path must start with \"/\", write configMap.x=/rel",
@@ -440,13 +501,27 @@ mod tests {
 
     #[test]
     fn an_empty_value_asks_for_nothing_and_wins_where_it_comes_first() {
-        assert!(read(&[("spark-operator.k8s.io/sparkConfigMap", " \t"), ("spark-operator.k8s.io/secret.x", "")]).is_empty());
-        assert_eq!(
-            read(&[("spark-operator.k8s.io/sparkConfigMap", ""), ("sparkoperator.k8s.io/sparkConfigMap", "b")]),
-            ["note: sparkoperator.k8s.io/sparkConfigMap=b: loses to the empty sparkConfigMap; remove one"]
+        assert!(
+            read(&[
+                ("spark-operator.k8s.io/sparkConfigMap", " \t"),
+                ("spark-operator.k8s.io/secret.x", "")
+            ])
+            .is_empty()
         );
         assert_eq!(
-            read(&[("spark-operator.k8s.io/sparkConfigMap", "a"), ("sparkoperator.k8s.io/sparkConfigMap", "")]),
+            read(&[
+                ("spark-operator.k8s.io/sparkConfigMap", ""),
+                ("sparkoperator.k8s.io/sparkConfigMap", "b")
+            ]),
+            [
+                "note: sparkoperator.k8s.io/sparkConfigMap=b: loses to the empty sparkConfigMap; remove one"
+            ]
+        );
+        assert_eq!(
+            read(&[
+                ("spark-operator.k8s.io/sparkConfigMap", "a"),
+                ("sparkoperator.k8s.io/sparkConfigMap", "")
+            ]),
             ["SparkConfigMap a /etc/spark/conf"]
         );
     }
@@ -459,8 +534,16 @@ mod tests {
                 "etc/app",
                 "error: configMap.app=etc/app: the path must start with \"/\", write configMap.app=/etc/app",
             ),
-            ("configMap.z", "s3://b/x", "error: configMap.z=s3://b/x: the path must start with \"/\", write /s3"),
-            ("configMap.y", "../x", "error: configMap.y=../x: the path must start with \"/\", write an absolute one"),
+            (
+                "configMap.z",
+                "s3://b/x",
+                "error: configMap.z=s3://b/x: the path must start with \"/\", write /s3",
+            ),
+            (
+                "configMap.y",
+                "../x",
+                "error: configMap.y=../x: the path must start with \"/\", write an absolute one",
+            ),
             (
                 "configMap.three",
                 "/",
@@ -471,7 +554,11 @@ mod tests {
                 "/a",
                 "error: configMap.App_Conf=/a: no object can have this name: write lower case letters, digits, \"-\" and \".\" between them",
             ),
-            ("configMap.", "/x", "error: configMap.=/x: the name is missing, write NAME as the ConfigMap or Secret is called"),
+            (
+                "configMap.",
+                "/x",
+                "error: configMap.=/x: the name is missing, write NAME as the ConfigMap or Secret is called",
+            ),
             (
                 "sparkConfigMap",
                 ":merge",
@@ -497,8 +584,16 @@ mod tests {
                 "'/etc/app:mode=0440'",
                 "error: configMap.app='/etc/app:mode=0440': the path is in quotes, write /etc/app",
             ),
-            ("sparkConfigMap", "\"c\"", "error: sparkConfigMap=\"c\": the name is in quotes, write it without them"),
-            ("configMap.w", "C:\\conf", "error: configMap.w=C:\\conf: this is a Windows path, write a path in the container"),
+            (
+                "sparkConfigMap",
+                "\"c\"",
+                "error: sparkConfigMap=\"c\": the name is in quotes, write it without them",
+            ),
+            (
+                "configMap.w",
+                "C:\\conf",
+                "error: configMap.w=C:\\conf: this is a Windows path, write a path in the container",
+            ),
             (
                 "configMap.w",
                 "/etc/krb5.conf\\",
@@ -515,15 +610,27 @@ mod tests {
                 "error: GCPServiceAccount.g=/a$$b: the path must not contain \"$$\" because it is also a variable's value, write it without",
             ),
             ("typo", "hello", "note: typo: unknown key, ignored"),
-            ("secretz.x", "hello", "note: secretz.x: unknown key, ignored; the nearest is secret.NAME"),
-            ("ownerReference", "Cg==", "note: ownerReference: no longer acted on; Spark sets owner references itself"),
+            (
+                "secretz.x",
+                "hello",
+                "note: secretz.x: unknown key, ignored; the nearest is secret.NAME",
+            ),
+            (
+                "ownerReference",
+                "Cg==",
+                "note: ownerReference: no longer acted on; Spark sets owner references itself",
+            ),
             (
                 "volumes.x",
                 "Cg==",
                 "note: volumes.x: no longer acted on; use configMap.NAME, secret.NAME or spark.kubernetes.*.volumes.*",
             ),
             ("affinity", "Cg==", "note: affinity: no longer acted on; use a pod template"),
-            ("tolerations.0", "Cg==", "note: tolerations.0: no longer acted on; use a pod template"),
+            (
+                "tolerations.0",
+                "Cg==",
+                "note: tolerations.0: no longer acted on; use a pod template",
+            ),
         ] {
             let key = format!("spark-operator.k8s.io/{key}");
             assert_eq!(read(&[(&key, value)]), [expected]);
@@ -536,20 +643,43 @@ mod tests {
         for (length, corrected) in [(40, "secret.s=/"), (41, "/")] {
             let path = "p".repeat(length);
             let read = read(&[(key, &path)]);
-            assert!(read[0].ends_with(&format!(": the path must start with \"/\", write {corrected}{path}")), "{read:?}");
+            assert!(
+                read[0].ends_with(&format!(
+                    ": the path must start with \"/\", write {corrected}{path}"
+                )),
+                "{read:?}"
+            );
         }
     }
 
     #[test]
     fn a_path_becomes_a_variable_only_with_env() {
-        assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a/$(X)")]), ["ConfigMap x /a/$(X)"]);
-        assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a/$$b")]), ["ConfigMap x /a/$$b"]);
-        assert_eq!(read(&[("spark-operator.k8s.io/configMap.x", "/a$/$b$:env=V")]), ["ConfigMap x /a$/$b$"]);
+        assert_eq!(
+            read(&[("spark-operator.k8s.io/configMap.x", "/a/$(X)")]),
+            ["ConfigMap x /a/$(X)"]
+        );
+        assert_eq!(
+            read(&[("spark-operator.k8s.io/configMap.x", "/a/$$b")]),
+            ["ConfigMap x /a/$$b"]
+        );
+        assert_eq!(
+            read(&[("spark-operator.k8s.io/configMap.x", "/a$/$b$:env=V")]),
+            ["ConfigMap x /a$/$b$"]
+        );
         for value in ["/a/$(X):env=V", "/a/$(X):key=f:env=V"] {
-            assert!(read(&[("spark-operator.k8s.io/configMap.x", value)])[0].contains("must not contain \"$(\""));
+            assert!(
+                read(&[("spark-operator.k8s.io/configMap.x", value)])[0]
+                    .contains("must not contain \"$(\"")
+            );
         }
-        assert!(read(&[("spark-operator.k8s.io/configMap.x", "/a$$:env=V")])[0].contains("must not contain \"$$\""));
-        assert!(read(&[("spark-operator.k8s.io/hadoopConfigMap", "h:path=/a/$(X)")])[0].contains("must not contain \"$(\""));
+        assert!(
+            read(&[("spark-operator.k8s.io/configMap.x", "/a$$:env=V")])[0]
+                .contains("must not contain \"$$\"")
+        );
+        assert!(
+            read(&[("spark-operator.k8s.io/hadoopConfigMap", "h:path=/a/$(X)")])[0]
+                .contains("must not contain \"$(\"")
+        );
     }
 
     #[test]
@@ -563,13 +693,19 @@ mod tests {
             ("secret.c", "/c/:env=V:key=f", Some("V=/c/f")),
             ("configMap.c", "/c/f:file=f:env=V", Some("V=/c/f")),
             ("GCPServiceAccount.g", "/g", Some("GOOGLE_APPLICATION_CREDENTIALS=/g/key.json")),
-            ("GCPServiceAccount.g", "/g:key=sa.json", Some("GOOGLE_APPLICATION_CREDENTIALS=/g/sa.json")),
+            (
+                "GCPServiceAccount.g",
+                "/g:key=sa.json",
+                Some("GOOGLE_APPLICATION_CREDENTIALS=/g/sa.json"),
+            ),
             ("hadoopDelegationToken.t", "/t", Some("HADOOP_TOKEN_FILE_LOCATION=/t/hadoop.token")),
             ("hadoop-delegation-token.t", "/t:key=x", Some("HADOOP_TOKEN_FILE_LOCATION=/t/x")),
         ] {
             let key = format!("spark-operator.k8s.io/{key}");
             let requests = parse([(&*key, value)].into_iter());
-            let variable = requests.mounts[0].variable().map(|variable| format!("{}={}", variable.name, variable.value));
+            let variable = requests.mounts[0]
+                .variable()
+                .map(|variable| format!("{}={}", variable.name, variable.value));
             assert_eq!(variable.as_deref(), expected, "{key}={value}");
         }
     }
@@ -602,19 +738,42 @@ mod tests {
         for (annotations, expected) in [
             // The key form beats an entry for the same path, unless it is an error.
             (
-                &[("spark-operator.k8s.io/configMaps", "a=/a:mode=0440"), ("sparkoperator.k8s.io/configmap.a", "/a/")][..],
-                &["ConfigMap a /a", "note: configMaps=a=/a:mode=0440: loses to sparkoperator.k8s.io/configmap.a=/a/; remove one"]
-                    [..],
+                &[
+                    ("spark-operator.k8s.io/configMaps", "a=/a:mode=0440"),
+                    ("sparkoperator.k8s.io/configmap.a", "/a/"),
+                ][..],
+                &[
+                    "ConfigMap a /a",
+                    "note: configMaps=a=/a:mode=0440: loses to sparkoperator.k8s.io/configmap.a=/a/; remove one",
+                ][..],
             ),
-            (&[("spark-operator.k8s.io/configMaps", "a=/a"), ("spark-operator.k8s.io/configMap.a", "/a")], &["ConfigMap a /a"]),
             (
-                &[("spark-operator.k8s.io/configMaps", "a=/a"), ("spark-operator.k8s.io/configMap.a", "a")],
-                &["ConfigMap a /a", "error: configMap.a=a: the path must start with \"/\", write configMap.a=/a"],
+                &[
+                    ("spark-operator.k8s.io/configMaps", "a=/a"),
+                    ("spark-operator.k8s.io/configMap.a", "/a"),
+                ],
+                &["ConfigMap a /a"],
+            ),
+            (
+                &[
+                    ("spark-operator.k8s.io/configMaps", "a=/a"),
+                    ("spark-operator.k8s.io/configMap.a", "a"),
+                ],
+                &[
+                    "ConfigMap a /a",
+                    "error: configMap.a=a: the path must start with \"/\", write configMap.a=/a",
+                ],
             ),
             // Then the first prefix, then the first spelling, then the first entry.
             (
-                &[("sparkoperator.k8s.io/configMaps", "a=/a"), ("spark-operator.k8s.io/configmaps", "a=/a:optional")],
-                &["ConfigMap a /a", "note: sparkoperator.k8s.io/configMaps=a=/a: loses to configmaps=a=/a:optional; remove one"],
+                &[
+                    ("sparkoperator.k8s.io/configMaps", "a=/a"),
+                    ("spark-operator.k8s.io/configmaps", "a=/a:optional"),
+                ],
+                &[
+                    "ConfigMap a /a",
+                    "note: sparkoperator.k8s.io/configMaps=a=/a: loses to configmaps=a=/a:optional; remove one",
+                ],
             ),
             (
                 &[("spark-operator.k8s.io/secrets", "a=/a,a=/a/,a=/a")],
@@ -622,7 +781,10 @@ mod tests {
             ),
             // Another separator than a comma would make one path of two requests.
             (
-                &[("spark-operator.k8s.io/secrets", "a=/a b=/b,c=/c;d=/d,e=/e ; f = /f,g=/g :mode=0440,h=/h i,j=/j;mode=0440")],
+                &[(
+                    "spark-operator.k8s.io/secrets",
+                    "a=/a b=/b,c=/c;d=/d,e=/e ; f = /f,g=/g :mode=0440,h=/h i,j=/j;mode=0440",
+                )],
                 &[
                     "Secret g /g",
                     "Secret h /h i",
@@ -660,11 +822,20 @@ mod tests {
         for (count, mounts, problems) in [(256, 256, 0), (257, 0, 1)] {
             let list = (0..count).map(|i| format!("c{i}=/c/{i}")).collect::<Vec<_>>().join(",");
             let requests = parse([("spark-operator.k8s.io/configMaps", &*list)].into_iter());
-            assert_eq!((requests.mounts.len(), requests.problems.len()), (mounts, problems), "{count}");
-            let annotations: Vec<_> =
-                (0..count).map(|i| (format!("spark-operator.k8s.io/configMap.c{i}"), format!("/c/{i}"))).collect();
+            assert_eq!(
+                (requests.mounts.len(), requests.problems.len()),
+                (mounts, problems),
+                "{count}"
+            );
+            let annotations: Vec<_> = (0..count)
+                .map(|i| (format!("spark-operator.k8s.io/configMap.c{i}"), format!("/c/{i}")))
+                .collect();
             let requests = parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
-            assert_eq!((requests.mounts.len(), requests.problems.len()), (mounts, problems), "{count}");
+            assert_eq!(
+                (requests.mounts.len(), requests.problems.len()),
+                (mounts, problems),
+                "{count}"
+            );
         }
     }
 
@@ -673,9 +844,18 @@ mod tests {
         for (count, problems) in [(4096, 0), (4097, 1)] {
             let list = (0..count).map(|i| format!("c{i}=")).collect::<Vec<_>>().join(",");
             for list in [list, "c=,".repeat(count - 1) + "c="] {
-                let requests =
-                    parse([("spark-operator.k8s.io/configMaps", &*list), ("spark-operator.k8s.io/secret.s", "/s")].into_iter());
-                assert_eq!((requests.mounts.len(), requests.problems.len()), (1 - problems, problems), "{count}");
+                let requests = parse(
+                    [
+                        ("spark-operator.k8s.io/configMaps", &*list),
+                        ("spark-operator.k8s.io/secret.s", "/s"),
+                    ]
+                    .into_iter(),
+                );
+                assert_eq!(
+                    (requests.mounts.len(), requests.problems.len()),
+                    (1 - problems, problems),
+                    "{count}"
+                );
                 assert!(requests.claims.len() <= MAX_LIST_ENTRIES + 1);
             }
         }
@@ -683,7 +863,8 @@ mod tests {
 
     #[test]
     fn only_the_first_unknown_keys_get_a_hint_and_all_are_counted() {
-        let keys: Vec<String> = (0..1_000).rev().map(|i| format!("spark-operator.k8s.io/secretz.{i:04}")).collect();
+        let keys: Vec<String> =
+            (0..1_000).rev().map(|i| format!("spark-operator.k8s.io/secretz.{i:04}")).collect();
         let requests = parse(keys.iter().map(|key| (&**key, "")));
         assert_eq!((requests.problems.len(), requests.problems.count()), (MAX_LISTED, 1_000));
         let texts: Vec<_> = requests.problems.iter().map(Problem::text).collect();
@@ -693,14 +874,29 @@ mod tests {
 
     #[test]
     fn what_is_wrong_in_a_list_counts_as_a_request_too() {
-        let key_forms: Vec<_> = (0..100).map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), format!("/s/{i}"))).collect();
-        for (what, entry) in [("empty", ""), ("no path", "a"), ("a relative path", "a=#"), ("no name", "=/#"), ("right", "a=/#")]
-        {
+        let key_forms: Vec<_> = (0..100)
+            .map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), format!("/s/{i}")))
+            .collect();
+        for (what, entry) in [
+            ("empty", ""),
+            ("no path", "a"),
+            ("a relative path", "a=#"),
+            ("no name", "=/#"),
+            ("right", "a=/#"),
+        ] {
             for (count, expected) in [(156, 256), (157, 1)] {
-                let list = (0..count).map(|i| entry.replace('#', &i.to_string())).collect::<Vec<_>>().join(",");
+                let list = (0..count)
+                    .map(|i| entry.replace('#', &i.to_string()))
+                    .collect::<Vec<_>>()
+                    .join(",");
                 let list = ("spark-operator.k8s.io/configMaps", &*format!("b=,{list}"));
-                let requests = parse(key_forms.iter().map(|(key, value)| (&**key, &**value)).chain([list]));
-                assert_eq!(requests.mounts.len() + requests.problems.len(), expected, "{count} {what}");
+                let requests =
+                    parse(key_forms.iter().map(|(key, value)| (&**key, &**value)).chain([list]));
+                assert_eq!(
+                    requests.mounts.len() + requests.problems.len(),
+                    expected,
+                    "{count} {what}"
+                );
             }
         }
     }

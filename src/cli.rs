@@ -49,14 +49,19 @@ enum Command {
     Man(man::Man),
 }
 
-/// Reads the command line and runs the command. An error becomes lines on standard error, mostly one, and exit
-/// status 2.
+/// Reads the command line and runs the command. An error becomes lines on standard error, mostly
+/// one, and exit status 2.
 #[must_use]
 pub fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         // The reader, such as `head`, has seen enough.
-        Err(error) if output_error(&error).is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(error)
+            if output_error(&error)
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             for line in format!("{error:#}").lines() {
                 say(format_args!("spark-webhook: {line}"));
@@ -99,7 +104,8 @@ impl Cli {
     }
 }
 
-/// Standard output, for every command. Its errors hold an [`OutputError`], so [`main`] can tell them from all others.
+/// Standard output, for every command. Its errors hold an [`OutputError`], so [`main`] can tell
+/// them from all others.
 fn stdout() -> Output<anstream::AutoStream<io::Stdout>> {
     Output(anstream::stdout())
 }
@@ -170,14 +176,22 @@ mod tests {
 
     use super::*;
 
-    /// Flags without a variable: for a variable that means two things, and for requests, which a variable would add to each command
-    /// line unseen, and of which several cannot stand in one variable, because a path may contain a comma.
+    /// Flags without a variable: for a variable that means two things, and for requests, which a
+    /// variable would add to each command line unseen, and of which several cannot stand in one
+    /// variable, because a path may contain a comma.
     const WITHOUT_VARIABLE: [(&str, &[&str]); 3] = [
         ("mutate", &["output"]),
         ("doctor", &["output"]),
         (
             "conf",
-            &["spark_config_map", "hadoop_config_map", "config_map", "secret", "gcp_service_account", "hadoop_delegation_token"],
+            &[
+                "spark_config_map",
+                "hadoop_config_map",
+                "config_map",
+                "secret",
+                "gcp_service_account",
+                "hadoop_delegation_token",
+            ],
         ),
     ];
 
@@ -187,9 +201,14 @@ mod tests {
         command.build();
         command.clone().debug_assert();
         for subcommand in command.get_subcommands().filter(|command| command.get_name() != "help") {
-            let without =
-                WITHOUT_VARIABLE.iter().find(|(name, _)| *name == subcommand.get_name()).map_or(&[][..], |(_, flags)| flags);
-            for flag in subcommand.get_arguments().filter(|argument| argument.get_long().is_some_and(|long| long != "help")) {
+            let without = WITHOUT_VARIABLE
+                .iter()
+                .find(|(name, _)| *name == subcommand.get_name())
+                .map_or(&[][..], |(_, flags)| flags);
+            for flag in subcommand
+                .get_arguments()
+                .filter(|argument| argument.get_long().is_some_and(|long| long != "help"))
+            {
                 let variable = format!("SPARK_WEBHOOK_{}", flag.get_id().as_str().to_uppercase());
                 let expected = (!without.contains(&flag.get_id().as_str())).then_some(&*variable);
                 assert_eq!(flag.get_env().and_then(|name| name.to_str()), expected, "{flag}");

@@ -1,8 +1,9 @@
 //! What talks to an API server outside the request path: the checks of `spark-webhook doctor`.
 //!
-//! "Nothing happened and nothing said why" has a dozen causes, and each lies in another object: the registration, the
-//! certificate, the endpoints, the pod itself. Each check looks at one of them and answers with [`Finding`]s. None of them
-//! changes anything: the one create is a dry run. Whatever may not be read makes a finding `unknown`, never an error.
+//! "Nothing happened and nothing said why" has a dozen causes, and each lies in another object: the
+//! registration, the certificate, the endpoints, the pod itself. Each check looks at one of them
+//! and answers with [`Finding`]s. None of them changes anything: the one create is a dry run.
+//! Whatever may not be read makes a finding `unknown`, never an error.
 
 mod account;
 mod cause;

@@ -1,12 +1,13 @@
 //! JSON on the request path: borrowed views out of a review, and text into an answer.
 //!
-//! What this leaves out of `serde_json` is what an admission does not need and pays for in every byte: blanks, positions for error
-//! messages, streams, numbers with a point, escapes in names that are written in this program. `benches/instructions.txt` has what
-//! an admission takes.
+//! What this leaves out of `serde_json` is what an admission does not need and pays for in every
+//! byte: blanks, positions for error messages, streams, numbers with a point, escapes in names that
+//! are written in this program. `benches/instructions.txt` has what an admission takes.
 //!
-//! What [`read`] reads of a text that is JSON, `serde_json` reads the same, and whatever `serde_json` reads, [`read`] does: a property
-//! and the fuzz target `review` hold it to that. Where a text is none, but only in a part that nobody looks into, it may be read all the
-//! same: whoever sent it has made it of an object.
+//! What [`read`] reads of a text that is JSON, `serde_json` reads the same, and whatever
+//! `serde_json` reads, [`read`] does: a property and the fuzz target `review` hold it to that.
+//! Where a text is none, but only in a part that nobody looks into, it may be read all the same:
+//! whoever sent it has made it of an object.
 
 mod reader;
 
@@ -51,7 +52,9 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
             plain
         };
         text = text.get(plain..).unwrap_or_default();
-        let Some((byte, after)) = text.split_first().filter(|(byte, _)| is_special(**byte)) else { continue };
+        let Some((byte, after)) = text.split_first().filter(|(byte, _)| is_special(**byte)) else {
+            continue;
+        };
         match byte {
             b'"' => bytes.extend_from_slice(br#"\""#),
             b'\\' => bytes.extend_from_slice(br"\\"),
@@ -61,7 +64,8 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
     }
 }
 
-/// The first quotation mark, backslash or control character from a place on, or the end. Most are in the first block.
+/// The first quotation mark, backslash or control character from a place on, or the end. Most are
+/// in the first block.
 #[inline]
 fn to_be_escaped(bytes: &[u8], at: usize) -> usize {
     if let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -98,7 +102,8 @@ const BLOCK: usize = 16;
 fn special(block: [u8; BLOCK]) -> u32 {
     let block = u8x16::new(block);
     let is_control = block.min(u8x16::splat(0x1f)).simd_eq(block);
-    (is_control | block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
+    (is_control | block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\')))
+        .to_bitmask()
 }
 
 fn is_special(byte: u8) -> bool {
@@ -115,13 +120,19 @@ mod tests {
             let is_special = byte < 0x20 || byte == b'"' || byte == b'\\';
             // Bytes beside the special ones, and such as are no ASCII.
             for neighbour in [b'!', b'#', 0x7f, 0x80, 0xff] {
-                for (length, start) in (1..40).flat_map(|length| [(length, 0), (length, length / 2)]) {
+                for (length, start) in
+                    (1..40).flat_map(|length| [(length, 0), (length, length / 2)])
+                {
                     let mut bytes = vec![b'"'; start];
                     bytes.resize(length, neighbour);
                     for place in start..length {
                         bytes[place] = byte;
                         let expected = if is_special { place } else { length };
-                        assert_eq!(to_be_escaped(&bytes, start), expected, "{byte:#x} at {place} of {length} from {start}");
+                        assert_eq!(
+                            to_be_escaped(&bytes, start),
+                            expected,
+                            "{byte:#x} at {place} of {length} from {start}"
+                        );
                         bytes[place] = neighbour;
                     }
                 }
@@ -133,8 +144,13 @@ mod tests {
     fn a_string_is_what_was_written() {
         let every: String = (0..0x250).filter_map(char::from_u32).collect();
         let quotes: String = (0..60).map(|length| "x".repeat(length) + "\"").collect();
-        for parts in [&["", ""][..], &["a", "\"", "b\\"], &[&every, "\u{10ffff}"], &["/etc/app", &quotes, &quotes], &["\"/"; 40]]
-        {
+        for parts in [
+            &["", ""][..],
+            &["a", "\"", "b\\"],
+            &[&every, "\u{10ffff}"],
+            &["/etc/app", &quotes, &quotes],
+            &["\"/"; 40],
+        ] {
             let mut bytes = Vec::new();
             push_string(&mut bytes, parts);
             assert_eq!(serde_json::from_slice::<String>(&bytes).unwrap(), parts.concat());

@@ -1,10 +1,12 @@
-//! Gives Spark driver and executor pods on Kubernetes the ConfigMaps, conf dirs and secrets that their annotations ask for.
+//! Gives Spark driver and executor pods on Kubernetes the ConfigMaps, conf dirs and secrets that
+//! their annotations ask for.
 //!
-//! The binary `spark-webhook` is the product; this library is the same code for its tests, benches and for programs that want
-//! to know what it would do. It flows one way:
+//! The binary `spark-webhook` is the product; this library is the same code for its tests, benches
+//! and for programs that want to know what it would do. It flows one way:
 //!
 //! ```text
-//! bytes → admission::review → annotations (what is asked) → mutation (what must change) → patch → admission::response → bytes
+//! bytes → admission::review → annotations (what is asked) → mutation (what must change)
+//!       → patch → admission::response → bytes
 //! ```
 //!
 //! Everything between the two is [`admission::admit`], a pure function:
@@ -19,7 +21,14 @@
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::todo, clippy::unimplemented)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
 // They panic on a write error.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -1,7 +1,7 @@
 //! What is counted, in the OpenMetrics format.
 //!
-//! Every handle is resolved once, when the process starts: counting is an addition and not a search by labels, and every
-//! series is there from the first scrape on, with 0.
+//! Every handle is resolved once, when the process starts: counting is an addition and not a search
+//! by labels, and every series is there from the first scrape on, with 0.
 
 use std::fmt;
 use std::fs;
@@ -157,14 +157,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything. `dropped_log_lines` tells how many lines of the log were dropped so far.
+    /// Registers everything. `dropped_log_lines` tells how many lines of the log were dropped so
+    /// far.
     #[must_use]
     pub fn new(dropped_log_lines: Box<dyn Fn() -> u64 + Send + Sync>) -> Self {
         let mut registry = Registry::with_prefix("spark_webhook");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", build);
-        let requests =
-            family(&mut registry, "requests", "Requests by how they ended", "outcome", Answer::ALL.map(Answer::as_str));
+        let requests = family(
+            &mut registry,
+            "requests",
+            "Requests by how they ended",
+            "outcome",
+            Answer::ALL.map(Answer::as_str),
+        );
         let mutations = family(
             &mut registry,
             "mutations",
@@ -179,29 +185,60 @@ impl Metrics {
             "kind",
             ProblemKind::ALL.map(ProblemKind::as_str),
         );
-        let handshakes =
-            family(&mut registry, "tls_handshakes", "TLS handshakes", "result", Handshake::ALL.map(Handshake::as_str));
-        let certificate_reloads =
-            family(&mut registry, "certificate_reloads", "Changes of the certificate", "result", Reload::ALL.map(Reload::as_str));
-        let config_reloads =
-            family(&mut registry, "config_reloads", "Changes of the rules' file", "result", Reload::ALL.map(Reload::as_str));
-        // 25 µs, and then four times as long each: an admission takes some 50 µs, and the API server waits for 5 s.
-        let duration = Histogram::new([25e-6, 50e-6, 100e-6, 200e-6, 400e-6, 1e-3, 4e-3, 16e-3, 64e-3, 0.25, 1.0, 4.0]);
+        let handshakes = family(
+            &mut registry,
+            "tls_handshakes",
+            "TLS handshakes",
+            "result",
+            Handshake::ALL.map(Handshake::as_str),
+        );
+        let certificate_reloads = family(
+            &mut registry,
+            "certificate_reloads",
+            "Changes of the certificate",
+            "result",
+            Reload::ALL.map(Reload::as_str),
+        );
+        let config_reloads = family(
+            &mut registry,
+            "config_reloads",
+            "Changes of the rules' file",
+            "result",
+            Reload::ALL.map(Reload::as_str),
+        );
+        // 25 µs, and then four times as long each: an admission takes some 50 µs, and the API
+        // server waits for 5 s.
+        let duration = Histogram::new([
+            25e-6, 50e-6, 100e-6, 200e-6, 400e-6, 1e-3, 4e-3, 16e-3, 64e-3, 0.25, 1.0, 4.0,
+        ]);
         registry.register_with_unit(
             "request_duration",
             "Time from the head of a request to its answer",
             Unit::Seconds,
             duration.clone(),
         );
-        let in_flight = gauge(&mut registry, "requests_in_flight", "Requests that are read or answered now");
-        let request_bytes = counter(&mut registry, "request_bytes", "Bytes of bodies that were read");
-        let defaults_given_way =
-            counter(&mut registry, "defaults_given_way", "Defaults that gave way to what a pod has or asks for");
+        let in_flight =
+            gauge(&mut registry, "requests_in_flight", "Requests that are read or answered now");
+        let request_bytes =
+            counter(&mut registry, "request_bytes", "Bytes of bodies that were read");
+        let defaults_given_way = counter(
+            &mut registry,
+            "defaults_given_way",
+            "Defaults that gave way to what a pod has or asks for",
+        );
         let connections = gauge(&mut registry, "connections", "Open connections");
-        let connections_accepted = counter(&mut registry, "connections_accepted", "Connections that were accepted");
-        let connections_evicted =
-            counter(&mut registry, "connections_evicted", "Connections that were closed to make room for others");
-        let accept_errors = counter(&mut registry, "accept_errors", "Failures to accept a connection, as without descriptors");
+        let connections_accepted =
+            counter(&mut registry, "connections_accepted", "Connections that were accepted");
+        let connections_evicted = counter(
+            &mut registry,
+            "connections_evicted",
+            "Connections that were closed to make room for others",
+        );
+        let accept_errors = counter(
+            &mut registry,
+            "accept_errors",
+            "Failures to accept a connection, as without descriptors",
+        );
         let certificate_expiry = Gauge::default();
         registry.register_with_unit(
             "certificate_expiry_timestamp",
@@ -209,13 +246,21 @@ impl Metrics {
             Unit::Seconds,
             certificate_expiry.clone(),
         );
-        let certificate_problem =
-            gauge(&mut registry, "certificate_problem", "1 while the certificate is not the one that it should be");
-        let client_ca_problem =
-            gauge(&mut registry, "client_ca_problem", "1 while the client CAs in force are not those of their file, or expired");
-        let config_problem = gauge(&mut registry, "config_problem", "1 while the rules are not those of their file");
+        let certificate_problem = gauge(
+            &mut registry,
+            "certificate_problem",
+            "1 while the certificate is not the one that it should be",
+        );
+        let client_ca_problem = gauge(
+            &mut registry,
+            "client_ca_problem",
+            "1 while the client CAs in force are not those of their file, or expired",
+        );
+        let config_problem =
+            gauge(&mut registry, "config_problem", "1 while the rules are not those of their file");
         registry.register_collector(Box::new(DroppedLogLines(dropped_log_lines)));
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let started =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         registry.register_collector(Box::new(Process { started }));
         Self {
             registry,
@@ -327,17 +372,24 @@ impl Collector for DroppedLogLines {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let lines = ConstCounter::new((self.0)());
         let help = "Lines of the log that were dropped because nobody read them fast enough";
-        lines.encode(encoder.encode_descriptor("log_lines_dropped", help, None, lines.metric_type())?)
+        lines.encode(encoder.encode_descriptor(
+            "log_lines_dropped",
+            help,
+            None,
+            lines.metric_type(),
+        )?)
     }
 }
 
-/// The metrics that every Prometheus client has, under their usual names but with our prefix, from the kernel's files.
+/// The metrics that every Prometheus client has, under their usual names but with our prefix, from
+/// the kernel's files.
 #[derive(Debug)]
 struct Process {
     started: f64,
 }
 
-/// The kernel gives times in these, on every architecture that Linux runs on today (`getconf CLK_TCK`).
+/// The kernel gives times in these, on every architecture that Linux runs on today (`getconf
+/// CLK_TCK`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Collector for Process {
@@ -351,7 +403,12 @@ impl Collector for Process {
                 metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
             }
         };
-        number("process_start_time_seconds", "When the process started, since 1970", self.started, false)?;
+        number(
+            "process_start_time_seconds",
+            "When the process started, since 1970",
+            self.started,
+            false,
+        )?;
         if let Some(seconds) = cpu_seconds() {
             number("process_cpu_seconds", "CPU time that was used", seconds, true)?;
         }
@@ -377,7 +434,8 @@ fn cpu_seconds() -> Option<f64> {
 
 fn resident_bytes() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
     Some(kib.parse::<f64>().ok()? * 1024.0)
 }
 
@@ -411,7 +469,12 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
         }
-        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "build_info"] {
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "build_info",
+        ] {
             assert!(text.contains(&format!("\nspark_webhook_{name}")), "{name} is not in {text}");
         }
         assert!(text.ends_with("# EOF\n"));

@@ -1,8 +1,9 @@
 //! What must change in a pod so that it gets what its annotations ask for.
 //!
-//! A plan is computed against the pod as it stands: volumes and mounts that are already there are found and not made twice,
-//! so that planning for the changed pod changes nothing. The API server relies on that when it asks a second time, and a pod
-//! that a template or another webhook has already served is left as it is. One rule, one file.
+//! A plan is computed against the pod as it stands: volumes and mounts that are already there are
+//! found and not made twice, so that planning for the changed pod changes nothing. The API server
+//! relies on that when it asks a second time, and a pod that a template or another webhook has
+//! already served is left as it is. One rule, one file.
 
 use std::fmt::Display;
 
@@ -38,14 +39,15 @@ pub struct Plan<'a> {
     pub loads_spark_defaults: bool,
     /// What happens to the annotation `injected`.
     pub injected: Option<InjectedChange>,
-    /// What was done, as JSON: the value of the annotation `injected`, also where the pod does not get it. Absent where there
-    /// is nothing to say.
+    /// What was done, as JSON: the value of the annotation `injected`, also where the pod does not
+    /// get it. Absent where there is nothing to say.
     pub record: Option<String>,
     /// Errors first.
     pub problems: Problems,
     /// Of each request that is mounted, by us or already.
     pub mounted: Vec<Kind>,
-    /// How many of the administrator's defaults were left out, or left a variable alone, for what the pod has or asks for.
+    /// How many of the administrator's defaults were left out, or left a variable alone, for what
+    /// the pod has or asks for.
     pub defaults_given_way: usize,
 }
 
@@ -72,7 +74,10 @@ impl Plan<'_> {
     }
 
     fn changes_nothing_that_runs(&self) -> bool {
-        self.volumes.items.is_empty() && self.mounts.items.is_empty() && self.env.items.is_empty() && !self.loads_spark_defaults
+        self.volumes.items.is_empty()
+            && self.mounts.items.is_empty()
+            && self.env.items.is_empty()
+            && !self.loads_spark_defaults
     }
 }
 
@@ -84,8 +89,13 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
     let is_enforced = || requests.mounts.iter().any(|request| request.origin == Origin::Enforced);
     if is_enforced() && pod.has_several_marks(role) {
         // A name would decide then, and a name can be chosen so that the default goes elsewhere.
-        let message = format_args!("several containers set {}, keep it in Spark's alone", role.mark());
-        plan.problems.push(ProblemKind::Container, requests.container.unwrap_or(CONTAINER), message);
+        let message =
+            format_args!("several containers set {}, keep it in Spark's alone", role.mark());
+        plan.problems.push(
+            ProblemKind::Container,
+            requests.container.unwrap_or(CONTAINER),
+            message,
+        );
     } else if !requests.mounts.is_empty() {
         match pod.spark_container(role, requests.container.map(|annotation| annotation.value)) {
             Ok(index) => {
@@ -111,12 +121,17 @@ const CONTAINER: Annotation = Annotation { key: "container", value: "" };
 
 fn no_container(pod: &Pod, requests: &Requests, reason: NoContainer) -> Problem {
     let annotation = requests.container.unwrap_or(CONTAINER);
-    let choice = pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
+    let choice =
+        pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
     let error = |message: &dyn Display| Problem::new(ProblemKind::Container, annotation, message);
     match reason {
         _ if pod.containers().is_empty() => error(&"the pod has no container, nothing is mounted"),
-        NoContainer::Missing => error(&format_args!("the pod has no such container, write one of: {choice}")),
-        NoContainer::Ambiguous => error(&format_args!("which container is Spark's? Write container=NAME with one of: {choice}")),
+        NoContainer::Missing => {
+            error(&format_args!("the pod has no such container, write one of: {choice}"))
+        }
+        NoContainer::Ambiguous => error(&format_args!(
+            "which container is Spark's? Write container=NAME with one of: {choice}"
+        )),
     }
 }
 
@@ -141,13 +156,21 @@ mod tests {
         let two = json!({"containers": [{"name": "a"}, {"name": "b"}]});
         let app = ("spark-operator.k8s.io/configMap.app", "/etc/app");
         for (spec, annotations, expected) in [
-            (&two, vec![app], "container: which container is Spark's? Write container=NAME with one of: a, b"),
+            (
+                &two,
+                vec![app],
+                "container: which container is Spark's? Write container=NAME with one of: a, b",
+            ),
             (
                 &two,
                 vec![app, ("spark-operator.k8s.io/container", "c")],
                 "container=c: the pod has no such container, write one of: a, b",
             ),
-            (&json!({"containers": null}), vec![app], "container: the pod has no container, nothing is mounted"),
+            (
+                &json!({"containers": null}),
+                vec![app],
+                "container: the pod has no container, nothing is mounted",
+            ),
         ] {
             assert_eq!(problems(spec, &annotations), [expected]);
         }
@@ -159,20 +182,30 @@ mod tests {
         let containers = json!([{"name": "spark-kubernetes-driver", "env": mark}, {"name": "sidecar", "env": mark}]);
         let pod = json!({"spec": {"containers": containers}}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
-        let mut requests = annotations::parse([("spark-operator.k8s.io/configMap.app", "/etc/app")].into_iter());
+        let mut requests =
+            annotations::parse([("spark-operator.k8s.io/configMap.app", "/etc/app")].into_iter());
         assert!(!plan(&pod, Role::Driver, &requests).is_empty());
         requests.mounts[0].origin = Origin::Enforced;
         let enforced = plan(&pod, Role::Driver, &requests);
         assert!(enforced.changes_nothing_that_runs() && enforced.problems.has_errors());
-        let expected = "container: several containers set SPARK_DRIVER_BIND_ADDRESS, keep it in Spark's alone";
+        let expected =
+            "container: several containers set SPARK_DRIVER_BIND_ADDRESS, keep it in Spark's alone";
         assert_eq!(enforced.problems[0].text(), expected);
         // An executor's mark is another one.
-        assert!(!plan(&pod, Role::Executor, &requests).problems.iter().any(|problem| problem.text() == expected));
+        assert!(
+            !plan(&pod, Role::Executor, &requests)
+                .problems
+                .iter()
+                .any(|problem| problem.text() == expected)
+        );
     }
 
     #[test]
     fn who_asks_for_no_mount_hears_nothing_about_containers() {
-        assert_eq!(problems(&json!({"containers": []}), &[("spark-operator.k8s.io/configMap.app", "")]), [""; 0]);
+        assert_eq!(
+            problems(&json!({"containers": []}), &[("spark-operator.k8s.io/configMap.app", "")]),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -182,18 +215,26 @@ mod tests {
         let variable = json!({"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"});
         let args = json!(["driver", "--load-spark-defaults"]);
         let pod = |volumes: &[&Value], mounts: &[&Value], env: &[&Value], args: &Value| {
-            let container = json!({"name": "spark", "volumeMounts": mounts, "env": env, "args": args});
+            let container =
+                json!({"name": "spark", "volumeMounts": mounts, "env": env, "args": args});
             let metadata = json!({"labels": {"spark-version": "4.1.2"}});
-            json!({"metadata": metadata, "spec": {"volumes": volumes, "containers": [container]}}).to_string()
+            json!({"metadata": metadata, "spec": {"volumes": volumes, "containers": [container]}})
+                .to_string()
         };
         for (what, pod, is_empty) in [
             ("all is there", pod(&[&volume], &[&mount], &[&variable], &args), true),
             ("the mount is missing", pod(&[&volume], &[], &[&variable], &args), false),
             ("the variable is missing", pod(&[&volume], &[&mount], &[], &args), false),
-            ("the argument is missing", pod(&[&volume], &[&mount], &[&variable], &json!(["driver"])), false),
+            (
+                "the argument is missing",
+                pod(&[&volume], &[&mount], &[&variable], &json!(["driver"])),
+                false,
+            ),
         ] {
             let pod: Pod = serde_json::from_str(&pod).unwrap();
-            let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter());
+            let requests = annotations::parse(
+                [("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter(),
+            );
             let plan = plan(&pod, Role::Driver, &requests);
             assert_eq!(*plan.problems, [], "{what}");
             assert_eq!((plan.is_empty(), plan.injected.is_none()), (is_empty, is_empty), "{what}");
@@ -203,7 +244,10 @@ mod tests {
     #[test]
     fn errors_come_before_notes() {
         let spec = json!({"containers": [{"name": "a"}]});
-        let texts = problems(&spec, &[("spark-operator.k8s.io/nothing", ""), ("spark-operator.k8s.io/secret.x", "y")]);
+        let texts = problems(
+            &spec,
+            &[("spark-operator.k8s.io/nothing", ""), ("spark-operator.k8s.io/secret.x", "y")],
+        );
         assert!(texts[0].starts_with("secret.x=y: "), "{texts:?}");
         assert!(texts[1].starts_with("nothing: "), "{texts:?}");
     }

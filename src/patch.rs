@@ -1,10 +1,11 @@
-//! A plan as a JSON patch (RFC 6902), which the API server applies strictly: one operation that does not apply fails the
-//! user's pod, whatever the failurePolicy.
+//! A plan as a JSON patch (RFC 6902), which the API server applies strictly: one operation that
+//! does not apply fails the user's pod, whatever the failurePolicy.
 //!
-//! So an array that the pod does not have is made in one operation with all its elements, and where it exists elements are
-//! appended and nothing is moved. The operations borrow from the plan and are written straight to bytes; `json_patch`'s own
-//! types, which own every name and value, cost a multiple of that in allocations (`benches/admission.rs` shows both), and serve
-//! where patches are applied: in `mutate` and in the tests.
+//! So an array that the pod does not have is made in one operation with all its elements, and where
+//! it exists elements are appended and nothing is moved. The operations borrow from the plan and
+//! are written straight to bytes; `json_patch`'s own types, which own every name and value, cost a
+//! multiple of that in allocations (`benches/admission.rs` shows both), and serve where patches are
+//! applied: in `mutate` and in the tests.
 
 use crate::annotations::INJECTED;
 use crate::json::push_string;
@@ -22,7 +23,15 @@ pub fn write(plan: &Plan) -> Vec<u8> {
     if env.array_exists {
         for change in &env.items {
             match change.replaces {
-                Some(index) => operations.add("replace", &[&container, "/env/", &index.to_string()], |bytes| change.write(bytes)),
+                Some(index) => {
+                    operations.add(
+                        "replace",
+                        &[&container, "/env/", &index.to_string()],
+                        |bytes| {
+                            change.write(bytes);
+                        },
+                    );
+                }
                 None => operations.add("add", &[&container, "/env/-"], |bytes| change.write(bytes)),
             }
         }
@@ -30,7 +39,9 @@ pub fn write(plan: &Plan) -> Vec<u8> {
         operations.append([&container, "/env"], env, |bytes, change| change.write(bytes));
     }
     if *loads_spark_defaults {
-        operations.add("add", &[&container, "/args/1"], |bytes| push_string(bytes, &[LOAD_SPARK_DEFAULTS]));
+        operations.add("add", &[&container, "/args/1"], |bytes| {
+            push_string(bytes, &[LOAD_SPARK_DEFAULTS]);
+        });
     }
     if let Some((change, record)) = injected.zip(record.as_ref()) {
         let value = |bytes: &mut Vec<u8>| push_string(bytes, &[record]);
@@ -56,8 +67,8 @@ const INJECTED_POINTER: &str = "/metadata/annotations/spark-operator.k8s.io~1inj
 struct Operations(Vec<u8>);
 
 impl Operations {
-    /// An operation on what a JSON pointer points at. The pointer is made of parts, none of which needs escapes in JSON: they
-    /// are numbers, and names that are written in this program.
+    /// An operation on what a JSON pointer points at. The pointer is made of parts, none of which
+    /// needs escapes in JSON: they are numbers, and names that are written in this program.
     fn add(&mut self, op: &str, pointer: &[&str], value: impl FnOnce(&mut Vec<u8>)) {
         let Self(bytes) = self;
         bytes.extend_from_slice(if bytes.is_empty() { br#"[{"op":""# } else { br#",{"op":""# });
@@ -72,7 +83,12 @@ impl Operations {
     }
 
     /// Operations that append to an array, or the one that makes it.
-    fn append<T>(&mut self, [parent, array]: [&str; 2], appended: &Appended<T>, write: impl Fn(&mut Vec<u8>, &T)) {
+    fn append<T>(
+        &mut self,
+        [parent, array]: [&str; 2],
+        appended: &Appended<T>,
+        write: impl Fn(&mut Vec<u8>, &T),
+    ) {
         let Appended { array_exists, items } = appended;
         if *array_exists {
             for item in items {
@@ -123,7 +139,8 @@ mod tests {
         assert_eq!(INJECTED_POINTER, format!("/metadata/annotations/{}", token.encoded()));
     }
 
-    /// Bug 1 of the 2018 webhook: with an empty list and two additions, the second operation replaced what the first had made.
+    /// Bug 1 of the 2018 webhook: with an empty list and two additions, the second operation
+    /// replaced what the first had made.
     #[test]
     fn two_additions_to_an_array_that_is_absent_or_empty_or_there_both_arrive() {
         let annotations = json!({"spark-operator.k8s.io/sparkConfigMap": "s", "spark-operator.k8s.io/hadoopConfigMap": "h"});
@@ -140,8 +157,14 @@ mod tests {
                 &json!({"metadata": {"annotations": annotations}, "spec": {"containers": [container], "volumes": volumes}}),
             );
             let before = usize::from(what == "there");
-            for array in ["/spec/volumes", "/spec/containers/0/volumeMounts", "/spec/containers/0/env"] {
-                assert_eq!(pod.pointer(array).unwrap().as_array().unwrap().len(), before + 2, "{what} {array}");
+            for array in
+                ["/spec/volumes", "/spec/containers/0/volumeMounts", "/spec/containers/0/env"]
+            {
+                assert_eq!(
+                    pod.pointer(array).unwrap().as_array().unwrap().len(),
+                    before + 2,
+                    "{what} {array}"
+                );
             }
         }
     }

@@ -1,11 +1,14 @@
-//! The part of a Pod that the mutation looks at, borrowed from the review, and the rule that finds Spark's container.
+//! The part of a Pod that the mutation looks at, borrowed from the review, and the rule that finds
+//! Spark's container.
 //!
-//! A Pod has hundreds of fields; this view has the few that decide something here. Everything else is skipped while it is
-//! read, and nothing of it can be lost, because the answer is a patch and not a Pod.
+//! A Pod has hundreds of fields; this view has the few that decide something here. Everything else
+//! is skipped while it is read, and nothing of it can be lost, because the answer is a patch and
+//! not a Pod.
 //!
-//! Neither position nor name tells which container is Spark's: pod templates rename it and put sidecars before it. What
-//! Spark always does is set `SPARK_DRIVER_BIND_ADDRESS` on a driver and `SPARK_EXECUTOR_ID` on an executor (2.4 to 4.3, see
-//! `tests/golden/INDEX.md`), so that decides first. Names and arguments are there for pods that Spark did not make itself.
+//! Neither position nor name tells which container is Spark's: pod templates rename it and put
+//! sidecars before it. What Spark always does is set `SPARK_DRIVER_BIND_ADDRESS` on a driver and
+//! `SPARK_EXECUTOR_ID` on an executor (2.4 to 4.3, see `tests/golden/INDEX.md`), so that decides
+//! first. Names and arguments are there for pods that Spark did not make itself.
 
 use std::fmt;
 
@@ -194,16 +197,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
                         "configMap" => map.next_value::<Option<_>>()?.map(VolumeSource::ConfigMap),
                         "secret" => map.next_value::<Option<_>>()?.map(VolumeSource::Secret),
                         "projected" => map.next_value::<Option<_>>()?.map(VolumeSource::Projected),
-                        "downwardAPI" => map.next_value::<Option<_>>()?.map(VolumeSource::DownwardApi),
-                        "image" => map.next_value::<Option<IgnoredAny>>()?.map(|_| VolumeSource::ReadOnly),
+                        "downwardAPI" => {
+                            map.next_value::<Option<_>>()?.map(VolumeSource::DownwardApi)
+                        }
+                        "image" => {
+                            map.next_value::<Option<IgnoredAny>>()?.map(|_| VolumeSource::ReadOnly)
+                        }
                         "hostPath" => {
-                            let kind = map.next_value::<Option<HostPath>>()?.and_then(|host_path| host_path.kind);
+                            let kind = map
+                                .next_value::<Option<HostPath>>()?
+                                .and_then(|host_path| host_path.kind);
                             let is_file = |kind: &Text| {
-                                matches!(&**kind, "File" | "FileOrCreate" | "Socket" | "CharDevice" | "BlockDevice")
+                                matches!(
+                                    &**kind,
+                                    "File"
+                                        | "FileOrCreate"
+                                        | "Socket"
+                                        | "CharDevice"
+                                        | "BlockDevice"
+                                )
                             };
                             kind.filter(is_file).map(|_| VolumeSource::HostFile)
                         }
-                        // The sources with a field `readOnly` of their own (core/v1 of Kubernetes 1.36).
+                        // The sources with a field `readOnly` of their own (core/v1 of Kubernetes
+                        // 1.36).
                         "awsElasticBlockStore"
                         | "azureDisk"
                         | "azureFile"
@@ -222,7 +239,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
                         | "rbd"
                         | "scaleIO"
                         | "storageos" => {
-                            let read_only = map.next_value::<Option<Source>>()?.and_then(|source| source.read_only);
+                            let read_only = map
+                                .next_value::<Option<Source>>()?
+                                .and_then(|source| source.read_only);
                             (read_only == Some(true)).then_some(VolumeSource::ReadOnly)
                         }
                         _ => {
@@ -360,8 +379,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
     }
 }
 
-/// A map of strings, kept as pairs in the order in which they were written: the first [`MAX_ELEMENTS`], and of the others those that
-/// tell whether the pod is ours.
+/// A map of strings, kept as pairs in the order in which they were written: the first
+/// [`MAX_ELEMENTS`], and of the others those that tell whether the pod is ours.
 #[derive(Debug, Default)]
 pub struct Pairs<'a> {
     kept: Vec<(Text<'a>, Text<'a>)>,
@@ -369,8 +388,8 @@ pub struct Pairs<'a> {
     is_cut: bool,
 }
 
-/// What is kept of a map however late it comes: a key, or where it ends with a slash the first key that begins with it. A pod that
-/// is too large must not pass for one that is not ours.
+/// What is kept of a map however late it comes: a key, or where it ends with a slash the first key
+/// that begins with it. A pod that is too large must not pass for one that is not ours.
 const ALWAYS_KEPT: [&str; 5] = [
     "spark-role",
     "kubernetes.io/config.mirror",
@@ -416,7 +435,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                // Spark sets four labels, and a pod that asks for something has a few annotations: one allocation for most.
+                // Spark sets four labels, and a pod that asks for something has a few annotations:
+                // one allocation for most.
                 let mut pairs = Pairs { kept: Vec::with_capacity(8), ..Pairs::default() };
                 let mut late = 0;
                 while let Some((key, value)) = map.next_entry::<Text, Text>()? {
@@ -439,7 +459,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 #[cold]
 fn is_kept_late(key: &str, come: &mut u8) -> bool {
     let is_it = |kept: &str| key == kept || kept.ends_with('/') && key.starts_with(kept);
-    let bits = ALWAYS_KEPT.iter().enumerate().filter(|(_, kept)| is_it(kept)).map(|(index, _)| 1 << index);
+    let bits =
+        ALWAYS_KEPT.iter().enumerate().filter(|(_, kept)| is_it(kept)).map(|(index, _)| 1 << index);
     let first = bits.into_iter().find(|bit| *come & bit == 0);
     *come |= first.unwrap_or_default();
     first.is_some()
@@ -473,7 +494,8 @@ impl Role {
         }
     }
 
-    /// The names that Spark gives its container where no template does: `executor` up to 2.4, the long ones since.
+    /// The names that Spark gives its container where no template does: `executor` up to 2.4, the
+    /// long ones since.
     fn container_names(self) -> &'static [&'static str] {
         match self {
             Self::Driver => &["spark-kubernetes-driver"],
@@ -492,7 +514,8 @@ pub enum NoContainer {
 }
 
 impl Pod<'_> {
-    /// Driver or executor; `None` for every other pod, such as `connect-server`, `master` or `worker`.
+    /// Driver or executor; `None` for every other pod, such as `connect-server`, `master` or
+    /// `worker`.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         match self.metadata.labels.as_ref()?.get("spark-role")? {
@@ -502,7 +525,8 @@ impl Pod<'_> {
         }
     }
 
-    /// Whether the kubelet made this pod from a file and only reports it: changing such a pod changes nothing that runs.
+    /// Whether the kubelet made this pod from a file and only reports it: changing such a pod
+    /// changes nothing that runs.
     #[must_use]
     pub fn is_mirror(&self) -> bool {
         self.annotations().any(|(key, _)| key == "kubernetes.io/config.mirror")
@@ -522,10 +546,15 @@ impl Pod<'_> {
     /// Whether more than one container has the variable that Spark sets in one.
     #[must_use]
     pub fn has_several_marks(&self, role: Role) -> bool {
-        self.containers().iter().filter(|container| container.has_variable(role.mark())).nth(1).is_some()
+        self.containers()
+            .iter()
+            .filter(|container| container.has_variable(role.mark()))
+            .nth(1)
+            .is_some()
     }
 
-    /// The index of the container in which Spark runs. `named` is the value of the annotation `container`.
+    /// The index of the container in which Spark runs. `named` is the value of the annotation
+    /// `container`.
     ///
     /// # Errors
     ///
@@ -539,7 +568,8 @@ impl Pod<'_> {
                 _ => None,
             }
         };
-        let with_name = |name: &str| containers.iter().position(|container| &*container.name == name);
+        let with_name =
+            |name: &str| containers.iter().position(|container| &*container.name == name);
 
         if let Some(index) = only(&|container| container.has_variable(role.mark())) {
             return Ok(index);
@@ -550,9 +580,11 @@ impl Pod<'_> {
         if let Some(name) = named {
             return with_name(name).ok_or(NoContainer::Missing);
         }
-        only(&|container| container.args.iter().flatten().any(|argument| &**argument == role.as_str()))
-            .or_else(|| only(&|_| true))
-            .ok_or(NoContainer::Ambiguous)
+        only(&|container| {
+            container.args.iter().flatten().any(|argument| &**argument == role.as_str())
+        })
+        .or_else(|| only(&|_| true))
+        .ok_or(NoContainer::Ambiguous)
     }
 }
 
@@ -562,7 +594,11 @@ mod tests {
 
     use super::*;
 
-    fn container_of(role: Role, containers: &Value, named: Option<&str>) -> Result<usize, NoContainer> {
+    fn container_of(
+        role: Role,
+        containers: &Value,
+        named: Option<&str>,
+    ) -> Result<usize, NoContainer> {
         let pod = json!({"spec": {"containers": containers}}).to_string();
         serde_json::from_str::<Pod>(&pod).unwrap().spark_container(role, named)
     }
@@ -571,7 +607,8 @@ mod tests {
     fn the_variable_that_spark_sets_decides_before_any_name() {
         let sidecar = json!({"name": "spark-kubernetes-driver"});
         let driver = json!({"name": "main", "env": [{"name": "SPARK_DRIVER_BIND_ADDRESS"}]});
-        let executor = json!({"name": "istio-proxy", "env": [{"name": "SPARK_EXECUTOR_ID", "value": "1"}]});
+        let executor =
+            json!({"name": "istio-proxy", "env": [{"name": "SPARK_EXECUTOR_ID", "value": "1"}]});
         for (role, containers, expected) in [
             (Role::Driver, json!([sidecar, driver]), 1),
             (Role::Driver, json!([driver, sidecar]), 0),
@@ -581,7 +618,11 @@ mod tests {
             // Two of them decide nothing: the name does.
             (Role::Driver, json!([driver, {"name": "x", "env": driver["env"]}, sidecar]), 2),
         ] {
-            assert_eq!(container_of(role, &containers, Some("nothing")), Ok(expected), "{containers}");
+            assert_eq!(
+                container_of(role, &containers, Some("nothing")),
+                Ok(expected),
+                "{containers}"
+            );
         }
     }
 
@@ -590,12 +631,42 @@ mod tests {
         let named = |name: &str| json!({"name": name});
         let with_args = |name: &str, args: &[&str]| json!({"name": name, "args": args});
         for (rule, role, containers, annotation, expected) in [
-            ("name", Role::Driver, json!([named("a"), named("spark-kubernetes-driver")]), Some("a"), Ok(1)),
-            ("name", Role::Executor, json!([named("executor"), named("spark-kubernetes-executor")]), None, Ok(1)),
+            (
+                "name",
+                Role::Driver,
+                json!([named("a"), named("spark-kubernetes-driver")]),
+                Some("a"),
+                Ok(1),
+            ),
+            (
+                "name",
+                Role::Executor,
+                json!([named("executor"), named("spark-kubernetes-executor")]),
+                None,
+                Ok(1),
+            ),
             ("old name", Role::Executor, json!([named("a"), named("executor")]), None, Ok(1)),
-            ("annotation", Role::Driver, json!([with_args("a", &["driver"]), named("b")]), Some("b"), Ok(1)),
-            ("annotation ends the search", Role::Driver, json!([named("a")]), Some("b"), Err(NoContainer::Missing)),
-            ("arguments", Role::Driver, json!([named("a"), with_args("b", &["x", "driver"])]), None, Ok(1)),
+            (
+                "annotation",
+                Role::Driver,
+                json!([with_args("a", &["driver"]), named("b")]),
+                Some("b"),
+                Ok(1),
+            ),
+            (
+                "annotation ends the search",
+                Role::Driver,
+                json!([named("a")]),
+                Some("b"),
+                Err(NoContainer::Missing),
+            ),
+            (
+                "arguments",
+                Role::Driver,
+                json!([named("a"), with_args("b", &["x", "driver"])]),
+                None,
+                Ok(1),
+            ),
             (
                 "the other role",
                 Role::Driver,
@@ -611,7 +682,13 @@ mod tests {
                 Err(NoContainer::Ambiguous),
             ),
             ("only", Role::Driver, json!([named("a")]), None, Ok(0)),
-            ("several", Role::Driver, json!([named("a"), named("b")]), None, Err(NoContainer::Ambiguous)),
+            (
+                "several",
+                Role::Driver,
+                json!([named("a"), named("b")]),
+                None,
+                Err(NoContainer::Ambiguous),
+            ),
             ("none", Role::Driver, json!([]), None, Err(NoContainer::Ambiguous)),
             ("null", Role::Driver, Value::Null, None, Err(NoContainer::Ambiguous)),
         ] {
@@ -636,13 +713,18 @@ mod tests {
             (MAX_ELEMENTS, &[late[0], late[2], late[3], late[5], late[6]]),
             (2 * MAX_ELEMENTS, &[late[0], late[2], late[3], late[5], late[6]]),
         ] {
-            let keys = (0..before).map(|number| format!("a{number:05}")).chain(late.map(str::to_owned));
+            let keys =
+                (0..before).map(|number| format!("a{number:05}")).chain(late.map(str::to_owned));
             let map: serde_json::Map<String, Value> = keys.map(|key| (key, json!("v"))).collect();
             let bytes: usize = map.keys().map(|key| key.len() + 1).sum();
             let text = Value::from(map).to_string();
             let pairs: Pairs = serde_json::from_str(&text).unwrap();
-            let found: Vec<&str> = pairs.iter().map(|(key, _)| key).skip(before.min(MAX_ELEMENTS)).collect();
-            assert_eq!((found, pairs.is_cut(), pairs.bytes()), (kept.to_vec(), before + late.len() > MAX_ELEMENTS, bytes));
+            let found: Vec<&str> =
+                pairs.iter().map(|(key, _)| key).skip(before.min(MAX_ELEMENTS)).collect();
+            assert_eq!(
+                (found, pairs.is_cut(), pairs.bytes()),
+                (kept.to_vec(), before + late.len() > MAX_ELEMENTS, bytes)
+            );
         }
     }
 

@@ -1,10 +1,11 @@
-//! The plain part of the contract as a MutatingAdmissionPolicy: CEL that the API server itself evaluates, for clusters that
-//! want no webhook.
+//! The plain part of the contract as a MutatingAdmissionPolicy: CEL that the API server itself
+//! evaluates, for clusters that want no webhook.
 //!
-//! The policy is written in `policy.yaml`, for people to read before they apply it. It changes only pods for which the result is
-//! the webhook's, to the byte (`tests/policy.rs` holds both to the same pods), and leaves every other one as it is; a
-//! ValidatingAdmissionPolicy beside it warns who creates such a pod. The changes are a JSON patch and not an apply
-//! configuration: that would leave a `valueFrom` beside the new value of a variable, which no pod may have.
+//! The policy is written in `policy.yaml`, for people to read before they apply it. It changes only
+//! pods for which the result is the webhook's, to the byte (`tests/policy.rs` holds both to the
+//! same pods), and leaves every other one as it is; a ValidatingAdmissionPolicy beside it warns who
+//! creates such a pod. The changes are a JSON patch and not an apply configuration: that would
+//! leave a `valueFrom` beside the new value of a variable, which no pod may have.
 
 /// The policies and their bindings, as YAML documents for `kubectl apply -f`.
 #[must_use]
@@ -23,6 +24,9 @@ mod tests {
         assert!(words.contains(&format!("in ['{}']", HIDING.join("', '"))));
         // The pod's own mounts may be anywhere in it, under either name.
         assert!(words.contains("^/(var/)?run/"));
-        assert!(words.contains(&format!("^/({})(/|$)", KERNEL.map(|path| path.trim_start_matches('/')).join("|"))));
+        assert!(words.contains(&format!(
+            "^/({})(/|$)",
+            KERNEL.map(|path| path.trim_start_matches('/')).join("|")
+        )));
     }
 }

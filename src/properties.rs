@@ -1,6 +1,8 @@
-//! The other direction of [`crate::annotations`]: the Spark properties that a person passes so that pods ask for something.
+//! The other direction of [`crate::annotations`]: the Spark properties that a person passes so that
+//! pods ask for something.
 //!
-//! What is written here is read by the same parser before anybody sees it, so it cannot be refused later.
+//! What is written here is read by the same parser before anybody sees it, so it cannot be refused
+//! later.
 
 use serde_json::Value;
 
@@ -37,7 +39,9 @@ pub enum AskError {
         room: usize,
     },
     /// An entry of a list would end at the comma.
-    #[error("{name}={value}: needs a list, in which a path must not contain a comma; use another path")]
+    #[error(
+        "{name}={value}: needs a list, in which a path must not contain a comma; use another path"
+    )]
     Comma {
         /// The ConfigMap or Secret.
         name: String,
@@ -55,8 +59,8 @@ pub enum AskError {
 /// The most characters of an annotation's key after the `/`.
 const MAX_KEY: usize = 63;
 
-/// The annotations, without prefix, that ask for all of it: a key each, and a list for names that are too long for a key or
-/// are asked for at several paths.
+/// The annotations, without prefix, that ask for all of it: a key each, and a list for names that
+/// are too long for a key or are asked for at several paths.
 ///
 /// # Errors
 ///
@@ -87,16 +91,24 @@ pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
                 entries.push(format!("{name}={value}"));
             }
             None if key.len() > MAX_KEY => {
-                return Err(AskError::TooLong { key: start, name: name.clone(), room: MAX_KEY - start.len() });
+                return Err(AskError::TooLong {
+                    key: start,
+                    name: name.clone(),
+                    room: MAX_KEY - start.len(),
+                });
             }
-            _ if is_taken => return Err(AskError::Refused(format!("{key} is asked for twice, ask once"))),
+            _ if is_taken => {
+                return Err(AskError::Refused(format!("{key} is asked for twice, ask once")));
+            }
             _ => written.push((key, value.clone())),
         }
     }
     let lists = lists.into_iter().filter(|(_, entries)| !entries.is_empty());
     written.extend(lists.map(|(key, entries)| (key.to_owned(), entries.join(","))));
-    let prefixed: Vec<(String, &str)> =
-        written.iter().map(|(key, value)| (format!("{}{key}", PREFIXES[0]), value.as_str())).collect();
+    let prefixed: Vec<(String, &str)> = written
+        .iter()
+        .map(|(key, value)| (format!("{}{key}", PREFIXES[0]), value.as_str()))
+        .collect();
     let requests = annotations::parse(prefixed.iter().map(|(key, value)| (key.as_str(), *value)));
     match requests.problems.first() {
         Some(problem) => Err(AskError::Refused(problem.text().to_owned())),
@@ -108,7 +120,9 @@ pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
 #[must_use]
 pub fn problems(role: Role, annotations: &[(String, String)]) -> Vec<Problem> {
     let mut pod = sample_pod::spark(role);
-    let prefixed = annotations.iter().map(|(key, value)| (format!("{}{key}", PREFIXES[0]), Value::from(value.as_str())));
+    let prefixed = annotations
+        .iter()
+        .map(|(key, value)| (format!("{}{key}", PREFIXES[0]), Value::from(value.as_str())));
     if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("annotations".to_owned(), prefixed.collect());
     }
@@ -128,7 +142,11 @@ mod tests {
     fn written(asks: &[(Kind, &str, &str)]) -> Result<Vec<String>, String> {
         let asks: Vec<_> = asks
             .iter()
-            .map(|(kind, name, value)| Ask { kind: *kind, name: (*name).to_owned(), value: (*value).to_owned() })
+            .map(|(kind, name, value)| Ask {
+                kind: *kind,
+                name: (*name).to_owned(),
+                value: (*value).to_owned(),
+            })
             .collect();
         let written = annotations(&asks).map_err(|error| error.to_string())?;
         Ok(written.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
@@ -161,22 +179,44 @@ mod tests {
     #[test]
     fn what_a_pod_would_be_refused_is_refused_here() {
         for (asks, expected) in [
-            (vec![(Kind::Secret, "s", "rel")], "secret.s=rel: the path must start with \"/\", write secret.s=/rel"),
-            (vec![(Kind::HadoopConfigMap, "", "h:typo")], "hadoopConfigMap=h:typo: unknown option typo"),
-            (vec![(Kind::SparkConfigMap, "", "a"), (Kind::SparkConfigMap, "", "b")], "sparkConfigMap is asked for twice"),
-            (vec![(Kind::ConfigMap, "a", "/a"), (Kind::ConfigMap, "a", "/b,c")], "a=/b,c: needs a list"),
-            // Also where the parser of annotations would remove them, at the end of a value and of a list's names.
-            (vec![(Kind::Secret, "s", "/s\nspark.master=local")], "s=/s\\nspark.master=local: it has a line break"),
+            (
+                vec![(Kind::Secret, "s", "rel")],
+                "secret.s=rel: the path must start with \"/\", write secret.s=/rel",
+            ),
+            (
+                vec![(Kind::HadoopConfigMap, "", "h:typo")],
+                "hadoopConfigMap=h:typo: unknown option typo",
+            ),
+            (
+                vec![(Kind::SparkConfigMap, "", "a"), (Kind::SparkConfigMap, "", "b")],
+                "sparkConfigMap is asked for twice",
+            ),
+            (
+                vec![(Kind::ConfigMap, "a", "/a"), (Kind::ConfigMap, "a", "/b,c")],
+                "a=/b,c: needs a list",
+            ),
+            // Also where the parser of annotations would remove them, at the end of a value and of
+            // a list's names.
+            (
+                vec![(Kind::Secret, "s", "/s\nspark.master=local")],
+                "s=/s\\nspark.master=local: it has a line break",
+            ),
             (vec![(Kind::Secret, "s", "/s\n")], "s=/s\\n: it has a line break"),
             (vec![(Kind::HadoopConfigMap, "", "h\r")], "h\\r: it has a line break"),
-            (vec![(Kind::ConfigMap, "a", "/a"), (Kind::ConfigMap, "a\t", "/b")], "a\\t=/b: it has a line break, a tab"),
+            (
+                vec![(Kind::ConfigMap, "a", "/a"), (Kind::ConfigMap, "a\t", "/b")],
+                "a\\t=/b: it has a line break, a tab",
+            ),
         ] {
             let error = written(&asks).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
         let name = "g".repeat(46);
         let error = written(&[(Kind::GcpServiceAccount, &name, "/g")]).unwrap_err();
-        assert!(error.contains("room for a name of 45 characters, and there is no list of these"), "{error}");
+        assert!(
+            error.contains("room for a name of 45 characters, and there is no list of these"),
+            "{error}"
+        );
         assert!(written(&[(Kind::GcpServiceAccount, &name[1..], "/g")]).is_ok());
         assert!(written(&[(Kind::HadoopDelegationToken, &"t".repeat(42), "/t")]).is_err());
     }
@@ -190,8 +230,14 @@ mod tests {
             for (entries, expected) in [
                 (&[("secret.a", "/m"), ("secret.b", "/n")][..], None),
                 (&[("secret.a", "/m"), ("secret.b", "/m")], Some("secret.b=/m: ")),
-                (&[("configMap.a", "/opt/spark/conf/a:file=a")], Some("configMap.a=/opt/spark/conf/a")),
-                (&[("sparkConfigMap", "c:merge:path=/opt/spark/conf")], Some("sparkConfigMap=c:merge:path=/opt/spark/conf")),
+                (
+                    &[("configMap.a", "/opt/spark/conf/a:file=a")],
+                    Some("configMap.a=/opt/spark/conf/a"),
+                ),
+                (
+                    &[("sparkConfigMap", "c:merge:path=/opt/spark/conf")],
+                    Some("sparkConfigMap=c:merge:path=/opt/spark/conf"),
+                ),
             ] {
                 let problems = problems(role, &set(entries));
                 let text = problems.first().map(|problem| problem.text().to_owned());

@@ -1,8 +1,8 @@
 //! The MutatingWebhookConfiguration with which an API server calls this process.
 //!
-//! Only pods that could concern us are sent: Spark's own label selects them, and a match condition lets through those that
-//! carry a key under one of our prefixes, or are in a namespace of the administrator's defaults. Nobody else depends on this
-//! process; and they never start without it.
+//! Only pods that could concern us are sent: Spark's own label selects them, and a match condition
+//! lets through those that carry a key under one of our prefixes, or are in a namespace of the
+//! administrator's defaults. Nobody else depends on this process; and they never start without it.
 
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use crate::rules::Rules;
 /// The name of the configuration; the webhook in it is called the same with `.k8s.io` after it.
 pub const NAME: &str = "spark-webhook";
 
-/// The configuration for a webhook at a URL, whose certificate the bundle (PEM) verifies, for the pods of a [`condition`].
+/// The configuration for a webhook at a URL, whose certificate the bundle (PEM) verifies, for the
+/// pods of a [`condition`].
 #[must_use]
 pub fn registration(url: &str, ca_bundle: &str, condition: &str) -> Value {
     json!({
@@ -35,8 +36,8 @@ pub fn registration(url: &str, ca_bundle: &str, condition: &str) -> Value {
     })
 }
 
-/// A CEL expression that is true for the pods that are sent: those with a key under one of our prefixes, and those in the
-/// namespaces of the administrator's defaults.
+/// A CEL expression that is true for the pods that are sent: those with a key under one of our
+/// prefixes, and those in the namespaces of the administrator's defaults.
 #[must_use]
 pub fn condition(rules: &Rules) -> String {
     let mut conditions = vec![has_our_annotation()];
@@ -47,7 +48,9 @@ pub fn condition(rules: &Rules) -> String {
 
 fn has_our_annotation() -> String {
     let any_prefix = PREFIXES.map(|prefix| format!("key.startsWith('{prefix}')")).join(" || ");
-    format!("has(object.metadata.annotations) && object.metadata.annotations.exists(key, {any_prefix})")
+    format!(
+        "has(object.metadata.annotations) && object.metadata.annotations.exists(key, {any_prefix})"
+    )
 }
 
 #[cfg(test)]
@@ -58,16 +61,22 @@ mod tests {
     fn the_namespaces_of_defaults_are_sent_too() {
         let rules = "apiVersion: spark-webhook/v1\ndefaults: [{namespaces: [\"team-*\"], annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]\n";
         let condition = condition(&Rules::parse(rules).unwrap());
-        assert_eq!(condition, format!("{} || (request.namespace.matches('^team-.*$'))", has_our_annotation()));
+        assert_eq!(
+            condition,
+            format!("{} || (request.namespace.matches('^team-.*$'))", has_our_annotation())
+        );
         assert_eq!(super::condition(&Rules::default()), has_our_annotation());
     }
 
-    /// The golden file is of what `serve` writes; here it is read without a server, so that a change is seen at once.
+    /// The golden file is of what `serve` writes; here it is read without a server, so that a
+    /// change is seen at once.
     #[test]
     fn the_registration_is_the_golden_one() {
         let golden = std::fs::read_to_string("tests/golden/registration.snap").unwrap();
         let golden = golden.splitn(3, "---\n").nth(2).unwrap();
-        let golden: Value = serde_saphyr::from_str(&golden.replace("CA-BUNDLE", &STANDARD.encode_to_string("pem"))).unwrap();
+        let golden: Value =
+            serde_saphyr::from_str(&golden.replace("CA-BUNDLE", &STANDARD.encode_to_string("pem")))
+                .unwrap();
         assert_eq!(registration("https://ADDRESS/mutate", "pem", &has_our_annotation()), golden);
     }
 

@@ -1,8 +1,10 @@
-//! The administrator's rules: what every pod of a namespace gets by default, and which names its annotations may ask for.
+//! The administrator's rules: what every pod of a namespace gets by default, and which names its
+//! annotations may ask for.
 //!
-//! A rule's annotations pass the same parser as a pod's, when the file is read, so a file that is accepted cannot fail later.
-//! Against a pod's own annotations a default is what they would have been: it is replaced by a request for the same name, and
-//! gives way where the pod already has something else, unless it is enforced.
+//! A rule's annotations pass the same parser as a pod's, when the file is read, so a file that is
+//! accepted cannot fail later. Against a pod's own annotations a default is what they would have
+//! been: it is replaced by a request for the same name, and gives way where the pod already has
+//! something else, unless it is enforced.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -170,16 +172,19 @@ impl Rules {
     /// What an administrator should know of a file that is accepted, in order of lines.
     #[must_use]
     pub fn warnings(&self) -> Vec<Mistake> {
-        let without_namespaces = self.defaults.iter().filter(|rule| rule.namespaces == Globs::default());
-        let text =
-            "this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces";
-        let cluster_wide = without_namespaces.map(|rule| Mistake { line: rule.line, text: text.to_owned() });
-        let mut warnings: Vec<Mistake> = cluster_wide.chain(trial::doubts(&self.defaults)).collect();
+        let without_namespaces =
+            self.defaults.iter().filter(|rule| rule.namespaces == Globs::default());
+        let text = "this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces";
+        let cluster_wide =
+            without_namespaces.map(|rule| Mistake { line: rule.line, text: text.to_owned() });
+        let mut warnings: Vec<Mistake> =
+            cluster_wide.chain(trial::doubts(&self.defaults)).collect();
         warnings.sort();
         warnings
     }
 
-    /// The names that the annotations of a namespace may request; `None` where there is no such list, so that all are permitted.
+    /// The names that the annotations of a namespace may request; `None` where there is no such
+    /// list, so that all are permitted.
     #[must_use]
     pub fn permitted_in(&self, namespace: &str) -> Option<Permitted<'_>> {
         let rules = self.allow.as_ref()?.iter().filter(|rule| rule.namespaces.contains(namespace));
@@ -202,7 +207,8 @@ impl Rules {
         self.defaults.iter().map(|rule| &rule.namespaces)
     }
 
-    /// Adds to a pod's requests the defaults that apply to it, and takes away what it may not ask for.
+    /// Adds to a pod's requests the defaults that apply to it, and takes away what it may not ask
+    /// for.
     #[must_use]
     pub fn apply<'a>(&'a self, subject: &Subject, mut requests: Requests<'a>) -> Requests<'a> {
         self.restrict(subject.namespace, &mut requests);
@@ -217,23 +223,30 @@ impl Rules {
         }
         requests.has_keys = true;
         defaults.sort_by(Request::order);
-        defaults.retain(|default| default.origin == Origin::Enforced || !requests.claims.contains(&default.claim()));
+        defaults.retain(|default| {
+            default.origin == Origin::Enforced || !requests.claims.contains(&default.claim())
+        });
         let (mut ordered, others): (Vec<_>, Vec<_>) =
             defaults.into_iter().partition(|default| default.origin == Origin::Enforced);
         for request in std::mem::take(&mut requests.mounts) {
-            let enforced =
-                ordered.iter().filter(|default| default.origin == Origin::Enforced && default.claim() == request.claim());
+            let enforced = ordered.iter().filter(|default| {
+                default.origin == Origin::Enforced && default.claim() == request.claim()
+            });
             let mut enforced = enforced.peekable();
             if enforced.peek().is_none() {
                 ordered.push(request);
-            } else if !enforced
-                .any(|default| (default.name, &default.path, &default.options) == (request.name, &request.path, &request.options))
-            {
+            } else if !enforced.any(|default| {
+                (default.name, &default.path, &default.options)
+                    == (request.name, &request.path, &request.options)
+            }) {
                 requests.problems.push(ProblemKind::Enforced, request.annotation, ENFORCED);
             }
         }
         for (claim, annotation) in &requests.opt_outs {
-            if ordered.iter().any(|default| default.origin == Origin::Enforced && default.claim() == *claim) {
+            if ordered
+                .iter()
+                .any(|default| default.origin == Origin::Enforced && default.claim() == *claim)
+            {
                 requests.problems.push(ProblemKind::Enforced, *annotation, ENFORCED);
             }
         }
@@ -265,17 +278,25 @@ impl Rules {
 
     fn restrict(&self, namespace: &str, requests: &mut Requests) {
         let Some(allow) = &self.allow else { return };
-        let rules: Vec<&AllowRule> = allow.iter().filter(|rule| rule.namespaces.contains(namespace)).collect();
+        let rules: Vec<&AllowRule> =
+            allow.iter().filter(|rule| rule.namespaces.contains(namespace)).collect();
         let problems = &mut requests.problems;
         requests.mounts.retain(|request| {
             let names = |rule: &&AllowRule| match request.source() {
-                Source::ConfigMap => rule.config_maps.as_ref().is_some_and(|names| names.contains(request.name.as_str())),
-                Source::Secret => rule.secrets.as_ref().is_some_and(|names| names.contains(request.name.as_str())),
+                Source::ConfigMap => rule
+                    .config_maps
+                    .as_ref()
+                    .is_some_and(|names| names.contains(request.name.as_str())),
+                Source::Secret => {
+                    rule.secrets.as_ref().is_some_and(|names| names.contains(request.name.as_str()))
+                }
             };
             let is_allowed = rules.iter().any(names);
             if !is_allowed {
                 let kind = request.source().kind();
-                let message = format_args!("this {kind} is not allowed in this namespace, ask its administrator");
+                let message = format_args!(
+                    "this {kind} is not allowed in this namespace, ask its administrator"
+                );
                 problems.push(ProblemKind::NotAllowed, request.annotation, message);
             }
             is_allowed
@@ -285,7 +306,9 @@ impl Rules {
 
 impl DefaultRule {
     fn selects(&self, subject: &Subject) -> bool {
-        let is_role = |role: &RoleName| subject.role == if *role == RoleName::Driver { "driver" } else { "executor" };
+        let is_role = |role: &RoleName| {
+            subject.role == if *role == RoleName::Driver { "driver" } else { "executor" }
+        };
         self.namespaces.contains(subject.namespace)
             && self.roles.as_ref().is_none_or(|roles| roles.iter().any(is_role))
             && self.selector.selects(subject.label)
@@ -300,7 +323,8 @@ impl DefaultRule {
         if !self.required {
             request.options.optional = true;
             // An absent ConfigMap would otherwise hide what was submitted.
-            request.options.merge |= matches!(request.kind, Kind::SparkConfigMap | Kind::HadoopConfigMap);
+            request.options.merge |=
+                matches!(request.kind, Kind::SparkConfigMap | Kind::HadoopConfigMap);
         }
         request
     }
@@ -308,13 +332,16 @@ impl DefaultRule {
     /// The annotation that a problem's text begins with.
     fn annotation_of(&self, problem: &Problem) -> Option<(&str, &Written)> {
         let begins = |key: &str| {
-            let shown = PrefixedKey::parse(key).map(|key| key.annotation("").to_string()).unwrap_or_default();
+            let shown = PrefixedKey::parse(key)
+                .map(|key| key.annotation("").to_string())
+                .unwrap_or_default();
             problem.text().strip_prefix(&*shown).is_some_and(|rest| rest.starts_with(['=', ':']))
         };
         self.annotations.iter().find(|(key, _)| begins(key)).map(|(key, written)| (&**key, written))
     }
 
-    /// The line of the annotation that a problem is about; of the rule where its text has only a part of it.
+    /// The line of the annotation that a problem is about; of the rule where its text has only a
+    /// part of it.
     fn line_of(&self, problem: &Problem) -> usize {
         self.annotation_of(problem).map_or(self.line, |(_, written)| written.line)
     }
@@ -330,16 +357,20 @@ mod tests {
         Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap()
     }
 
-    /// Requests as `name path (origin, optional, merge)`, then problems, for a driver in a namespace.
+    /// Requests as `name path (origin, optional, merge)`, then problems, for a driver in a
+    /// namespace.
     fn applied(rules: &Rules, namespace: &str, annotations: &[(&str, &str)]) -> Vec<String> {
-        let annotations: Vec<_> =
-            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
+        let annotations: Vec<_> = annotations
+            .iter()
+            .map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value))
+            .collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
         let label = |key: &str| (key == "tier").then_some("batch");
         let requests = rules.apply(&Subject { namespace, role: "driver", label: &label }, requests);
         let mounts = requests.mounts.iter().map(|request| {
             let form = [(request.options.optional, " optional"), (request.options.merge, " merge")];
-            let form: String = form.into_iter().filter_map(|(is_set, name)| is_set.then_some(name)).collect();
+            let form: String =
+                form.into_iter().filter_map(|(is_set, name)| is_set.then_some(name)).collect();
             format!("{} {} {:?}{form}", request.name, request.path, request.origin)
         });
         mounts.chain(requests.problems.iter().map(|problem| problem.text().to_owned())).collect()
@@ -347,8 +378,11 @@ mod tests {
 
     #[test]
     fn a_default_applies_where_namespace_role_and_labels_say() {
-        let default =
-            |selection: &str| format!("defaults: [{{{selection}, annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]");
+        let default = |selection: &str| {
+            format!(
+                "defaults: [{{{selection}, annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]"
+            )
+        };
         for (selection, expected) in [
             ("namespaces: [team-*]", true),
             ("namespaces: [other]", false),
@@ -362,14 +396,19 @@ mod tests {
             ("required: false", true),
         ] {
             let applied = applied(&rules(&default(selection)), "team-a", &[]);
-            assert_eq!(applied, if expected { vec!["s /s Default optional"] } else { vec![] }, "{selection}");
+            assert_eq!(
+                applied,
+                if expected { vec!["s /s Default optional"] } else { vec![] },
+                "{selection}"
+            );
         }
     }
 
     #[test]
     fn what_defaults_may_mount_in_a_namespace_is_known_without_its_pods() {
-        let secret =
-            |selection: &str, value: &str| format!("{{{selection}annotations: {{spark-operator.k8s.io/secret.s: {value}}}}}");
+        let secret = |selection: &str, value: &str| {
+            format!("{{{selection}annotations: {{spark-operator.k8s.io/secret.s: {value}}}}}")
+        };
         let all = secret("", "/all");
         for (later, expected) in [
             (secret("", "/later"), vec!["/later"]),
@@ -379,7 +418,8 @@ mod tests {
             (secret("namespaces: [other], ", "/later"), vec!["/all"]),
         ] {
             let rules = rules(&format!("defaults: [{all}, {later}]"));
-            let paths: Vec<String> = rules.requests_in("n").iter().map(|request| request.path.to_string()).collect();
+            let paths: Vec<String> =
+                rules.requests_in("n").iter().map(|request| request.path.to_string()).collect();
             assert_eq!(paths, expected, "{later}");
         }
     }
@@ -387,14 +427,28 @@ mod tests {
     #[test]
     fn what_is_not_required_is_optional_and_conf_dirs_are_merged() {
         for (required, annotation, expected) in [
-            (false, "spark-operator.k8s.io/sparkConfigMap: c", "c /etc/spark/conf Default optional merge"),
-            (false, "sparkoperator.k8s.io/hadoop-configmap: c", "c /etc/hadoop/conf Default optional merge"),
+            (
+                false,
+                "spark-operator.k8s.io/sparkConfigMap: c",
+                "c /etc/spark/conf Default optional merge",
+            ),
+            (
+                false,
+                "sparkoperator.k8s.io/hadoop-configmap: c",
+                "c /etc/hadoop/conf Default optional merge",
+            ),
             (false, "spark-operator.k8s.io/configMap.c: /c", "c /c Default optional"),
             (true, "spark-operator.k8s.io/sparkConfigMap: c", "c /etc/spark/conf Default"),
-            (true, "spark-operator.k8s.io/sparkConfigMap: \"c:optional\"", "c /etc/spark/conf Default optional"),
+            (
+                true,
+                "spark-operator.k8s.io/sparkConfigMap: \"c:optional\"",
+                "c /etc/spark/conf Default optional",
+            ),
             (true, "spark-operator.k8s.io/configMap.c: \"/c/f:file=f\"", "c /c/f Default"),
         ] {
-            let rules = rules(&format!("defaults: [{{required: {required}, annotations: {{{annotation}}}}}]"));
+            let rules = rules(&format!(
+                "defaults: [{{required: {required}, annotations: {{{annotation}}}}}]"
+            ));
             assert_eq!(applied(&rules, "n", &[]), [expected], "{annotation}");
         }
     }
@@ -421,7 +475,12 @@ mod tests {
             // One that is wrong asks all the same.
             (
                 &[("secret.s", "rel")],
-                vec![all[0], all[1], all[2], "secret.s=rel: the path must start with \"/\", write secret.s=/rel"],
+                vec![
+                    all[0],
+                    all[1],
+                    all[2],
+                    "secret.s=rel: the path must start with \"/\", write secret.s=/rel",
+                ],
             ),
         ] {
             assert_eq!(applied(&rules, "n", annotations), expected, "{annotations:?}");
@@ -434,24 +493,42 @@ mod tests {
             "defaults:\n- annotations: {spark-operator.k8s.io/hadoopConfigMap: a, spark-operator.k8s.io/secret.s: /a}\n\
              - namespaces: [x]\n  annotations: {sparkoperator.k8s.io/hadoop-configmap: b, spark-operator.k8s.io/secret.s: \"\"}\n",
         );
-        assert_eq!(applied(&rules, "n", &[]), ["a /etc/hadoop/conf Default optional merge", "s /a Default optional"]);
+        assert_eq!(
+            applied(&rules, "n", &[]),
+            ["a /etc/hadoop/conf Default optional merge", "s /a Default optional"]
+        );
         assert_eq!(applied(&rules, "x", &[]), ["b /etc/hadoop/conf Default optional merge"]);
     }
 
     #[test]
     fn an_enforced_default_comes_first_and_never_gives_way() {
-        let rules = rules("defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/configMap.c: /c}}]");
+        let rules = rules(
+            "defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/configMap.c: /c}}]",
+        );
         let refusal = "the administrator's default for it is enforced, remove this annotation";
         for (annotations, expected) in [
-            (&[("sparkConfigMap", "s")][..], vec!["c /c Enforced".to_owned(), "s /etc/spark/conf Pod".to_owned()]),
-            (&[("configMap.c", "/mine")], vec!["c /c Enforced".to_owned(), format!("configMap.c=/mine: {refusal}")]),
+            (
+                &[("sparkConfigMap", "s")][..],
+                vec!["c /c Enforced".to_owned(), "s /etc/spark/conf Pod".to_owned()],
+            ),
+            (
+                &[("configMap.c", "/mine")],
+                vec!["c /c Enforced".to_owned(), format!("configMap.c=/mine: {refusal}")],
+            ),
             // In the same words it is the same request.
             (&[("configMap.c", "/c/")], vec!["c /c Enforced".to_owned()]),
             // The opt-out is not carried out, which its author should know.
-            (&[("configMap.c", "")], vec!["c /c Enforced".to_owned(), format!("configMap.c: {refusal}")]),
+            (
+                &[("configMap.c", "")],
+                vec!["c /c Enforced".to_owned(), format!("configMap.c: {refusal}")],
+            ),
             (
                 &[("configMaps", "c=,d=/d,c=")],
-                vec!["c /c Enforced".to_owned(), "d /d Pod".to_owned(), format!("configMaps=c=: {refusal}")],
+                vec![
+                    "c /c Enforced".to_owned(),
+                    "d /d Pod".to_owned(),
+                    format!("configMaps=c=: {refusal}"),
+                ],
             ),
             (&[("secret.c", ""), ("configMap.d", "")], vec!["c /c Enforced".to_owned()]),
         ] {
@@ -466,15 +543,25 @@ mod tests {
              allow:\n- {namespaces: [team-*], configMaps: [\"*\"], secrets: [\"spark-*\", \"!spark-admin-*\"]}\n- {namespaces: [team-b], secrets: [extra]}\n",
         );
         let refused = |annotation: &str, kind: &str| {
-            format!("{annotation}: this {kind} is not allowed in this namespace, ask its administrator")
+            format!(
+                "{annotation}: this {kind} is not allowed in this namespace, ask its administrator"
+            )
         };
         let default = "admin /admin Default optional".to_owned();
         for (namespace, annotation, expected) in [
             ("team-a", ("configMap.c", "/c"), "c /c Pod".to_owned()),
             ("team-a", ("secret.spark-db", "/s"), "spark-db /s Pod".to_owned()),
-            ("team-a", ("secret.spark-admin-db", "/s"), refused("secret.spark-admin-db=/s", "Secret")),
+            (
+                "team-a",
+                ("secret.spark-admin-db", "/s"),
+                refused("secret.spark-admin-db=/s", "Secret"),
+            ),
             ("team-a", ("GCPServiceAccount.x", "/s"), refused("GCPServiceAccount.x=/s", "Secret")),
-            ("team-a", ("hadoopDelegationToken.x", "/s"), refused("hadoopDelegationToken.x=/s", "Secret")),
+            (
+                "team-a",
+                ("hadoopDelegationToken.x", "/s"),
+                refused("hadoopDelegationToken.x=/s", "Secret"),
+            ),
             ("team-b", ("secret.extra", "/s"), "extra /s Pod".to_owned()),
             ("other", ("sparkConfigMap", "c"), refused("sparkConfigMap=c", "ConfigMap")),
             ("other", ("configMaps", "c=/c"), refused("configMaps=c=/c", "ConfigMap")),
@@ -482,7 +569,11 @@ mod tests {
             let mut expected = vec![expected, default.clone()];
             // Requests before problems.
             expected.sort_by_key(|line| line.contains("not allowed"));
-            assert_eq!(applied(&rules, namespace, &[annotation]), expected, "{namespace} {annotation:?}");
+            assert_eq!(
+                applied(&rules, namespace, &[annotation]),
+                expected,
+                "{namespace} {annotation:?}"
+            );
         }
     }
 
@@ -500,7 +591,11 @@ mod tests {
 
     #[test]
     fn the_examples_and_their_schema_hold() {
-        assert!(!Rules::parse(&std::fs::read_to_string("examples/rules.yaml").unwrap()).unwrap().is_empty());
+        assert!(
+            !Rules::parse(&std::fs::read_to_string("examples/rules.yaml").unwrap())
+                .unwrap()
+                .is_empty()
+        );
         let schema = serde_json::to_string_pretty(&schemars::schema_for!(Rules)).unwrap() + "\n";
         if std::env::var_os("UPDATE_SCHEMA").is_some() {
             std::fs::write("rules.schema.json", &schema).unwrap();

@@ -18,16 +18,28 @@ pub fn empty(role: Role) -> Value {
     })
 }
 
-/// A pod as Spark 4.1.2 makes it: conf dir, scratch directory and service account token are mounted.
+/// A pod as Spark 4.1.2 makes it: conf dir, scratch directory and service account token are
+/// mounted.
 #[must_use]
 pub fn spark(role: Role) -> Value {
     let (conf_volume, mark, args) = match role {
         Role::Driver => (
             "spark-conf-volume-driver",
             json!({"name": "SPARK_DRIVER_BIND_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}),
-            json!(["driver", "--properties-file", "/opt/spark/conf/spark.properties", "--class", "Main", "local:///app.jar"]),
+            json!([
+                "driver",
+                "--properties-file",
+                "/opt/spark/conf/spark.properties",
+                "--class",
+                "Main",
+                "local:///app.jar"
+            ]),
         ),
-        Role::Executor => ("spark-conf-volume-exec", json!({"name": "SPARK_EXECUTOR_ID", "value": "1"}), json!(["executor"])),
+        Role::Executor => (
+            "spark-conf-volume-exec",
+            json!({"name": "SPARK_EXECUTOR_ID", "value": "1"}),
+            json!(["executor"]),
+        ),
     };
     let items = json!([{"key": "spark.properties", "path": "spark.properties", "mode": 0o644}]);
     json!({
@@ -82,7 +94,9 @@ mod tests {
 
     #[test]
     fn every_sample_gets_what_it_requests() {
-        for (pod, role) in [Role::Driver, Role::Executor].into_iter().flat_map(|role| [(empty(role), role), (spark(role), role)])
+        for (pod, role) in [Role::Driver, Role::Executor]
+            .into_iter()
+            .flat_map(|role| [(empty(role), role), (spark(role), role)])
         {
             let mut pod = pod;
             pod["metadata"]["annotations"] = json!({
@@ -93,7 +107,11 @@ mod tests {
             let review = review(&pod);
             assert_eq!(problems(&review, &Policy::default()), [], "{pod}");
             let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
-            assert_eq!((admission.outcome, admission.subject.unwrap().role), (Outcome::Mutated, role), "{pod}");
+            assert_eq!(
+                (admission.outcome, admission.subject.unwrap().role),
+                (Outcome::Mutated, role),
+                "{pod}"
+            );
         }
     }
 
@@ -104,7 +122,10 @@ mod tests {
                 "spark-operator.k8s.io/configMap.a": "/opt/spark/conf/a:file=a",
                 "spark-operator.k8s.io/sparkConfigMap": "c:merge:path=/opt/spark/conf",
             });
-            problems(&review(&pod), &Policy::default()).iter().filter(|problem| problem.severity() == Severity::Error).count()
+            problems(&review(&pod), &Policy::default())
+                .iter()
+                .filter(|problem| problem.severity() == Severity::Error)
+                .count()
         };
         for role in [Role::Driver, Role::Executor] {
             assert_eq!((errors(spark(role)), errors(empty(role))), (2, 1), "{role:?}");

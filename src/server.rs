@@ -1,7 +1,8 @@
 //! The HTTPS server that the API server calls, and the plain HTTP one for probes.
 //!
-//! [`Options`] are bound to addresses, which can fail, and then served, which cannot: connection by connection, until
-//! [`Stop`] says so. Then nothing new is accepted, what runs is finished, and [`Bound::serve`] returns.
+//! [`Options`] are bound to addresses, which can fail, and then served, which cannot: connection by
+//! connection, until [`Stop`] says so. Then nothing new is accepted, what runs is finished, and
+//! [`Bound::serve`] returns.
 
 mod admin;
 mod budget;
@@ -79,7 +80,8 @@ struct Shared {
     readers: Arc<Readers>,
     decisions: Decisions,
     metrics: Arc<Metrics>,
-    /// Cancelled when clients should go elsewhere: the probe says so, and each response closes its connection.
+    /// Cancelled when clients should go elsewhere: the probe says so, and each response closes its
+    /// connection.
     draining: CancellationToken,
 }
 
@@ -93,7 +95,8 @@ pub struct BindError {
     advice: &'static str,
 }
 
-/// Answers in progress at the end have this long to be finished; the API server waits for at most 30 s, by default 10.
+/// Answers in progress at the end have this long to be finished; the API server waits for at most
+/// 30 s, by default 10.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Options {
@@ -103,7 +106,8 @@ impl Options {
     ///
     /// When one of them cannot be had.
     pub fn bind(self) -> Result<Bound, BindError> {
-        let Self { listen, admin_listen, certificates, tls, policy, config, limits, metrics } = self;
+        let Self { listen, admin_listen, certificates, tls, policy, config, limits, metrics } =
+            self;
         let (admissions, address) = bind("--listen", listen)?;
         let (admin, admin_address) = bind("--admin-listen", admin_listen)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
@@ -111,21 +115,32 @@ impl Options {
             reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
             policy,
             certificates,
-            connections: Arc::new(Connections::new(limits.within_open_files(threads::count()).connections)),
+            connections: Arc::new(Connections::new(
+                limits.within_open_files(threads::count()).connections,
+            )),
             budget: Arc::new(Budget::new(limits.body_bytes)),
             readers: Arc::new(Readers::start()),
             decisions: Decisions::default(),
             metrics,
             draining: CancellationToken::new(),
         };
-        Ok(Bound { admissions, admin, address, admin_address, acceptor: TlsAcceptor::from(Arc::new(tls)), shared })
+        Ok(Bound {
+            admissions,
+            admin,
+            address,
+            admin_address,
+            acceptor: TlsAcceptor::from(Arc::new(tls)),
+            shared,
+        })
     }
 }
 
 fn bind(option: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let error = |source: std::io::Error| {
         let advice = match source.kind() {
-            std::io::ErrorKind::AddrInUse => "end the process that has the port, or give another one (0 takes any free one)",
+            std::io::ErrorKind::AddrInUse => {
+                "end the process that has the port, or give another one (0 takes any free one)"
+            }
             std::io::ErrorKind::PermissionDenied => "give a port above 1023",
             _ => "give an address of this machine, such as 127.0.0.1:8443 or 0.0.0.0:8443",
         };
@@ -136,8 +151,9 @@ fn bind(option: &'static str, address: SocketAddr) -> Result<(TcpListener, Socke
     Ok((listener, address))
 }
 
-/// What a client does not take waits in the kernel first, up to twice this for each connection. Without a bound it is up to 4 MiB, which
-/// counts against the container's memory like the process's own.
+/// What a client does not take waits in the kernel first, up to twice this for each connection.
+/// Without a bound it is up to 4 MiB, which counts against the container's memory like the
+/// process's own.
 const SEND_BUFFER: u32 = 64 * 1024;
 
 /// As [`TcpListener::bind`] does it, but that connections have this buffer.
@@ -179,13 +195,16 @@ impl Bound {
         );
         tasks.close();
         if tokio::time::timeout(FINISH_TIMEOUT, tasks.wait()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "connections did not finish in time and are cut");
+            tracing::warn!(
+                connections = tasks.len(),
+                "connections did not finish in time and are cut"
+            );
         }
     }
 }
 
-/// How a server is told to stop, in two steps: an API server goes on sending to a process that ends, on the connections that
-/// it has, until each of them is closed by a response that says so.
+/// How a server is told to stop, in two steps: an API server goes on sending to a process that
+/// ends, on the connections that it has, until each of them is closed by a response that says so.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// Not ready; serving goes on, and each response closes its connection.

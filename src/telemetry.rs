@@ -1,11 +1,13 @@
 //! Where log lines go: to standard error, at the level that `RUST_LOG` says (`info` without it).
 //!
-//! tracing-subscriber reads `RUST_LOG=warning` as "everything of the module `warning`, and nothing else", so a misspelt level
-//! would silence even errors. [`Filter`] therefore knows levels and `TARGET=LEVEL` only, and rejects everything else.
+//! tracing-subscriber reads `RUST_LOG=warning` as "everything of the module `warning`, and nothing
+//! else", so a misspelt level would silence even errors. [`Filter`] therefore knows levels and
+//! `TARGET=LEVEL` only, and rejects everything else.
 //!
-//! Lines are written by a thread of their own, so that no admission waits for whoever reads them: a line at once where there
-//! has been none before it, and otherwise all that have come in some milliseconds: waking a thread and writing for each line was
-//! among the first things that a request cost. Where whoever reads is too slow, lines are dropped and counted.
+//! Lines are written by a thread of their own, so that no admission waits for whoever reads them: a
+//! line at once where there has been none before it, and otherwise all that have come in some
+//! milliseconds: waking a thread and writing for each line was among the first things that a
+//! request cost. Where whoever reads is too slow, lines are dropped and counted.
 
 mod fields;
 
@@ -135,7 +137,9 @@ pub struct Filter(Targets);
 
 /// A value of `RUST_LOG` that is neither a level nor a list of `TARGET=LEVEL`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("RUST_LOG={0}: write error, warn, info, debug, trace or off, or levels for targets such as info,spark_webhook=debug")]
+#[error(
+    "RUST_LOG={0}: write error, warn, info, debug, trace or off, or levels for targets such as info,spark_webhook=debug"
+)]
 pub struct FilterError(String);
 
 impl Default for Filter {
@@ -155,7 +159,8 @@ impl Filter {
         value.to_str().map_or_else(|| Err(FilterError::new(&value.to_string_lossy())), Self::parse)
     }
 
-    /// Lines of a target that the list does not name have the list's level, or `info` if it has none.
+    /// Lines of a target that the list does not name have the list's level, or `info` if it has
+    /// none.
     fn parse(text: &str) -> Result<Self, FilterError> {
         let Self(mut targets) = Self::default();
         if text.is_empty() {
@@ -169,7 +174,12 @@ impl Filter {
             let Some(level) = level_of(level) else { return Err(FilterError::new(text)) };
             targets = match target {
                 // Targets are the paths of modules.
-                Some(target) if target.is_empty() || !target.chars().all(|c| c.is_ascii_alphanumeric() || "_:".contains(c)) => {
+                Some(target)
+                    if target.is_empty()
+                        || !target
+                            .chars()
+                            .all(|c| c.is_ascii_alphanumeric() || "_:".contains(c)) =>
+                {
                     return Err(FilterError::new(text));
                 }
                 Some(target) => targets.with_target(target, level),
@@ -206,7 +216,9 @@ pub fn init(format: LogFormat, filter: Filter) -> Log {
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_target(false);
     let layer = match format {
         LogFormat::Text => layer.fmt_fields(TextFields).with_ansi(is_terminal).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Json => {
+            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     };
     let Filter(targets) = filter;
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
@@ -274,13 +286,30 @@ mod tests {
                 let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
                 levels.into_iter().find(|level| targets.would_enable(target, level))
             };
-            assert_eq!((level("spark_webhook::server"), level("hyper::proto")), (ours, hyper), "{text:?}");
+            assert_eq!(
+                (level("spark_webhook::server"), level("hyper::proto")),
+                (ours, hyper),
+                "{text:?}"
+            );
         }
-        for text in
-            ["warning", "Warning", "3", "spark_webhook", "info,", ",", "a=b", "=info", "info,hyper", "a=b=info", "[span]=info"]
-        {
+        for text in [
+            "warning",
+            "Warning",
+            "3",
+            "spark_webhook",
+            "info,",
+            ",",
+            "a=b",
+            "=info",
+            "info,hyper",
+            "a=b=info",
+            "[span]=info",
+        ] {
             let error = Filter::parse(text).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("RUST_LOG={text}: write error, warn, info, ")), "{error}");
+            assert!(
+                error.starts_with(&format!("RUST_LOG={text}: write error, warn, info, ")),
+                "{error}"
+            );
         }
     }
 

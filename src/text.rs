@@ -1,8 +1,9 @@
 //! A JSON string that borrows from the bytes it was read from.
 //!
-//! serde borrows into a `Cow<str>` field, but not into an `Option<Cow<str>>` or a `Vec<Cow<str>>`: there it copies. This
-//! newtype borrows everywhere, and copies only strings that hold escapes. It is most of the difference between the few
-//! allocations of a review here and the hundreds of a typed one (`benches/admission.rs`).
+//! serde borrows into a `Cow<str>` field, but not into an `Option<Cow<str>>` or a `Vec<Cow<str>>`:
+//! there it copies. This newtype borrows everywhere, and copies only strings that hold escapes. It
+//! is most of the difference between the few allocations of a review here and the hundreds of a
+//! typed one (`benches/admission.rs`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -68,7 +69,9 @@ mod tests {
 
     #[test]
     fn borrows_unless_the_string_holds_escapes() {
-        for (json, borrowed) in [(r#"["plain"]"#, true), (r#"["a\nb"]"#, false), (r#"["grüße"]"#, true)] {
+        for (json, borrowed) in
+            [(r#"["plain"]"#, true), (r#"["a\nb"]"#, false), (r#"["grüße"]"#, true)]
+        {
             let texts: Vec<Option<Text>> = serde_json::from_str(json).unwrap();
             let text = texts[0].as_ref().unwrap();
             assert_eq!(matches!(text.0, Cow::Borrowed(_)), borrowed, "{json}");

@@ -1,8 +1,9 @@
 //! The certificate that the server shows, and the TLS settings that fit its only client.
 //!
-//! The API server checks the certificate against the `caBundle` of the registration, wants a subject alternative name, offers
-//! only HTTP/1.1 and never resumes a session. Certificates end, and what shows them must not: so each handshake asks
-//! [`Certificates`] for the one of the moment, and a task renews it, or reads it again, while connections go on.
+//! The API server checks the certificate against the `caBundle` of the registration, wants a
+//! subject alternative name, offers only HTTP/1.1 and never resumes a session. Certificates end,
+//! and what shows them must not: so each handshake asks [`Certificates`] for the one of the moment,
+//! and a task renews it, or reads it again, while connections go on.
 
 mod authority;
 mod certificate;
@@ -38,7 +39,8 @@ pub use files::Pair;
 #[cfg(feature = "cluster")]
 pub use managed::ManagedCa;
 
-/// Files are compared so often, by content: the kubelet swaps them by a symlink, for which watches fire once or never.
+/// Files are compared so often, by content: the kubelet swaps them by a symlink, for which watches
+/// fire once or never.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where the certificate comes from.
@@ -78,7 +80,8 @@ struct ServingCertificate {
 pub struct Certificates {
     /// Nothing yet where it has to come from elsewhere: then handshakes fail.
     served: ArcSwapOption<Served>,
-    /// The CA that signs the next leaf, where leaves are made here: the last one that could be used.
+    /// The CA that signs the next leaf, where leaves are made here: the last one that could be
+    /// used.
     authority: ArcSwapOption<Authority>,
     state: ArcSwap<State>,
     clock: Arc<Clock>,
@@ -86,7 +89,8 @@ pub struct Certificates {
     client_cas: Option<Arc<ClientCas>>,
     source: Source,
     names: Vec<SanType>,
-    /// Of the files that the first certificate was made from: what is read later is compared with it.
+    /// Of the files that the first certificate was made from: what is read later is compared with
+    /// it.
     contents: Option<Contents>,
 }
 
@@ -150,7 +154,9 @@ pub enum TlsError {
     #[error("{0}")]
     Authority(String),
     /// A name that no certificate can hold.
-    #[error("--dns-name {0:?} is neither a DNS name nor an IP address; write one like spark-webhook.spark.svc or 10.0.0.1")]
+    #[error(
+        "--dns-name {0:?} is neither a DNS name nor an IP address; write one like spark-webhook.spark.svc or 10.0.0.1"
+    )]
     Name(String),
     /// The certificate in memory could not be made.
     #[error("cannot make a certificate: {0}")]
@@ -183,16 +189,22 @@ impl Source {
 }
 
 impl Certificates {
-    /// The first certificate of a source; with the file `client_ca`, for clients that have a certificate of its CAs.
+    /// The first certificate of a source; with the file `client_ca`, for clients that have a
+    /// certificate of its CAs.
     ///
     /// # Errors
     ///
-    /// When there is none: a name that is none, a file that cannot be read, two that do not belong together.
+    /// When there is none: a name that is none, a file that cannot be read, two that do not belong
+    /// together.
     pub fn new(source: Source, client_ca: Option<&Path>) -> Result<Self, TlsError> {
         let now = SystemTime::now();
         let clock = Arc::<Clock>::default();
-        let client_cas = client_ca.map(|file| ClientCas::new(file, clock.clone())).transpose()?.map(Arc::new);
-        let names = source.leaves().map(|leaves| authority::names(leaves.listen, &leaves.dns_names)).transpose()?;
+        let client_cas =
+            client_ca.map(|file| ClientCas::new(file, clock.clone())).transpose()?.map(Arc::new);
+        let names = source
+            .leaves()
+            .map(|leaves| authority::names(leaves.listen, &leaves.dns_names))
+            .transpose()?;
         let contents = source.pair().map(Contents::read);
         let authority = match (&source, &contents) {
             (Source::Ephemeral(_), _) => Some(Authority::ephemeral(now)?),
@@ -202,7 +214,9 @@ impl Certificates {
         let names = names.unwrap_or_default();
         let first = match (&source, &contents, source.leaves(), &authority) {
             (Source::Files(pair), Some(contents), ..) => Some(contents.as_certificate(pair, now)?),
-            (_, _, Some(leaves), Some(authority)) => Some(authority.issue(&names, now, leaves.lifetime)?),
+            (_, _, Some(leaves), Some(authority)) => {
+                Some(authority.issue(&names, now, leaves.lifetime)?)
+            }
             _ => None,
         };
         Ok(Self {
@@ -229,7 +243,11 @@ impl Certificates {
         let State { problem, is_rejected } = &**self.state.load();
         let unusable = match self.served.load().as_ref() {
             None => Some("there is no certificate yet".to_owned()),
-            Some(served) => served.validity.check(self.clock.now()).err().map(|invalid| format!("the certificate {invalid}")),
+            Some(served) => served
+                .validity
+                .check(self.clock.now())
+                .err()
+                .map(|invalid| format!("the certificate {invalid}")),
         };
         let not_ready = match (unusable, problem) {
             (Some(unusable), Some(problem)) => Some(format!("{unusable}; {problem}")),
@@ -238,7 +256,11 @@ impl Certificates {
         };
         let problem = problem.as_ref().map(|problem| format!("the old certificate: {problem}"));
         let clock = self.clock.problem().map(|problem| format!("a wrong clock: {problem}"));
-        let client_ca = self.client_cas.as_ref().and_then(|cas| cas.problem()).map(|problem| problem.to_string());
+        let client_ca = self
+            .client_cas
+            .as_ref()
+            .and_then(|cas| cas.problem())
+            .map(|problem| problem.to_string());
         Condition { not_ready, certificate: problem.into_iter().chain(clock).collect(), client_ca }
     }
 
@@ -265,7 +287,8 @@ impl Certificates {
 
     /// Keeps the certificate valid, and follows `--client-ca`, until the server stops.
     pub async fn run(self: Arc<Self>, metrics: Arc<Metrics>, stopping: CancellationToken) {
-        let run = async { tokio::join!(self.run_certificate(&metrics), self.run_client_cas(&metrics)) };
+        let run =
+            async { tokio::join!(self.run_certificate(&metrics), self.run_client_cas(&metrics)) };
         stopping.run_until_cancelled(run).await;
     }
 
@@ -297,7 +320,8 @@ impl Certificates {
             let read = self.read().await;
             let is_changed = read != seen;
             seen = read;
-            // What could not be used may be usable later without a change: a certificate that was not valid yet, say.
+            // What could not be used may be usable later without a change: a certificate that was
+            // not valid yet, say.
             let is_open = is_changed || self.state.load().problem.is_some();
             let followed = match seen.as_ref().filter(|_| is_open) {
                 Some(contents) => self.follow(contents, metrics),
@@ -317,7 +341,9 @@ impl Certificates {
                 self.serve(contents.as_certificate(pair, now)?, metrics, "its files have changed");
                 Ok(())
             }
-            Source::Ca(pair, leaves) => self.adopt(Arc::new(contents.as_authority(pair, now)?), leaves, metrics),
+            Source::Ca(pair, leaves) => {
+                self.adopt(Arc::new(contents.as_authority(pair, now)?), leaves, metrics)
+            }
             Source::Ephemeral(_) => Ok(()),
             #[cfg(feature = "cluster")]
             Source::Managed(..) => Ok(()),
@@ -325,8 +351,17 @@ impl Certificates {
     }
 
     /// Signs with this CA from now on, if it can.
-    fn adopt(&self, authority: Arc<Authority>, leaves: &Leaves, metrics: &Metrics) -> Result<(), TlsError> {
-        let is_known = self.authority.load().as_ref().is_some_and(|known| known.certificate() == authority.certificate());
+    fn adopt(
+        &self,
+        authority: Arc<Authority>,
+        leaves: &Leaves,
+        metrics: &Metrics,
+    ) -> Result<(), TlsError> {
+        let is_known = self
+            .authority
+            .load()
+            .as_ref()
+            .is_some_and(|known| known.certificate() == authority.certificate());
         if is_known {
             return Ok(());
         }
@@ -336,13 +371,17 @@ impl Certificates {
         Ok(())
     }
 
-    /// Follows a certificate that is made here by the next one when it is time, by the clock on the wall: timers stand still
-    /// while a machine sleeps. Where that clock was set, the certificate may be one of the future.
+    /// Follows a certificate that is made here by the next one when it is time, by the clock on the
+    /// wall: timers stand still while a machine sleeps. Where that clock was set, the certificate
+    /// may be one of the future.
     fn renew(&self, metrics: &Metrics) -> Result<(), TlsError> {
         let now = self.clock.now();
-        let is_due = |served: &Arc<Served>| served.renew_at <= now || served.validity.check(now).is_err();
+        let is_due =
+            |served: &Arc<Served>| served.renew_at <= now || served.validity.check(now).is_err();
         let is_due = self.served.load().as_ref().is_none_or(is_due);
-        if let (Some(leaves), Some(authority), true) = (self.source.leaves(), self.authority.load().as_ref(), is_due) {
+        if let (Some(leaves), Some(authority), true) =
+            (self.source.leaves(), self.authority.load().as_ref(), is_due)
+        {
             self.serve(authority.issue(&self.names, now, leaves.lifetime)?, metrics, "it is time");
         }
         Ok(())
@@ -355,7 +394,13 @@ impl Certificates {
     }
 
     /// Says what is wrong, once: what is tried again and again fails for the same reason.
-    fn report(&self, problem: Option<String>, is_changed: bool, is_rejected: bool, metrics: &Metrics) {
+    fn report(
+        &self,
+        problem: Option<String>,
+        is_changed: bool,
+        is_rejected: bool,
+        metrics: &Metrics,
+    ) {
         let is_new = is_changed || self.state.load().problem != problem;
         if let Some(problem) = problem.as_ref().filter(|_| is_new) {
             metrics.count_certificate_reload(Reload::Failed);
@@ -366,20 +411,24 @@ impl Certificates {
 
     fn gauge(&self, metrics: &Metrics) {
         if let Some(served) = self.served.load().as_ref() {
-            let not_after = served.validity.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let not_after =
+                served.validity.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             metrics.certificate_expiry.set(not_after.try_into().unwrap_or(i64::MAX));
         }
         let Condition { not_ready, certificate, client_ca: _ } = self.condition();
         metrics.certificate_problem.set((not_ready.is_some() || !certificate.is_empty()).into());
     }
 
-    /// Looks after the shared CA, and serves leaves of it; an API server that is away changes nothing about those.
+    /// Looks after the shared CA, and serves leaves of it; an API server that is away changes
+    /// nothing about those.
     #[cfg(feature = "cluster")]
     async fn run_managed(&self, settings: &ManagedCa, leaves: &Leaves, metrics: &Metrics) {
         let mut manager = managed::Manager::new(settings.clone(), self.clock.clone());
         loop {
             let adopted = match manager.manage().await {
-                Ok(current) => self.adopt(current, leaves, metrics).map_err(|error| error.to_string()),
+                Ok(current) => {
+                    self.adopt(current, leaves, metrics).map_err(|error| error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             let result = adopted.and(self.renew(metrics).map_err(|error| error.to_string()));
@@ -434,7 +483,8 @@ impl Served {
     }
 }
 
-/// From 0 to 1, another one each time. The standard library seeds its hash maps by chance, which is enough for this.
+/// From 0 to 1, another one each time. The standard library seeds its hash maps by chance, which is
+/// enough for this.
 fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let chance = RandomState::new().build_hasher().finish();
@@ -451,9 +501,10 @@ mod tests {
         let metrics = Metrics::new(Box::new(|| 0));
         let authority = certificates.authority.load_full().unwrap();
         let (now, month) = (SystemTime::now(), Duration::from_secs(30 * 24 * 3600));
-        for (clock, expected) in
-            [(now + month, "the certificate is not valid before "), (now - month, "the certificate expired at ")]
-        {
+        for (clock, expected) in [
+            (now + month, "the certificate is not valid before "),
+            (now - month, "the certificate expired at "),
+        ] {
             let leaf = authority.issue(&[], clock, Duration::from_secs(3600)).unwrap();
             certificates.served.store(Some(Arc::new(Served::new(leaf, clock))));
             let not_ready = certificates.condition().not_ready.unwrap();

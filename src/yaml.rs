@@ -1,8 +1,9 @@
 //! YAML as a tree that knows its lines, with mistakes that say what to write.
 //!
-//! A deserializer stops at the first mistake and names it in the words of a library. An author wants all mistakes of a file, each
-//! with its line and what to write instead. So the rules file is read into this tree, and plain code checks the tree. `mutate`
-//! uses it only for the text of an error.
+//! A deserializer stops at the first mistake and names it in the words of a library. An author
+//! wants all mistakes of a file, each with its line and what to write instead. So the rules file is
+//! read into this tree, and plain code checks the tree. `mutate` uses it only for the text of an
+//! error.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -84,7 +85,9 @@ impl Node {
         NODE + match &self.value {
             Value::Scalar { text, .. } => text.len(),
             Value::List(items) => items.iter().map(Self::cost).sum(),
-            Value::Map(entries) => entries.iter().map(|(key, node)| key.text.len() + node.cost()).sum(),
+            Value::Map(entries) => {
+                entries.iter().map(|(key, node)| key.text.len() + node.cost()).sum()
+            }
             Value::Unreadable => 0,
         }
     }
@@ -93,7 +96,8 @@ impl Node {
 /// How deep lists and maps may stand in each other.
 const MAX_DEPTH: usize = 64;
 
-/// How much anchors and aliases may [cost](Node::cost): aliases of aliases make much of a short text.
+/// How much anchors and aliases may [cost](Node::cost): aliases of aliases make much of a short
+/// text.
 const MAX_ALIASED: usize = 4 * 1024 * 1024;
 
 /// Reads all documents of a text.
@@ -150,9 +154,16 @@ impl Builder<'_> {
                 self.keep(anchor, &node)?;
                 self.add(node);
             }
-            Event::SequenceStart(_, anchor, tag) => self.open(line, anchor, Content::List(Vec::new()), tag.as_deref()),
+            Event::SequenceStart(_, anchor, tag) => {
+                self.open(line, anchor, Content::List(Vec::new()), tag.as_deref());
+            }
             Event::MappingStart(_, anchor, tag) => {
-                self.open(line, anchor, Content::Map { entries: Vec::new(), key: None }, tag.as_deref());
+                self.open(
+                    line,
+                    anchor,
+                    Content::Map { entries: Vec::new(), key: None },
+                    tag.as_deref(),
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
             Event::Alias(anchor) => {
@@ -160,7 +171,10 @@ impl Builder<'_> {
                     self.spend(line, node.cost())?;
                     self.add(node);
                 } else {
-                    self.mistake(line, "an alias stands inside of its own anchor; write the value instead");
+                    self.mistake(
+                        line,
+                        "an alias stands inside of its own anchor; write the value instead",
+                    );
                     self.add(Node { line, value: Value::Unreadable });
                 }
             }
@@ -170,7 +184,8 @@ impl Builder<'_> {
             }
             Event::DocumentEnd => {
                 let root = self.root.take().unwrap_or(Node { line, value: Value::Unreadable });
-                self.documents.push(Document { root, mistakes: std::mem::take(&mut self.mistakes) });
+                self.documents
+                    .push(Document { root, mistakes: std::mem::take(&mut self.mistakes) });
                 self.anchors.clear();
             }
             _ => {}
@@ -180,7 +195,10 @@ impl Builder<'_> {
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Value {
         if let Some(tag) = tag.filter(|tag| tag.is_custom()) {
-            let written = span.tag_span().and_then(|tag| tag.slice(self.text)).map_or_else(|| tag.original(), str::to_owned);
+            let written = span
+                .tag_span()
+                .and_then(|tag| tag.slice(self.text))
+                .map_or_else(|| tag.original(), str::to_owned);
             let line = span.tag_start().map_or(span.start.line(), |start| start.line());
             let rest = if text == "~" { "" } else { text };
             self.mistake(line, syntax::needs_quotes(format!("{written} {rest}").trim_end()));
@@ -192,7 +210,10 @@ impl Builder<'_> {
 
     fn open(&mut self, line: usize, anchor: usize, content: Content, tag: Option<&Tag>) {
         if let Some(tag) = tag.filter(|tag| tag.is_custom()) {
-            self.mistake(line, format!("{} has no meaning here; remove it", syntax::excerpt(&tag.original())));
+            self.mistake(
+                line,
+                format!("{} has no meaning here; remove it", syntax::excerpt(&tag.original())),
+            );
         }
         self.open.push(Open { line, anchor, content });
     }
@@ -216,7 +237,9 @@ impl Builder<'_> {
             Some(Content::List(items)) => items.push(node),
             Some(Content::Map { entries, key }) => match (key.take(), node) {
                 (Some(key), node) => entries.push((key, node)),
-                (None, Node { line, value: Value::Scalar { text, .. } }) => *key = Some(Key { line, text }),
+                (None, Node { line, value: Value::Scalar { text, .. } }) => {
+                    *key = Some(Key { line, text });
+                }
                 (None, Node { line, .. }) => {
                     *key = Some(Key { line, text: String::new() });
                     self.mistake(line, "a key must be a text; write KEY: VALUE");
@@ -225,17 +248,23 @@ impl Builder<'_> {
         }
     }
 
-    /// Takes out what is set twice, and resolves `<<`: what a map sets itself wins, then what comes first.
+    /// Takes out what is set twice, and resolves `<<`: what a map sets itself wins, then what comes
+    /// first.
     fn merge(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
         let mut seen = HashSet::new();
         let (mut merged, mut sources) = (Vec::new(), Vec::new());
         for (key, node) in entries {
             if !seen.insert(key.text.clone()) {
-                self.mistake(key.line, format!("{} is set twice; remove one", syntax::excerpt(&key.text)));
+                self.mistake(
+                    key.line,
+                    format!("{} is set twice; remove one", syntax::excerpt(&key.text)),
+                );
             } else if key.text == "<<" {
                 let line = key.line;
                 match node.value {
-                    Value::List(items) => sources.extend(items.into_iter().map(|item| (line, item.value))),
+                    Value::List(items) => {
+                        sources.extend(items.into_iter().map(|item| (line, item.value)));
+                    }
                     value => sources.push((line, value)),
                 }
             } else {
@@ -244,10 +273,14 @@ impl Builder<'_> {
         }
         for (line, source) in sources {
             match source {
-                Value::Map(entries) => merged.extend(entries.into_iter().filter(|(key, _)| seen.insert(key.text.clone()))),
+                Value::Map(entries) => merged
+                    .extend(entries.into_iter().filter(|(key, _)| seen.insert(key.text.clone()))),
                 Value::Unreadable => {}
                 Value::List(_) | Value::Scalar { .. } => {
-                    self.mistake(line, "<< takes the alias of a map; write <<: *NAME, and &NAME before the map");
+                    self.mistake(
+                        line,
+                        "<< takes the alias of a map; write <<: *NAME, and &NAME before the map",
+                    );
                 }
             }
         }
@@ -266,7 +299,11 @@ impl Builder<'_> {
     fn spend(&mut self, line: usize, cost: usize) -> Result<(), Mistake> {
         self.aliased += cost;
         let text = "the aliases stand for more than 4 MiB; write fewer";
-        if self.aliased > MAX_ALIASED { Err(Mistake { line, text: text.to_owned() }) } else { Ok(()) }
+        if self.aliased > MAX_ALIASED {
+            Err(Mistake { line, text: text.to_owned() })
+        } else {
+            Ok(())
+        }
     }
 
     fn mistake(&mut self, line: usize, text: impl Into<String>) {
@@ -278,14 +315,19 @@ impl Builder<'_> {
 mod tests {
     use super::*;
 
-    /// The documents in one line each: maps and lists in brackets, plain texts as they are and others in quotes, with lines.
+    /// The documents in one line each: maps and lists in brackets, plain texts as they are and
+    /// others in quotes, with lines.
     fn shown(node: &Node) -> String {
         let value = match &node.value {
             Value::Scalar { text, is_plain: true } => text.clone(),
             Value::Scalar { text, is_plain: false } => format!("{text:?}"),
-            Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+            Value::List(items) => {
+                format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
+            }
             Value::Map(entries) => {
-                let entries = entries.iter().map(|(key, node)| format!("{}@{}: {}", key.text, key.line, shown(node)));
+                let entries = entries
+                    .iter()
+                    .map(|(key, node)| format!("{}@{}: {}", key.text, key.line, shown(node)));
                 format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
             }
             Value::Unreadable => "?".to_owned(),
@@ -298,7 +340,11 @@ mod tests {
             Ok(documents) => documents,
             Err(mistake) => return (Vec::new(), vec![mistake.to_string()]),
         };
-        let mistakes = documents.iter().flat_map(|document| &document.mistakes).map(ToString::to_string).collect();
+        let mistakes = documents
+            .iter()
+            .flat_map(|document| &document.mistakes)
+            .map(ToString::to_string)
+            .collect();
         (documents.iter().map(|document| shown(&document.root)).collect(), mistakes)
     }
 
@@ -310,7 +356,10 @@ mod tests {
             (r#"{"a": "\ud83d\ude00"}"#, "{a@1: \"😀\"@1}@1"),
             ("a: |\n  b\n  c\n", "{a@1: \"b\\nc\\n\"@2}@1"),
             ("a: &x {b: 1}\nc: *x", "{a@1: {b@1: 1@1}@1, c@2: {b@1: 1@1}@1}@1"),
-            ("a: &x {b: 1, c: 1}\nd: {<<: *x, c: 2}", "{a@1: {b@1: 1@1, c@1: 1@1}@1, d@2: {c@2: 2@2, b@1: 1@1}@2}@1"),
+            (
+                "a: &x {b: 1, c: 1}\nd: {<<: *x, c: 2}",
+                "{a@1: {b@1: 1@1, c@1: 1@1}@1, d@2: {c@2: 2@2, b@1: 1@1}@2}@1",
+            ),
             (
                 "- &x {b: 1}\n- &y {b: 2, c: 2}\n- <<: [*x, *y]\n",
                 "[{b@1: 1@1}@1, {b@2: 2@2, c@2: 2@2}@2, {b@1: 1@1, c@2: 2@2}@3]@1",
@@ -345,19 +394,36 @@ mod tests {
     #[test]
     fn rejects_single_values_and_reads_on() {
         for (text, expected, mistakes) in [
-            ("a: 1\nb: 2\na: 3\n", "{a@1: 1@1, b@2: 2@2}@1", vec!["line 3: a is set twice; remove one"]),
-            ("a: [!b, c]", "{a@1: [?@1, c@1]@1}@1", vec!["line 1: !b needs quotes in YAML; write \"!b\""]),
+            (
+                "a: 1\nb: 2\na: 3\n",
+                "{a@1: 1@1, b@2: 2@2}@1",
+                vec!["line 3: a is set twice; remove one"],
+            ),
+            (
+                "a: [!b, c]",
+                "{a@1: [?@1, c@1]@1}@1",
+                vec!["line 1: !b needs quotes in YAML; write \"!b\""],
+            ),
             ("a: !b c", "{a@1: ?@1}@1", vec!["line 1: !b c needs quotes in YAML; write \"!b c\""]),
             (
                 "a: [*b, c]\nd: *e",
                 "{a@1: [?@1, c@1]@1, d@2: ?@2}@1",
-                vec!["line 1: *b needs quotes in YAML; write \"*b\"", "line 2: *e needs quotes in YAML; write \"*e\""],
+                vec![
+                    "line 1: *b needs quotes in YAML; write \"*b\"",
+                    "line 2: *e needs quotes in YAML; write \"*e\"",
+                ],
             ),
-            ("a: &b [*b]", "{a@1: [?@1]@1}@1", vec!["line 1: an alias stands inside of its own anchor; write the value instead"]),
+            (
+                "a: &b [*b]",
+                "{a@1: [?@1]@1}@1",
+                vec!["line 1: an alias stands inside of its own anchor; write the value instead"],
+            ),
             (
                 "a: {<<: b}",
                 "{a@1: {}@1}@1",
-                vec!["line 1: << takes the alias of a map; write <<: *NAME, and &NAME before the map"],
+                vec![
+                    "line 1: << takes the alias of a map; write <<: *NAME, and &NAME before the map",
+                ],
             ),
             ("? [a]\n: b", "{@1: b@2}@1", vec!["line 1: a key must be a text; write KEY: VALUE"]),
             ("a: !b {}", "{a@1: {}@1}@1", vec!["line 1: !b has no meaning here; remove it"]),
@@ -370,7 +436,8 @@ mod tests {
     #[test]
     fn rejects_what_a_short_text_makes_large() {
         // Each line is ten of the line above it.
-        let lines = (1..10).map(|n| format!("- &a{n} [{}]", vec![format!("*a{}", n - 1); 10].join(", ")));
+        let lines =
+            (1..10).map(|n| format!("- &a{n} [{}]", vec![format!("*a{}", n - 1); 10].join(", ")));
         let bomb = lines.collect::<Vec<_>>().join("\n");
         let (_, mistakes) = read(&format!("- &a0 x\n{bomb}"));
         assert_eq!(mistakes, ["line 6: the aliases stand for more than 4 MiB; write fewer"]);
@@ -382,7 +449,8 @@ mod tests {
     fn rejects_deep_nesting() {
         let deep = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
         assert_eq!(read(&deep(MAX_DEPTH)).1, [""; 0]);
-        let expected = "line 1: lists and maps stand in each other more than 64 deep; write fewer levels";
+        let expected =
+            "line 1: lists and maps stand in each other more than 64 deep; write fewer levels";
         assert_eq!(read(&deep(MAX_DEPTH + 1)).1, [expected]);
         assert_eq!(read(&"- ".repeat(100_000)).1, [expected]);
     }

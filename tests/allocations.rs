@@ -1,4 +1,5 @@
-//! How often and how much one admission allocates: counts, unlike times, are the same on every machine.
+//! How often and how much one admission allocates: counts, unlike times, are the same on every
+//! machine.
 
 #[path = "support/hostile.rs"]
 mod hostile;
@@ -11,23 +12,39 @@ use spark_webhook::server::memory::admission;
 
 #[test]
 fn an_admission_allocates_no_more_than_so_often() {
-    for (case, most) in [("plain-41-driver", 60), ("kubeflow-35-driver", 60), ("ctr1-35-driver", 80), ("noann-35-driver", 20)] {
+    for (case, most) in [
+        ("plain-41-driver", 60),
+        ("kubeflow-35-driver", 60),
+        ("ctr1-35-driver", 80),
+        ("noann-35-driver", 20),
+    ] {
         let body = fs::read(format!("tests/golden/{case}.json")).unwrap();
         let counted = allocation_counter::measure(|| {
             black_box(admit(&body, &Policy::default()).unwrap().response);
         });
-        assert!(counted.count_total <= most, "{case}: {} allocations, at most {most}", counted.count_total);
+        assert!(
+            counted.count_total <= most,
+            "{case}: {} allocations, at most {most}",
+            counted.count_total
+        );
     }
 }
 
 #[test]
 fn an_admission_allocates_no_more_than_the_budget_has_for_it() {
-    for (shape, size) in hostile::SHAPES.iter().flat_map(|shape| [(shape, 256 << 10), (shape, 7 << 20)]) {
+    for (shape, size) in
+        hostile::SHAPES.iter().flat_map(|shape| [(shape, 256 << 10), (shape, 7 << 20)])
+    {
         let body = shape.review(size);
         let counted = allocation_counter::measure(|| {
             let _ = black_box(admit(&body, &Policy::default()));
         });
         let most = admission(body.len()) as u64;
-        assert!(counted.bytes_max <= most, "{} of {size}: {} bytes, at most {most}", shape.name, counted.bytes_max);
+        assert!(
+            counted.bytes_max <= most,
+            "{} of {size}: {} bytes, at most {most}",
+            shape.name,
+            counted.bytes_max
+        );
     }
 }

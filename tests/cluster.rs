@@ -37,9 +37,17 @@ async fn set_up(namespace: &str, arguments: &[&str]) -> Setup {
     let client = cluster.namespace(namespace).await;
     let directory = tempfile::tempdir().unwrap();
     let registration = directory.path().join("registration.yaml");
-    let webhook = Webhook::start(&[&["--write-registration", registration.to_str().unwrap()], arguments].concat());
+    let webhook = Webhook::start(
+        &[&["--write-registration", registration.to_str().unwrap()], arguments].concat(),
+    );
     cluster.register(&registration, namespace).await;
-    Setup { pods: Api::namespaced(client.clone(), namespace), cluster, client, webhook, _directory: directory }
+    Setup {
+        pods: Api::namespaced(client.clone(), namespace),
+        cluster,
+        client,
+        webhook,
+        _directory: directory,
+    }
 }
 
 fn pod(name: &str, role: &str, annotations: &Value) -> Pod {
@@ -56,20 +64,30 @@ fn as_json(pod: &Pod) -> Value {
 
 fn mount_paths(pod: &Pod) -> Vec<String> {
     let mounts = as_json(pod)["spec"]["containers"][0]["volumeMounts"].clone();
-    let paths = mounts.as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap().to_owned());
+    let paths = mounts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount["mountPath"].as_str().unwrap().to_owned());
     paths.filter(|path| !path.starts_with("/var/run/secrets/kubernetes.io")).collect()
 }
 
 #[tokio::test]
 async fn a_pod_that_asks_gets_its_mounts_and_one_that_does_not_is_never_sent() {
     let setup = set_up("mounts", &[]).await;
-    let annotations =
-        json!({"spark-operator.k8s.io/sparkConfigMap": "spark-conf", "sparkoperator.k8s.io/configmap.app": "/etc/app/"});
+    let annotations = json!({"spark-operator.k8s.io/sparkConfigMap": "spark-conf", "sparkoperator.k8s.io/configmap.app": "/etc/app/"});
     for role in ["driver", "executor"] {
-        let stored = setup.pods.create(&PostParams::default(), &pod(role, role, &annotations)).await.unwrap();
+        let stored = setup
+            .pods
+            .create(&PostParams::default(), &pod(role, role, &annotations))
+            .await
+            .unwrap();
         assert_eq!(mount_paths(&stored), ["/etc/spark/conf", "/etc/app"]);
         let spec = &as_json(&stored)["spec"];
-        assert_eq!(spec["containers"][0]["env"], json!([{"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"}]));
+        assert_eq!(
+            spec["containers"][0]["env"],
+            json!([{"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"}])
+        );
         let line = setup.webhook.log_line(&format!("pod=\"{role}\" role=\"{role}\""));
         assert!(line.contains("outcome=\"mutated\""), "{line}");
     }
@@ -77,9 +95,20 @@ async fn a_pod_that_asks_gets_its_mounts_and_one_that_does_not_is_never_sent() {
     let Setup { webhook, pods, cluster, .. } = setup;
     webhook.signal("TERM");
     assert_eq!(webhook.wait().code(), Some(0));
-    let error = pods.create(&PostParams::default(), &pod("asks", "driver", &annotations)).await.unwrap_err();
-    assert!(error.to_string().contains("failed calling webhook \"spark-webhook.k8s.io\""), "{error}");
-    pods.create(&PostParams::default(), &pod("silent", "driver", &json!({"prometheus.io/scrape": "true"}))).await.unwrap();
+    let error = pods
+        .create(&PostParams::default(), &pod("asks", "driver", &annotations))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("failed calling webhook \"spark-webhook.k8s.io\""),
+        "{error}"
+    );
+    pods.create(
+        &PostParams::default(),
+        &pod("silent", "driver", &json!({"prometheus.io/scrape": "true"})),
+    )
+    .await
+    .unwrap();
     pods.create(&PostParams::default(), &pod("worker", "worker", &annotations)).await.unwrap();
     drop(cluster);
 }
@@ -87,18 +116,33 @@ async fn a_pod_that_asks_gets_its_mounts_and_one_that_does_not_is_never_sent() {
 /// Each annotation with each option, alone, and then many together.
 fn requests() -> Vec<Value> {
     let conf_dirs = ["sparkConfigMap", "hadoopConfigMap"].into_iter().flat_map(|key| {
-        let options =
-            ["", ":optional", ":mode=0440", ":path=/opt/mine/conf", ":merge", ":merge:path=/opt/mine/conf:mode=0400:optional"];
+        let options = [
+            "",
+            ":optional",
+            ":mode=0440",
+            ":path=/opt/mine/conf",
+            ":merge",
+            ":merge:path=/opt/mine/conf:mode=0400:optional",
+        ];
         options.map(|options| (key, format!("conf{options}")))
     });
     let objects = ["configMap.app", "secret.app"].into_iter().flat_map(|key| {
-        let options = ["", ":optional", ":mode=0440", ":file=app.conf", ":file=app.conf:mode=400", ":env=APP", ":env=APP:key=f"];
+        let options = [
+            "",
+            ":optional",
+            ":mode=0440",
+            ":file=app.conf",
+            ":file=app.conf:mode=400",
+            ":env=APP",
+            ":env=APP:key=f",
+        ];
         options.map(|options| (key, format!("/etc/app{options}")))
     });
-    let credentials = ["GCPServiceAccount.app", "hadoopDelegationToken.app"].into_iter().flat_map(|key| {
-        let options = ["", ":optional", ":mode=0440", ":key=f"];
-        options.map(|options| (key, format!("/mnt/app{options}")))
-    });
+    let credentials =
+        ["GCPServiceAccount.app", "hadoopDelegationToken.app"].into_iter().flat_map(|key| {
+            let options = ["", ":optional", ":mode=0440", ":key=f"];
+            options.map(|options| (key, format!("/mnt/app{options}")))
+        });
     let others = [
         ("sparkConfigMap", "conf:defaults"),
         ("sparkConfigMap", "conf:merge:defaults"),
@@ -112,8 +156,12 @@ fn requests() -> Vec<Value> {
         ("secret.app", "/etc/app:env=SPARK_CONF_DIR"),
         ("typo", "x"),
     ];
-    let alone = conf_dirs.chain(objects).chain(credentials).chain(others.map(|(key, value)| (key, value.to_owned())));
-    let mut requests: Vec<Value> = alone.map(|(key, value)| json!({format!("spark-operator.k8s.io/{key}"): value})).collect();
+    let alone = conf_dirs
+        .chain(objects)
+        .chain(credentials)
+        .chain(others.map(|(key, value)| (key, value.to_owned())));
+    let mut requests: Vec<Value> =
+        alone.map(|(key, value)| json!({format!("spark-operator.k8s.io/{key}"): value})).collect();
     requests.push(json!({
         "spark-operator.k8s.io/sparkConfigMap": "spark-conf:merge:defaults:optional",
         "spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf:path=/opt/mine/conf:merge",
@@ -128,8 +176,9 @@ fn requests() -> Vec<Value> {
     requests
 }
 
-/// A webhook that runs after ours and adds what a mesh adds makes the API server call ours again. For every option the pod
-/// that is stored is then the one of a single pass, with what the later webhook has added.
+/// A webhook that runs after ours and adds what a mesh adds makes the API server call ours again.
+/// For every option the pod that is stored is then the one of a single pass, with what the later
+/// webhook has added.
 #[tokio::test]
 async fn the_real_second_round_changes_nothing() {
     let setup = set_up("reinvocation", &[]).await;
@@ -164,7 +213,9 @@ async fn the_real_second_round_changes_nothing() {
     .unwrap();
     Api::all(setup.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while setup.pods.create(&dry_run, &drivers[0].0).await.unwrap().spec.unwrap().containers.len() == 1 {
+    while setup.pods.create(&dry_run, &drivers[0].0).await.unwrap().spec.unwrap().containers.len()
+        == 1
+    {
         assert!(std::time::Instant::now() < deadline, "the later webhook is not called");
     }
 
@@ -177,7 +228,8 @@ async fn the_real_second_round_changes_nothing() {
         assert_eq!(late, json!({"name": "LATE", "value": "1"}));
         assert_eq!(twice, *once);
     }
-    // Two calls for the last of them: the first one changed the pod, and the second one found nothing to do.
+    // Two calls for the last of them: the first one changed the pod, and the second one found
+    // nothing to do.
     setup.webhook.log_line("outcome=\"unchanged\"");
     drop(setup.cluster);
 }
@@ -196,7 +248,11 @@ fn without_chance(pod: &Pod) -> Value {
 async fn with_deny_a_driver_with_errors_is_refused_with_422_and_an_executor_is_not() {
     let setup = set_up("deny", &["--on-problem", "deny"]).await;
     let annotations = json!({"spark-operator.k8s.io/configMap.app": "etc/app", "spark-operator.k8s.io/secret.db": "/mnt/db"});
-    let error = setup.pods.create(&PostParams::default(), &pod("driver", "driver", &annotations)).await.unwrap_err();
+    let error = setup
+        .pods
+        .create(&PostParams::default(), &pod("driver", "driver", &annotations))
+        .await
+        .unwrap_err();
     let kube::Error::Api(status) = error else { panic!("{error}") };
     assert_eq!(status.code, 422);
     assert_eq!(
@@ -204,7 +260,11 @@ async fn with_deny_a_driver_with_errors_is_refused_with_422_and_an_executor_is_n
         "admission webhook \"spark-webhook.k8s.io\" denied the request: \
          configMap.app=etc/app: the path must start with \"/\", write configMap.app=/etc/app"
     );
-    let stored = setup.pods.create(&PostParams::default(), &pod("executor", "executor", &annotations)).await.unwrap();
+    let stored = setup
+        .pods
+        .create(&PostParams::default(), &pod("executor", "executor", &annotations))
+        .await
+        .unwrap();
     assert_eq!(mount_paths(&stored), ["/mnt/db"]);
     drop(setup.cluster);
 }
@@ -222,7 +282,10 @@ fn give_sparks_own_conf_dir(pod: &mut Pod) {
         {"name": "spark-conf-volume-driver", "mountPath": "/opt/spark/conf"},
         {"name": "hadoop-properties", "mountPath": "/opt/hadoop/conf"},
     ]);
-    container["env"].as_array_mut().unwrap().push(json!({"name": "HADOOP_CONF_DIR", "value": "/opt/hadoop/conf"}));
+    container["env"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "HADOOP_CONF_DIR", "value": "/opt/hadoop/conf"}));
     container["args"] = json!(["driver", "--properties-file", "x"]);
     *pod = serde_json::from_value(json).unwrap();
 }
@@ -242,20 +305,22 @@ async fn a_default_reaches_a_pod_that_asks_for_nothing() {
         // Whoever is not sent does not depend on the webhook; whoever is, does.
         setup.webhook.signal("TERM");
         setup.webhook.log_line("stopped");
-        let again = setup.pods.create(&PostParams::default(), &pod("again", "driver", &json!({}))).await;
+        let again =
+            setup.pods.create(&PostParams::default(), &pod("again", "driver", &json!({}))).await;
         assert_eq!(again.is_ok(), expected.is_empty(), "{namespace}");
         drop(setup.cluster);
     }
 }
 
-/// Every pod of the golden reviews, created for real: the API server applies each patch, and takes the pod that comes out
-/// wherever it takes the one that went in.
+/// Every pod of the golden reviews, created for real: the API server applies each patch, and takes
+/// the pod that comes out wherever it takes the one that went in.
 #[tokio::test]
 async fn every_golden_pod_is_accepted_with_its_patch_where_it_is_without() {
     let setup = set_up("golden", &[]).await;
     let plain = setup.cluster.namespace("golden-plain").await;
     let plain: Api<Pod> = Api::namespaced(plain, "golden-plain");
-    let mut files: Vec<PathBuf> = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
@@ -283,22 +348,31 @@ async fn every_golden_pod_is_accepted_with_its_patch_where_it_is_without() {
         match (without, with) {
             (Ok(_), Ok(stored)) => {
                 accepted += 1;
-                changed += usize::from(!as_json(&stored)["metadata"]["annotations"]["spark-operator.k8s.io/injected"].is_null());
+                changed += usize::from(
+                    !as_json(&stored)["metadata"]["annotations"]["spark-operator.k8s.io/injected"]
+                        .is_null(),
+                );
             }
             (Err(_), Err(_)) => {}
-            (Ok(_), Err(error)) => panic!("{}: refused only with the webhook: {error}", file.display()),
-            (Err(error), Ok(_)) => panic!("{}: refused only without the webhook: {error}", file.display()),
+            (Ok(_), Err(error)) => {
+                panic!("{}: refused only with the webhook: {error}", file.display())
+            }
+            (Err(error), Ok(_)) => {
+                panic!("{}: refused only without the webhook: {error}", file.display())
+            }
         }
     }
     assert!(accepted >= 50 && changed >= 40, "{accepted} accepted, {changed} changed");
     drop(setup.cluster);
 }
 
-/// The judge of what a valid pod is: of 2,000 generated pods that it takes as they are, it takes each with what we add.
+/// The judge of what a valid pod is: of 2,000 generated pods that it takes as they are, it takes
+/// each with what we add.
 #[tokio::test]
 async fn no_generated_pod_is_refused_for_what_the_webhook_adds() {
     let setup = set_up("generated", &[]).await;
-    let plain: Api<Pod> = Api::namespaced(setup.cluster.namespace("generated-plain").await, "generated-plain");
+    let plain: Api<Pod> =
+        Api::namespaced(setup.cluster.namespace("generated-plain").await, "generated-plain");
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     // Its seed is fixed: the same pods each time.
     let mut runner = TestRunner::deterministic();

@@ -1,4 +1,5 @@
-//! The commands that end by themselves, by the real binary: what they print, where, and with which status they exit.
+//! The commands that end by themselves, by the real binary: what they print, where, and with which
+//! status they exit.
 
 #[path = "support/webhook.rs"]
 mod webhook;
@@ -39,14 +40,14 @@ fn every_command_exits_with_status_2_and_one_line_on_a_full_disk() {
     for arguments in command_lines(directory.path().to_str().unwrap()) {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = command().args(&arguments).stdout(full).output().unwrap();
-        let lines: Vec<&str> = stderr(&output).lines().filter(|line| !line.starts_with("Warning: ")).collect();
+        let lines: Vec<&str> =
+            stderr(&output).lines().filter(|line| !line.starts_with("Warning: ")).collect();
         if arguments[0] == "man" {
             assert_eq!((output.status.code(), &*lines), (Some(0), &[][..]), "{arguments:?}");
             continue;
         }
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {lines:?}");
-        let expected =
-            "spark-webhook: standard output: No space left on device (os error 28); write to a file or device that has room";
+        let expected = "spark-webhook: standard output: No space left on device (os error 28); write to a file or device that has room";
         assert_eq!(lines, [expected], "{arguments:?}");
     }
 }
@@ -59,7 +60,10 @@ fn every_command_ends_quietly_if_its_reader_has_gone() {
         drop(reader);
         let output = command().args(&arguments).stdout(writer).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
-        assert!(stderr(&output).lines().all(|line| line.starts_with("Warning: ")), "{arguments:?}: {output:?}");
+        assert!(
+            stderr(&output).lines().all(|line| line.starts_with("Warning: ")),
+            "{arguments:?}: {output:?}"
+        );
     }
 }
 
@@ -71,7 +75,8 @@ fn no_command_panics_if_standard_error_cannot_be_written() {
         (&["--no-such-flag"], 2),
     ] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = command().args(arguments).stderr(full).stdout(Stdio::piped()).output().unwrap();
+        let output =
+            command().args(arguments).stderr(full).stdout(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");
     }
 }
@@ -83,7 +88,11 @@ fn mutate_ends_with_what_scripts_need_to_know() {
         let file = directory.path().join("pod.yaml");
         fs::write(&file, pod).unwrap();
         let output = command().arg("mutate").arg(&file).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let pod = |role: &str, value: &str| {
         format!(
@@ -99,7 +108,11 @@ fn mutate_ends_with_what_scripts_need_to_know() {
     assert_eq!(run(&pod("driver", "rel"), &[]).0, Some(1));
     let (code, patched, said) = run(&pod("driver", "rel"), &["--on-problem", "deny", "-o", "pod"]);
     assert_eq!((code, &*patched), (Some(1), ""));
-    assert!(said.contains("pod p: refused") && said.contains("Warning: pod p: secret.s=rel: the path must start with"), "{said}");
+    assert!(
+        said.contains("pod p: refused")
+            && said.contains("Warning: pod p: secret.s=rel: the path must start with"),
+        "{said}"
+    );
     assert_eq!(run(&pod("executor", "rel"), &["--on-problem", "deny"]).0, Some(0));
     let (_, patch, _) = run(&pod("executor", "/s"), &["-o", "patch"]);
     assert_eq!(serde_json::from_str::<Value>(&patch).unwrap()[1]["value"][0]["mountPath"], "/s");
@@ -110,7 +123,10 @@ fn mutate_ends_with_what_scripts_need_to_know() {
     let (_, _, why) = run(&pod("worker", "/s"), &[]);
     assert_eq!(why, "pod p: left alone, its label spark-role is neither driver nor executor\n");
     let (code, _, error) = run("a: [\n", &[]);
-    assert!(code == Some(2) && error.contains("pod.yaml: line ") && error.contains("expected Pods"), "{error}");
+    assert!(
+        code == Some(2) && error.contains("pod.yaml: line ") && error.contains("expected Pods"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -126,13 +142,19 @@ fn mutate_names_each_of_several_pods() {
     fs::write(&file, pods.join("---\n")).unwrap();
     let output = command().arg("mutate").arg(file.path()).output().unwrap();
     let diff = String::from_utf8(output.stdout.clone()).unwrap();
-    let headers: Vec<&str> = diff.lines().filter(|line| line.starts_with("--- ") || line.starts_with("+++ ")).collect();
-    let expected = ["one", "two", "\\u{1b}[2J"].map(|name| [format!("--- pod {name}"), format!("+++ pod {name}")]);
+    let headers: Vec<&str> =
+        diff.lines().filter(|line| line.starts_with("--- ") || line.starts_with("+++ ")).collect();
+    let expected = ["one", "two", "\\u{1b}[2J"]
+        .map(|name| [format!("--- pod {name}"), format!("+++ pod {name}")]);
     assert_eq!(headers, expected.concat(), "{diff}");
     assert!(diff.starts_with("--- pod one\n+++ pod one\n@@ "), "{diff}");
     let said = stderr(&output);
     assert!(said.starts_with("Warning: pod two: secret.s=rel: "), "{said}");
-    assert_eq!(said.lines().nth(1), Some("pod nothing: unchanged, there is nothing more to do"), "{said}");
+    assert_eq!(
+        said.lines().nth(1),
+        Some("pod nothing: unchanged, there is nothing more to do"),
+        "{said}"
+    );
 }
 
 /// Hand-written YAML; the request path itself stays strict.
@@ -142,11 +164,14 @@ fn mutate_reads_a_null_label_or_annotation_as_empty() {
     let pod = "kind: Pod\nmetadata:\n  name: job-driver\n  labels: {spark-role: driver, team:}\n  \
                annotations: {spark-operator.k8s.io/configMap.app: /etc/app, note:}\nspec:\n  containers: [{name: spark-kubernetes-driver}]\n";
     fs::write(&file, pod).unwrap();
-    let output = command().arg("mutate").arg(file.path()).args(["--output", "pod"]).output().unwrap();
+    let output =
+        command().arg("mutate").arg(file.path()).args(["--output", "pod"]).output().unwrap();
     let mutated = String::from_utf8(output.stdout.clone()).unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
     assert!(
-        mutated.contains("team: \"\"\n") && mutated.contains("note: \"\"\n") && mutated.contains("mountPath: /etc/app\n"),
+        mutated.contains("team: \"\"\n")
+            && mutated.contains("note: \"\"\n")
+            && mutated.contains("mountPath: /etc/app\n"),
         "{mutated}"
     );
 }
@@ -154,7 +179,11 @@ fn mutate_reads_a_null_label_or_annotation_as_empty() {
 #[test]
 fn check_config_shows_what_the_rules_mean_for_a_namespace() {
     let run = |arguments: &[&str]| {
-        let output = command().args(["check-config", "examples/rules.yaml", "--namespace"]).args(arguments).output().unwrap();
+        let output = command()
+            .args(["check-config", "examples/rules.yaml", "--namespace"])
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{arguments:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -198,18 +227,29 @@ fn check_config_tells_all_mistakes_and_warns() {
             .unwrap();
         process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = process.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output).to_owned())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout.clone()).unwrap(),
+            stderr(&output).to_owned(),
+        )
     };
     let ok = "standard input: ok\n".to_owned();
     assert_eq!(check("apiVersion: spark-webhook/v1\n"), (Some(0), ok.clone(), String::new()));
     let cluster_wide = "apiVersion: spark-webhook/v1\ndefaults:\n- annotations: {spark-operator.k8s.io/secret.s: /s}\n";
     let warning = "Warning: standard input: line 3: this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces\n";
     assert_eq!(check(cluster_wide), (Some(0), ok, warning.to_owned()));
-    let (code, out, said) = check("apiVersion: spark-webhook/v1\nallow:\ndefaults: [{roles: []}]\n");
+    let (code, out, said) =
+        check("apiVersion: spark-webhook/v1\nallow:\ndefaults: [{roles: []}]\n");
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!((code, &*out, lines.len()), (Some(2), "", 2), "{said}");
-    assert!(lines[0].starts_with("spark-webhook: standard input: line 2: allow has no value"), "{said}");
-    assert!(lines[1].starts_with("spark-webhook: standard input: line 3: roles is empty"), "{said}");
+    assert!(
+        lines[0].starts_with("spark-webhook: standard input: line 2: allow has no value"),
+        "{said}"
+    );
+    assert!(
+        lines[1].starts_with("spark-webhook: standard input: line 3: roles is empty"),
+        "{said}"
+    );
     // The same by every command that reads rules.
     for arguments in [
         &["mutate", "--config", "examples/driver-pod.yaml", "examples/driver-pod.yaml"][..],
@@ -219,7 +259,9 @@ fn check_config_tells_all_mistakes_and_warns() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).lines().count() > 1, "{output:?}");
         assert!(
-            stderr(&output).lines().all(|line| line.starts_with("spark-webhook: examples/driver-pod.yaml: line ")),
+            stderr(&output)
+                .lines()
+                .all(|line| line.starts_with("spark-webhook: examples/driver-pod.yaml: line ")),
             "{output:?}"
         );
     }
@@ -228,27 +270,49 @@ fn check_config_tells_all_mistakes_and_warns() {
 #[test]
 fn conf_writes_what_pods_accept_and_rejects_everything_else() {
     let run = |arguments: &[&str]| {
-        let output = command().arg("conf").args(arguments).env("SPARK_WEBHOOK_SECRET", "a=/m,b=/n").output().unwrap();
+        let output = command()
+            .arg("conf")
+            .args(arguments)
+            .env("SPARK_WEBHOOK_SECRET", "a=/m,b=/n")
+            .output()
+            .unwrap();
         let said = stderr(&output).to_owned();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), said)
     };
-    let property =
-        |role: &str, annotation: &str| format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io/{annotation}\n");
-    let of_both = |annotation: &str| property("driver", annotation) + &property("executor", annotation);
+    let property = |role: &str, annotation: &str| {
+        format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io/{annotation}\n")
+    };
+    let of_both =
+        |annotation: &str| property("driver", annotation) + &property("executor", annotation);
     assert_eq!(run(&["--secret", "a=/m"]), (Some(0), of_both("secret.a=/m"), String::new()));
-    assert_eq!(run(&["--secret", "a=/m", "--roles", "executor"]).1, property("executor", "secret.a=/m"));
+    assert_eq!(
+        run(&["--secret", "a=/m", "--roles", "executor"]).1,
+        property("executor", "secret.a=/m")
+    );
     // What the webhook would tell is told, and nothing is rejected for it.
     let (code, written, said) = run(&["--config-map", "a=/a:env=X", "--config-map", "b=/b:env=X"]);
     assert_eq!((code, written.lines().count()), (Some(0), 4), "{written}");
-    assert!(said.starts_with("Warning: configMap.b=/b:env=X: ") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.starts_with("Warning: configMap.b=/b:env=X: ") && said.lines().count() == 1,
+        "{said}"
+    );
 
     for (arguments, expected) in [
         // No variable is a request.
         (&[][..], "spark-webhook: nothing is asked for"),
-        (&["--secret", "a=/m\nspark.master=local"], "spark-webhook: a=/m\\nspark.master=local: it has a line break"),
+        (
+            &["--secret", "a=/m\nspark.master=local"],
+            "spark-webhook: a=/m\\nspark.master=local: it has a line break",
+        ),
         (&["--secret", "a=/m", "--secret", "b=/m"], "spark-webhook: secret.b=/m: "),
-        (&["--config-map", "a=/opt/spark/conf/a:file=a"], "spark-webhook: configMap.a=/opt/spark/conf/a"),
-        (&["--roles", "executor", "--config-map", "a=/opt/spark/conf/a:file=a"], "spark-webhook: configMap.a=/opt/spark/conf/a"),
+        (
+            &["--config-map", "a=/opt/spark/conf/a:file=a"],
+            "spark-webhook: configMap.a=/opt/spark/conf/a",
+        ),
+        (
+            &["--roles", "executor", "--config-map", "a=/opt/spark/conf/a:file=a"],
+            "spark-webhook: configMap.a=/opt/spark/conf/a",
+        ),
         (
             &["--spark-config-map", "x=/etc/x:merge"],
             "spark-webhook: --spark-config-map x=/etc/x:merge: it takes NAME[:OPTIONS]; for another directory than the default, write x:path=/etc/x:merge\n",
@@ -261,7 +325,8 @@ fn conf_writes_what_pods_accept_and_rejects_everything_else() {
         let (code, written, said) = run(arguments);
         assert_eq!((code, &*written), (Some(2), ""), "{arguments:?}");
         assert!(
-            said.starts_with(expected) && said.lines().all(|line| line.starts_with("spark-webhook: ")),
+            said.starts_with(expected)
+                && said.lines().all(|line| line.starts_with("spark-webhook: ")),
             "{arguments:?}: {said}"
         );
     }
@@ -272,8 +337,11 @@ fn conf_writes_what_pods_accept_and_rejects_everything_else() {
 
 #[test]
 fn every_flag_is_an_environment_variable_too() {
-    let output =
-        command().args(["serve", "--listen", "127.0.0.1:0"]).env("SPARK_WEBHOOK_ADMIN_LISTEN", "nonsense").output().unwrap();
+    let output = command()
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("SPARK_WEBHOOK_ADMIN_LISTEN", "nonsense")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("--admin-listen"));
 }

@@ -14,7 +14,9 @@ use documentation::{properties, tasks};
 fn annotations(task: &str, role: &str) -> serde_json::Map<String, Value> {
     let start = format!("spark.kubernetes.{role}.annotation.");
     let properties = properties(task);
-    properties.filter_map(|(key, value)| Some((key.strip_prefix(&start)?.to_owned(), json!(value)))).collect()
+    properties
+        .filter_map(|(key, value)| Some((key.strip_prefix(&start)?.to_owned(), json!(value))))
+        .collect()
 }
 
 #[test]
@@ -23,7 +25,10 @@ fn every_task_is_carried_out_without_a_problem() {
     let tasks = tasks(&page);
     assert!(tasks.len() >= 8);
     for (title, task) in tasks {
-        assert!(task.contains("kubectl create "), "{title} says how to make its ConfigMap or Secret");
+        assert!(
+            task.contains("kubectl create "),
+            "{title} says how to make its ConfigMap or Secret"
+        );
         let mut asked = 0;
         for (role, case) in [("driver", "noann-35-driver"), ("executor", "noann-35-exec")] {
             let annotations = annotations(task, role);
@@ -31,7 +36,9 @@ fn every_task_is_carried_out_without_a_problem() {
                 continue;
             }
             asked += annotations.len();
-            let mut review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+            let mut review: Value =
+                serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap())
+                    .unwrap();
             let metadata = &mut review["request"]["object"]["metadata"];
             // `defaults` needs Spark 4.
             metadata["labels"]["spark-version"] = json!("4.1.2");
@@ -40,12 +47,17 @@ fn every_task_is_carried_out_without_a_problem() {
             let body = review.to_string().into_bytes();
             let admission = admit(&body, &Policy::default()).unwrap();
             let subject = admission.subject.unwrap();
-            assert_eq!((admission.outcome, &*subject.problems), (Outcome::Mutated, &[][..]), "{title}");
+            assert_eq!(
+                (admission.outcome, &*subject.problems),
+                (Outcome::Mutated, &[][..]),
+                "{title}"
+            );
             let record: Value = serde_json::from_str(&subject.record.unwrap()).unwrap();
             assert_eq!(record["mounts"].as_array().unwrap().len(), count, "{title}");
             // What is mounted is what the kubectl lines make.
             for mount in record["mounts"].as_array().unwrap() {
-                let (kind, name) = mount.as_str().unwrap().split_once('=').unwrap().1.split_once('/').unwrap();
+                let (kind, name) =
+                    mount.as_str().unwrap().split_once('=').unwrap().1.split_once('/').unwrap();
                 let name = name.split('/').next().unwrap();
                 let made = if kind == "configmap" {
                     format!("kubectl create configmap {name} ")
@@ -59,7 +71,8 @@ fn every_task_is_carried_out_without_a_problem() {
     }
 }
 
-/// Annotations of ours in the recipes' `--conf` lines: a problem would be a recipe that does not work.
+/// Annotations of ours in the recipes' `--conf` lines: a problem would be a recipe that does not
+/// work.
 #[test]
 fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
     let mut asked = 0;
@@ -67,14 +80,21 @@ fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
         let file = entry.unwrap().path();
         let page = fs::read_to_string(&file).unwrap();
         for (role, case) in [("driver", "noann-35-driver"), ("executor", "noann-35-exec")] {
-            let mut review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+            let mut review: Value =
+                serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap())
+                    .unwrap();
             let metadata = &mut review["request"]["object"]["metadata"];
             metadata["labels"]["spark-version"] = json!("4.1.2");
             metadata["annotations"] = annotations(&page, role).into();
             let body = review.to_string().into_bytes();
             let admission = admit(&body, &Policy::default()).unwrap();
             if let Some(subject) = admission.subject {
-                assert_eq!((admission.outcome, &*subject.problems), (Outcome::Mutated, &[][..]), "{}", file.display());
+                assert_eq!(
+                    (admission.outcome, &*subject.problems),
+                    (Outcome::Mutated, &[][..]),
+                    "{}",
+                    file.display()
+                );
                 asked += 1;
             }
         }
@@ -87,20 +107,49 @@ fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
 fn the_table_says_what_happens() {
     let page = fs::read_to_string("docs/annotations.md").unwrap();
     for (key, value, volume, path, variable) in [
-        ("sparkConfigMap", "n", "spark-config-map-volume", "/etc/spark/conf", "SPARK_CONF_DIR=/etc/spark/conf"),
-        ("hadoopConfigMap", "n", "hadoop-config-map-volume", "/etc/hadoop/conf", "HADOOP_CONF_DIR=/etc/hadoop/conf"),
+        (
+            "sparkConfigMap",
+            "n",
+            "spark-config-map-volume",
+            "/etc/spark/conf",
+            "SPARK_CONF_DIR=/etc/spark/conf",
+        ),
+        (
+            "hadoopConfigMap",
+            "n",
+            "hadoop-config-map-volume",
+            "/etc/hadoop/conf",
+            "HADOOP_CONF_DIR=/etc/hadoop/conf",
+        ),
         ("configMap.n", "/p", "n-volume", "/p", ""),
         ("secret.n", "/p", "n-volume", "/p", ""),
-        ("GCPServiceAccount.n", "/p", "gcp-service-account-secret-volume", "/p", "GOOGLE_APPLICATION_CREDENTIALS=/p/key.json"),
-        ("hadoopDelegationToken.n", "/p", "n-volume", "/p", "HADOOP_TOKEN_FILE_LOCATION=/p/hadoop.token"),
+        (
+            "GCPServiceAccount.n",
+            "/p",
+            "gcp-service-account-secret-volume",
+            "/p",
+            "GOOGLE_APPLICATION_CREDENTIALS=/p/key.json",
+        ),
+        (
+            "hadoopDelegationToken.n",
+            "/p",
+            "n-volume",
+            "/p",
+            "HADOOP_TOKEN_FILE_LOCATION=/p/hadoop.token",
+        ),
     ] {
         let documented = key.replace(".n", ".NAME");
-        let row = page.lines().find(|line| line.starts_with(&format!("| `{documented}` |"))).unwrap();
+        let row =
+            page.lines().find(|line| line.starts_with(&format!("| `{documented}` |"))).unwrap();
         let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         assert_eq!(cells[4].replace("NAME", "n"), volume, "{key}");
         assert_eq!(cells[5].replace("PATH", "/p"), path, "{key}");
         let documented_variable = cells[6].replace("PATH", "/p");
-        assert_eq!(if documented_variable == "with `env=" { "" } else { &documented_variable }, variable, "{key}");
+        assert_eq!(
+            if documented_variable == "with `env=" { "" } else { &documented_variable },
+            variable,
+            "{key}"
+        );
 
         let mut spellings = vec![key.to_owned()];
         spellings.extend((!cells[2].is_empty()).then(|| cells[2].replace("NAME", "n")));
@@ -112,13 +161,21 @@ fn the_table_says_what_happens() {
             });
             let review = review::of(&pod, "default");
             let body = review.to_string().into_bytes();
-            let response: Value = serde_json::from_slice(&admit(&body, &Policy::default()).unwrap().response).unwrap();
-            let patch = base64_simd::STANDARD.decode_to_vec(response["response"]["patch"].as_str().unwrap()).unwrap();
+            let response: Value =
+                serde_json::from_slice(&admit(&body, &Policy::default()).unwrap().response)
+                    .unwrap();
+            let patch = base64_simd::STANDARD
+                .decode_to_vec(response["response"]["patch"].as_str().unwrap())
+                .unwrap();
             let patch: Value = serde_json::from_slice(&patch).unwrap();
             assert_eq!(patch[0]["value"][0]["name"], volume, "{spelling}");
             assert_eq!(patch[1]["value"][0]["mountPath"], path, "{spelling}");
             if let Some((name, value)) = variable.split_once('=') {
-                assert_eq!(patch[2]["value"], json!([{"name": name, "value": value}]), "{spelling}");
+                assert_eq!(
+                    patch[2]["value"],
+                    json!([{"name": name, "value": value}]),
+                    "{spelling}"
+                );
             }
         }
     }
@@ -128,10 +185,12 @@ fn the_table_says_what_happens() {
 #[test]
 fn the_comparison_claims_nothing_without_a_source() {
     let page = fs::read_to_string("docs/comparison.md").unwrap();
-    let claims: Vec<&str> = page.split("\n- ").skip(1).map(|claim| claim.split("\n\n").next().unwrap()).collect();
+    let claims: Vec<&str> =
+        page.split("\n- ").skip(1).map(|claim| claim.split("\n\n").next().unwrap()).collect();
     assert!(claims.len() > 25);
     for claim in claims {
-        let tests: Vec<&str> = claim.split("[`").skip(1).filter(|link| link.contains(".rs`: `")).collect();
+        let tests: Vec<&str> =
+            claim.split("[`").skip(1).filter(|link| link.contains(".rs`: `")).collect();
         assert!(claim.contains("](https://") || !tests.is_empty(), "{claim}");
         for test in tests {
             let (file, name) = test.split_once("`: `").unwrap();
@@ -142,24 +201,40 @@ fn the_comparison_claims_nothing_without_a_source() {
     }
 }
 
-/// What docs/comparison.md says of properties and pod templates, in pods that real Sparks made with either.
+/// What docs/comparison.md says of properties and pod templates, in pods that real Sparks made with
+/// either.
 #[test]
 fn sparks_own_conf_dir_comes_last_but_for_executor_env() {
     let mut names = std::collections::HashSet::new();
     // `spark.kubernetes.driverEnv`, `spark.executorEnv`, and two templates.
-    let cases = [("secrets-35-driver", 1), ("secrets-35-exec", 0), ("tplD-35-driver", 1), ("tplD-35-exec", 1)];
+    let cases = [
+        ("secrets-35-driver", 1),
+        ("secrets-35-exec", 0),
+        ("tplD-35-driver", 1),
+        ("tplD-35-exec", 1),
+    ];
     for (case, own) in cases {
-        let review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+        let review: Value =
+            serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap())
+                .unwrap();
         let spec = &review["request"]["object"]["spec"];
         let env = spec["containers"][0]["env"].as_array().unwrap();
-        let entries: Vec<&Value> =
-            env.iter().filter(|entry| entry["name"] == "SPARK_CONF_DIR").map(|entry| &entry["value"]).collect();
+        let entries: Vec<&Value> = env
+            .iter()
+            .filter(|entry| entry["name"] == "SPARK_CONF_DIR")
+            .map(|entry| &entry["value"])
+            .collect();
         assert!(
-            entries.len() == 2 && entries[own] == "/opt/spark/conf" && entries[1 - own] != "/opt/spark/conf",
+            entries.len() == 2
+                && entries[own] == "/opt/spark/conf"
+                && entries[1 - own] != "/opt/spark/conf",
             "{case}: {entries:?}"
         );
         let volumes = spec["volumes"].as_array().unwrap();
-        let conf = volumes.iter().find(|volume| volume["name"].as_str().unwrap().starts_with("spark-conf-volume-")).unwrap();
+        let conf = volumes
+            .iter()
+            .find(|volume| volume["name"].as_str().unwrap().starts_with("spark-conf-volume-"))
+            .unwrap();
         names.insert(conf["configMap"]["name"].as_str().unwrap().to_owned());
     }
     assert_eq!(names.len(), cases.len(), "each submission makes a name of its own: {names:?}");
@@ -183,17 +258,23 @@ fn operations_names_every_metric_and_its_labels_values() {
     let page = fs::read_to_string("docs/operations.md").unwrap();
     let metrics = spark_webhook::metrics::Metrics::new(Box::new(|| 0)).write().unwrap();
     let mut names = 0;
-    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{")) {
+    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"))
+    {
         let series = line.split(' ').next().unwrap().strip_prefix("spark_webhook_").unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         if name.starts_with("request_duration_seconds") {
             continue;
         }
-        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}{{")), "{name}");
+        assert!(
+            page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}{{")),
+            "{name}"
+        );
         names += 1;
         let value = labels.split('"').nth(1).unwrap_or_default();
-        let is_explained =
-            value.is_empty() || name == "build_info" || name == "mutations_total" || page.contains(&format!("`{value}`"));
+        let is_explained = value.is_empty()
+            || name == "build_info"
+            || name == "mutations_total"
+            || page.contains(&format!("`{value}`"));
         assert!(is_explained, "{series}");
     }
     assert!(names > 30, "{names}");

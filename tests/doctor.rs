@@ -1,4 +1,5 @@
-//! `spark-webhook doctor` on a real kube-apiserver: what is broken on purpose is named, with the exit code for scripts.
+//! `spark-webhook doctor` on a real kube-apiserver: what is broken on purpose is named, with the
+//! exit code for scripts.
 
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -23,7 +24,9 @@ use std::time::{Duration, SystemTime};
 use cluster::Cluster;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -63,9 +66,20 @@ impl Setup {
         let file = directory.path().join("registration.yaml");
         let written = ["--write-registration", file.to_str().unwrap()];
         // A certificate from files has no CA to write.
-        let arguments = if arguments.contains(&"--tls-cert") { arguments.to_vec() } else { [arguments, &written].concat() };
+        let arguments = if arguments.contains(&"--tls-cert") {
+            arguments.to_vec()
+        } else {
+            [arguments, &written].concat()
+        };
         let webhook = Some(Webhook::start(&arguments));
-        Self { cluster, name, registration: format!("spark-webhook-{name}"), client, webhook, directory }
+        Self {
+            cluster,
+            name,
+            registration: format!("spark-webhook-{name}"),
+            client,
+            webhook,
+            directory,
+        }
     }
 
     fn registration_file(&self) -> PathBuf {
@@ -93,7 +107,8 @@ impl Setup {
         self.settle().await;
     }
 
-    /// The API server learns of a registration by a watch, within a second where it is not kept from it.
+    /// The API server learns of a registration by a watch, within a second where it is not kept
+    /// from it.
     async fn settle(&self) {
         tokio::time::sleep(Duration::from_millis(2500)).await;
     }
@@ -107,7 +122,8 @@ impl Setup {
     }
 
     async fn create_config_map(&self, name: &str, data: Value) {
-        self.create::<ConfigMap>(self.name, json!({"metadata": {"name": name}, "data": data})).await;
+        self.create::<ConfigMap>(self.name, json!({"metadata": {"name": name}, "data": data}))
+            .await;
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -116,7 +132,11 @@ impl Setup {
 
     fn run_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Output {
         let mut doctor = command();
-        doctor.arg("doctor").arg("--kubeconfig").arg(kubeconfig).args(["--name", &self.registration]);
+        doctor
+            .arg("doctor")
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--name", &self.registration]);
         doctor.args(arguments);
         if !arguments.contains(&"--namespace") {
             doctor.args(["--namespace", self.name]);
@@ -141,14 +161,16 @@ struct Found {
 
 fn read(output: &Output) -> Vec<Found> {
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
-    let rows: Vec<Value> = serde_json::from_str(&stdout)
-        .unwrap_or_else(|error| panic!("{error}: {stdout}{}", String::from_utf8_lossy(&output.stderr)));
+    let rows: Vec<Value> = serde_json::from_str(&stdout).unwrap_or_else(|error| {
+        panic!("{error}: {stdout}{}", String::from_utf8_lossy(&output.stderr))
+    });
     let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
     let found: Vec<Found> = rows
         .iter()
         .map(|row| {
             assert_eq!(row.as_object().unwrap().len(), 4);
-            let [check, status, message, advice] = ["check", "status", "message", "advice"].map(|key| text(row, key));
+            let [check, status, message, advice] =
+                ["check", "status", "message", "advice"].map(|key| text(row, key));
             assert!(status == "passed" || !advice.is_empty(), "{row}");
             Found { check, status, message, advice }
         })
@@ -170,7 +192,10 @@ fn read(output: &Output) -> Vec<Found> {
 fn assert_found(found: &[Found], expected: &[(&str, &str, &str)]) {
     let shown = |found: &Found| (found.check.clone(), found.status.clone());
     let wrong: Vec<_> = found.iter().filter(|found| found.status != "passed").map(shown).collect();
-    let checks: Vec<_> = expected.iter().map(|(check, status, _)| ((*check).to_owned(), (*status).to_owned())).collect();
+    let checks: Vec<_> = expected
+        .iter()
+        .map(|(check, status, _)| ((*check).to_owned(), (*status).to_owned()))
+        .collect();
     assert_eq!(wrong, checks, "{found:#?}");
     let wrong = found.iter().filter(|found| found.status != "passed");
     for (found, (_, _, message)) in wrong.zip(expected) {
@@ -204,7 +229,14 @@ fn certificate(directory: &Path, not_after: SystemTime) -> (Vec<String>, String)
 async fn nothing_fails_where_all_is_well() {
     let setup = Setup::new("healthy").await;
     setup.create_config_map("hadoop", json!({"core-site.xml": "<configuration/>"})).await;
-    setup.create_pod("driver", "driver", &json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop"}), json!([])).await;
+    setup
+        .create_pod(
+            "driver",
+            "driver",
+            &json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop"}),
+            json!([]),
+        )
+        .await;
     let rules = setup.directory.path().join("rules.yaml");
     fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [\"*\"]}]\n").unwrap();
     let found = setup.findings(&["--config", rules.to_str().unwrap()]);
@@ -231,7 +263,8 @@ async fn nothing_fails_where_all_is_well() {
     for check in checks {
         assert!(page.contains(&format!("| `{check}` |")), "{check} is not documented");
     }
-    let message = |check: &str| found.iter().find(|found| found.check == check).unwrap().message.clone();
+    let message =
+        |check: &str| found.iter().find(|found| found.check == check).unwrap().message.clone();
     assert!(message("certificate").ends_with(" h left"), "{}", message("certificate"));
     assert!(message("dry-run").contains(" ms (median of 10)"), "{}", message("dry-run"));
     assert_eq!(message("pods"), "of 1 pod in healthy, 1 asks for something and has it");
@@ -241,7 +274,10 @@ async fn nothing_fails_where_all_is_well() {
     let output = setup.run(&[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
-    assert!(text.starts_with("passed   configuration  spark-webhook-healthy calls https://127.0.0.1:"), "{text}");
+    assert!(
+        text.starts_with("passed   configuration  spark-webhook-healthy calls https://127.0.0.1:"),
+        "{text}"
+    );
     assert!(text.ends_with("\n10 passed, 0 failed, 2 unknown\n"), "{text}");
     assert_eq!(setup.run(&["--strict"]).status.code(), Some(1));
     println!("{text}");
@@ -260,8 +296,16 @@ async fn without_a_registration() {
     assert_found(
         &found,
         &[
-            ("configuration", "failed", "MutatingWebhookConfiguration spark-webhook-nothing does not exist"),
-            ("dry-run", "failed", "a driver comes back without its mounts: there is no registration"),
+            (
+                "configuration",
+                "failed",
+                "MutatingWebhookConfiguration spark-webhook-nothing does not exist",
+            ),
+            (
+                "dry-run",
+                "failed",
+                "a driver comes back without its mounts: there is no registration",
+            ),
             ("pods", "failed", "driver: not mutated: there is no registration"),
             RULES_UNSEEN,
         ],
@@ -270,19 +314,35 @@ async fn without_a_registration() {
     // And once there is one, the pod is older.
     setup.cluster.register(&setup.registration_file(), setup.name).await;
     let found = setup.findings(&["--pod", "driver"]);
-    assert_found(&found, &[BY_URL, ("pods", "failed", "driver: not mutated: it is older than the registration"), RULES_UNSEEN]);
+    assert_found(
+        &found,
+        &[
+            BY_URL,
+            ("pods", "failed", "driver: not mutated: it is older than the registration"),
+            RULES_UNSEEN,
+        ],
+    );
     let found = setup.findings(&["--pod", "other"]);
-    assert_found(&found, &[BY_URL, ("pods", "failed", "pod other does not exist in namespace nothing"), RULES_UNSEEN]);
+    assert_found(
+        &found,
+        &[
+            BY_URL,
+            ("pods", "failed", "pod other does not exist in namespace nothing"),
+            RULES_UNSEEN,
+        ],
+    );
 }
 
 #[tokio::test]
 async fn a_bundle_of_another_ca() {
     let setup = Setup::new("bundle").await;
-    let (_, other) = certificate(setup.directory.path(), SystemTime::now() + Duration::from_secs(3600));
+    let (_, other) =
+        certificate(setup.directory.path(), SystemTime::now() + Duration::from_secs(3600));
     let bundle = |pem: &str| json!({"clientConfig": {"caBundle": base64_simd::STANDARD.encode_to_string(pem)}});
     setup.change_registration(bundle(&other)).await;
     let found = setup.findings(&[]);
-    // The API server may still be connected from before, but makes a new connection for a changed registration.
+    // The API server may still be connected from before, but makes a new connection for a changed
+    // registration.
     assert_found(
         &found,
         &[
@@ -299,7 +359,8 @@ async fn a_bundle_of_another_ca() {
 #[tokio::test]
 async fn a_certificate_that_expired() {
     let directory = tempfile::tempdir().unwrap();
-    // It would not start with one that has expired; the control plane takes seconds, and comes first.
+    // It would not start with one that has expired; the control plane takes seconds, and comes
+    // first.
     let _cluster = Cluster::shared().await;
     let end = SystemTime::now() + Duration::from_secs(20);
     let (arguments, ca) = certificate(directory.path(), end);
@@ -308,7 +369,10 @@ async fn a_certificate_that_expired() {
     let url = format!("https://{}/mutate", setup.webhook.as_ref().unwrap().address());
     let condition = spark_webhook::registration::condition(&spark_webhook::rules::Rules::default());
     let mut registration = spark_webhook::registration::registration(&url, &ca, &condition);
-    tokio::time::sleep(end.duration_since(SystemTime::now()).unwrap_or_default() + Duration::from_secs(1)).await;
+    tokio::time::sleep(
+        end.duration_since(SystemTime::now()).unwrap_or_default() + Duration::from_secs(1),
+    )
+    .await;
     setup.register_value(&mut registration, |_| ()).await;
     assert_found(
         &setup.findings(&[]),
@@ -328,11 +392,19 @@ async fn a_namespace_that_is_excluded_and_pods_that_are_left_out() {
     let asks = json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop:optional"});
     setup.create_pod("no-role", "worker", &asks, json!([])).await;
     let found = setup.findings(&[]);
-    assert_found(&found, &[BY_URL, ("pods", "failed", "no-role: not mutated: it has no label spark-role"), RULES_UNSEEN]);
+    assert_found(
+        &found,
+        &[
+            BY_URL,
+            ("pods", "failed", "no-role: not mutated: it has no label spark-role"),
+            RULES_UNSEEN,
+        ],
+    );
 
     setup.cluster.namespace("excluded-other").await;
     let found = setup.findings(&["--namespace", "excluded-other"]);
-    let excluded = "namespace excluded-other is excluded by the namespaceSelector of spark-webhook-excluded";
+    let excluded =
+        "namespace excluded-other is excluded by the namespaceSelector of spark-webhook-excluded";
     let expected = [
         ("selectors", "failed", excluded),
         ("endpoints", "unknown", "is reached from here"),
@@ -346,13 +418,29 @@ async fn a_namespace_that_is_excluded_and_pods_that_are_left_out() {
     let wrong = json!({"spark-operator.k8s.io/secret.s": "relative"});
     setup.create_pod("wrong", "driver", &wrong, json!([])).await;
     let found = setup.findings(&["--pod", "wrong"]);
-    assert_found(&found, &[BY_URL, ("pods", "failed", "wrong: a request was not carried out: secret.s=relative"), RULES_UNSEEN]);
-    let old =
-        "has(object.metadata.annotations) && object.metadata.annotations.exists(key, key.startsWith('sparkoperator.k8s.io/'))";
-    setup.change_registration(json!({"matchConditions": [{"name": "concerns-spark-webhook", "expression": old}]})).await;
+    assert_found(
+        &found,
+        &[
+            BY_URL,
+            ("pods", "failed", "wrong: a request was not carried out: secret.s=relative"),
+            RULES_UNSEEN,
+        ],
+    );
+    let old = "has(object.metadata.annotations) && object.metadata.annotations.exists(key, key.startsWith('sparkoperator.k8s.io/'))";
+    setup
+        .change_registration(
+            json!({"matchConditions": [{"name": "concerns-spark-webhook", "expression": old}]}),
+        )
+        .await;
     let found = setup.findings(&["--pod", "wrong"]);
-    assert!(found.iter().any(|found| found.check == "condition" && found.status == "failed"), "{found:#?}");
-    assert!(found.iter().any(|found| found.check == "dry-run" && found.status == "failed"), "{found:#?}");
+    assert!(
+        found.iter().any(|found| found.check == "condition" && found.status == "failed"),
+        "{found:#?}"
+    );
+    assert!(
+        found.iter().any(|found| found.check == "dry-run" && found.status == "failed"),
+        "{found:#?}"
+    );
 }
 
 #[tokio::test]
@@ -370,8 +458,14 @@ async fn a_webhook_that_is_away() {
             RULES_UNSEEN,
         ],
     );
-    assert!(found.iter().any(|found| found.message.contains("Spark pods that ask for something are refused")));
-    assert!(found.iter().any(|found| found.advice.contains("kubectl delete mutatingwebhookconfiguration spark-webhook-away")));
+    assert!(
+        found
+            .iter()
+            .any(|found| found.message.contains("Spark pods that ask for something are refused"))
+    );
+    assert!(found.iter().any(|found| {
+        found.advice.contains("kubectl delete mutatingwebhookconfiguration spark-webhook-away")
+    }));
 
     setup.change_registration(json!({"failurePolicy": "Ignore"})).await;
     let asks = json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop:optional"});
@@ -415,8 +509,16 @@ async fn objects_that_do_not_exist_and_properties_in_the_plural() {
         &setup.findings(&[]),
         &[
             BY_URL,
-            ("objects", "failed", "ConfigMap hadoop does not exist in namespace objects; asked for by driver"),
-            ("objects", "failed", "ConfigMap krb5 has no key krb5.conf in namespace objects; asked for by driver"),
+            (
+                "objects",
+                "failed",
+                "ConfigMap hadoop does not exist in namespace objects; asked for by driver",
+            ),
+            (
+                "objects",
+                "failed",
+                "ConfigMap krb5 has no key krb5.conf in namespace objects; asked for by driver",
+            ),
             (
                 "properties",
                 "failed",
@@ -426,7 +528,8 @@ async fn objects_that_do_not_exist_and_properties_in_the_plural() {
         ],
     );
 
-    // The administrator's rules, where a default's object is missing and the registration does not send the pods.
+    // The administrator's rules, where a default's object is missing and the registration does not
+    // send the pods.
     let rules = setup.directory.path().join("rules.yaml");
     let text = "apiVersion: spark-webhook/v1\ndefaults: [{namespaces: [objects], required: true, annotations: {spark-operator.k8s.io/secret.ca: /ca}}]\n";
     fs::write(&rules, text).unwrap();
@@ -449,7 +552,10 @@ async fn objects_that_do_not_exist_and_properties_in_the_plural() {
 async fn own_address() -> IpAddr {
     // Nothing is sent: this only asks which address would be used.
     let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
-    socket.connect("198.51.100.1:9").await.expect("this machine has an address beside the loopback one");
+    socket
+        .connect("198.51.100.1:9")
+        .await
+        .expect("this machine has an address beside the loopback one");
     socket.local_addr().unwrap().ip()
 }
 
@@ -473,19 +579,29 @@ async fn outside(to: SocketAddr) -> SocketAddr {
 impl Setup {
     async fn create<K>(&self, namespace: &str, object: Value)
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
     }
 
-    /// By these, and not by slices, older API servers find a Service's replica, such as that of 1.32; a controller keeps both alike.
+    /// By these, and not by slices, older API servers find a Service's replica, such as that of
+    /// 1.32; a controller keeps both alike.
     async fn create_endpoints(&self, namespace: &str, service: &str, ready: SocketAddr) {
         let subset = json!({"addresses": [{"ip": ready.ip()}], "ports": [{"name": "https", "port": ready.port()}]});
-        self.create::<Endpoints>(namespace, json!({"metadata": {"name": service}, "subsets": [subset]})).await;
+        self.create::<Endpoints>(
+            namespace,
+            json!({"metadata": {"name": service}, "subsets": [subset]}),
+        )
+        .await;
     }
 
-    /// A Service and two replicas behind it, as the chart makes them; the addresses are those of the endpoints.
+    /// A Service and two replicas behind it, as the chart makes them; the addresses are those of
+    /// the endpoints.
     async fn create_service(&self, namespace: &str, ready: SocketAddr) {
         let name = "spark-webhook";
         let labels = json!({"app.kubernetes.io/name": name});
@@ -503,8 +619,7 @@ impl Setup {
         self.create::<EndpointSlice>(namespace, slice).await;
         self.create_endpoints(namespace, name, ready).await;
         for name in ["spark-webhook-6d4b9-7xk2p", "spark-webhook-6d4b9-qz8fm"] {
-            let containers =
-                json!([{"name": "spark-webhook", "image": "registry.example/spark-webhook:0.1.0", "args": ["serve"]}]);
+            let containers = json!([{"name": "spark-webhook", "image": "registry.example/spark-webhook:0.1.0", "args": ["serve"]}]);
             let pod = json!({"metadata": {"name": name, "labels": labels}, "spec": {"containers": containers}});
             self.create::<Pod>(namespace, pod).await;
         }
@@ -513,29 +628,41 @@ impl Setup {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_whose_replicas_are_well_passes_everything() {
-    let mut setup = Setup::without_registration("spark", &["--dns-name", "spark-webhook.spark-webhook.svc"]).await;
+    let mut setup =
+        Setup::without_registration("spark", &["--dns-name", "spark-webhook.spark-webhook.svc"])
+            .await;
     setup.registration = "spark-webhook".to_owned();
     setup.cluster.namespace("spark-webhook").await;
     let address = outside(setup.webhook.as_ref().unwrap().address()).await;
     setup.create_service("spark-webhook", address).await;
-    let mut registration = serde_saphyr::from_str(&fs::read_to_string(setup.registration_file()).unwrap()).unwrap();
+    let mut registration =
+        serde_saphyr::from_str(&fs::read_to_string(setup.registration_file()).unwrap()).unwrap();
     setup
         .register_value(&mut registration, |webhook| {
             let config = webhook["clientConfig"].as_object_mut().unwrap();
             config.remove("url");
-            let service = json!({"name": "spark-webhook", "namespace": "spark-webhook", "path": "/mutate"});
+            let service =
+                json!({"name": "spark-webhook", "namespace": "spark-webhook", "path": "/mutate"});
             config.insert("service".to_owned(), service);
         })
         .await;
     setup.create_config_map("hadoop-conf", json!({"core-site.xml": "<configuration/>"})).await;
-    setup.create_pod("pi-driver", "driver", &json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf"}), json!([])).await;
+    setup
+        .create_pod(
+            "pi-driver",
+            "driver",
+            &json!({"spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf"}),
+            json!([]),
+        )
+        .await;
     let found = setup.findings(&[]);
     assert_found(&found, &[]);
     let message = |check: &str| &found.iter().find(|found| found.check == check).unwrap().message;
     assert_eq!(*message("endpoints"), format!("1 endpoint ready, 1 not ready: {address}"));
     assert_eq!(message("versions"), "2 replicas of registry.example/spark-webhook:0.1.0");
     assert!(
-        message("certificate").contains("for spark-webhook.spark-webhook.svc") || message("certificate").contains("localhost")
+        message("certificate").contains("for spark-webhook.spark-webhook.svc")
+            || message("certificate").contains("localhost")
     );
 
     // The README shows such a run.
@@ -543,8 +670,14 @@ async fn a_service_whose_replicas_are_well_passes_everything() {
     println!("{text}");
     let readme = fs::read_to_string("README.md").unwrap();
     let shown = readme.split("spark-webhook doctor --namespace spark\n").nth(1).unwrap();
-    let shown: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("    ")).take(text.lines().count() - 1).collect();
-    let without_numbers = |line: &str| line.replace(|character: char| character.is_ascii_digit() || character == '.', "");
+    let shown: Vec<&str> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .take(text.lines().count() - 1)
+        .collect();
+    let without_numbers = |line: &str| {
+        line.replace(|character: char| character.is_ascii_digit() || character == '.', "")
+    };
     for (line, expected) in text.lines().filter(|line| !line.is_empty()).zip(&shown) {
         assert_eq!(without_numbers(line), without_numbers(expected));
     }
@@ -578,14 +711,16 @@ async fn a_service_whose_replicas_are_well_passes_everything() {
     println!("{}", String::from_utf8(setup.run(&[]).stdout).unwrap());
 }
 
-/// A Service whose endpoints only the cluster could reach, its replicas and their rules; and what deleting leaves behind.
+/// A Service whose endpoints only the cluster could reach, its replicas and their rules; and what
+/// deleting leaves behind.
 #[tokio::test]
 async fn a_service_its_replicas_and_what_is_left_of_it() {
     let setup = Setup::without_registration("service", &[]).await;
     let service = json!({"name": "hook", "namespace": setup.name, "path": "/mutate", "port": 443});
     let ca = certificate(setup.directory.path(), SystemTime::now() + Duration::from_secs(3600)).1;
     let condition = spark_webhook::registration::condition(&spark_webhook::rules::Rules::default());
-    let mut registration = spark_webhook::registration::registration("https://unused", &ca, &condition);
+    let mut registration =
+        spark_webhook::registration::registration("https://unused", &ca, &condition);
     setup
         .register_value(&mut registration, |webhook| {
             webhook["clientConfig"].as_object_mut().unwrap().remove("url");
@@ -597,15 +732,29 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     let found = setup.findings(&[]);
     let gone = found.iter().find(|found| found.check == "endpoints").unwrap();
     assert_eq!(gone.status, "failed");
-    assert!(gone.message.starts_with("Service service/hook does not exist, and the registration was left behind"), "{gone:?}");
-    assert!(gone.advice.ends_with("kubectl delete mutatingwebhookconfiguration spark-webhook-service"), "{gone:?}");
+    assert!(
+        gone.message.starts_with(
+            "Service service/hook does not exist, and the registration was left behind"
+        ),
+        "{gone:?}"
+    );
+    assert!(
+        gone.advice.ends_with("kubectl delete mutatingwebhookconfiguration spark-webhook-service"),
+        "{gone:?}"
+    );
 
     let spec = json!({"selector": {"app": "hook"}, "ports": [{"name": "https", "port": 443, "targetPort": 8443}]});
     setup.create::<Service>(setup.name, json!({"metadata": {"name": "hook"}, "spec": spec})).await;
     let found = setup.findings(&[]);
     let endpoints = found.iter().find(|found| found.check == "endpoints").unwrap();
-    assert!(endpoints.message.starts_with("no endpoint of Service service/hook is ready (0 not ready)"), "{endpoints:?}");
-    assert!(endpoints.advice.contains("kubectl --namespace service get pods --selector app=hook"), "{endpoints:?}");
+    assert!(
+        endpoints.message.starts_with("no endpoint of Service service/hook is ready (0 not ready)"),
+        "{endpoints:?}"
+    );
+    assert!(
+        endpoints.advice.contains("kubectl --namespace service get pods --selector app=hook"),
+        "{endpoints:?}"
+    );
 
     // A port on which nobody listens.
     let socket = TcpSocket::new_v4().unwrap();
@@ -640,16 +789,33 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     let row = |check: &str| found.iter().find(|found| found.check == check).unwrap();
     let certificate = row("certificate");
     assert_eq!(certificate.status, "unknown");
-    assert!(certificate.message.contains(&format!("{nobody} cannot be reached from here")), "{certificate:?}");
+    assert!(
+        certificate.message.contains(&format!("{nobody} cannot be reached from here")),
+        "{certificate:?}"
+    );
     assert!(certificate.advice.contains("port-forward service/hook 8443:443"), "{certificate:?}");
     assert_eq!(row("endpoints").message, format!("1 endpoint ready, 1 not ready: {nobody}"));
-    assert_eq!(row("versions").message, "the replicas differ: spark-webhook:1 (hook-a); spark-webhook:2 (hook-b)");
-    assert_eq!(row("rules").message, "the matchConditions leave out pods of the rules' defaults: they lack || true");
+    assert_eq!(
+        row("versions").message,
+        "the replicas differ: spark-webhook:1 (hook-a); spark-webhook:2 (hook-b)"
+    );
+    assert_eq!(
+        row("rules").message,
+        "the matchConditions leave out pods of the rules' defaults: they lack || true"
+    );
 
     let pods: Api<Pod> = Api::namespaced(setup.client.clone(), setup.name);
-    pods.delete("hook-b", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await.unwrap();
+    pods.delete(
+        "hook-b",
+        &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() },
+    )
+    .await
+    .unwrap();
     let found = setup.findings(&[]);
-    assert_eq!(found.iter().find(|found| found.check == "versions").unwrap().message, "1 replica of spark-webhook:1");
+    assert_eq!(
+        found.iter().find(|found| found.check == "versions").unwrap().message,
+        "1 replica of spark-webhook:1"
+    );
 
     // What the deletion of a namespace leaves behind.
     let gone = json!({"service": {"name": "hook", "namespace": "deleted"}});
@@ -669,14 +835,21 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     );
 }
 
-/// What spark8t and the integration hub have stored, by hand and half; `tests/neighbours/spark8t.rs` has them store it themselves.
+/// What spark8t and the integration hub have stored, by hand and half;
+/// `tests/neighbours/spark8t.rs` has them store it themselves.
 #[tokio::test]
 async fn a_service_account_of_charmed_spark() {
     let setup = Setup::new("accounts").await;
-    let annotation = |role: &str, key: &str| format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io_2f{key}");
+    let annotation = |role: &str, key: &str| {
+        format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io_2f{key}")
+    };
     let found = setup.findings(&["--service-account", "accounts:nobody"]);
-    let create = "create it: service-account-registry create --username nobody --namespace accounts";
-    assert_found(&found, &[BY_URL, RULES_UNSEEN, ("account", "failed", "service account nobody does not exist")]);
+    let create =
+        "create it: service-account-registry create --username nobody --namespace accounts";
+    assert_found(
+        &found,
+        &[BY_URL, RULES_UNSEEN, ("account", "failed", "service account nobody does not exist")],
+    );
     assert!(found.iter().any(|found| found.advice == create), "{found:#?}");
     let page = fs::read_to_string("docs/operations.md").unwrap();
     assert!(page.contains("| `account` |"));
@@ -684,7 +857,10 @@ async fn a_service_account_of_charmed_spark() {
     setup.create::<ServiceAccount>(setup.name, json!({"metadata": {"name": "etl"}})).await;
     let account = ["--service-account", "accounts:etl"];
     let found = setup.findings(&account);
-    assert_found(&found, &[BY_URL, RULES_UNSEEN, ("account", "failed", "Secret spark8t-sa-conf-etl does not exist")]);
+    assert_found(
+        &found,
+        &[BY_URL, RULES_UNSEEN, ("account", "failed", "Secret spark8t-sa-conf-etl does not exist")],
+    );
 
     let hub = json!({
         "spark.hadoop.fs.s3a.secret.key": "password-of-the-hub",
@@ -709,11 +885,27 @@ async fn a_service_account_of_charmed_spark() {
         &[
             BY_URL,
             RULES_UNSEEN,
-            ("account", "failed", "key spark_zz of Secret spark8t-sa-conf-etl is none that spark8t writes"),
-            ("account", "failed", "etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.s, which Spark"),
+            (
+                "account",
+                "failed",
+                "key spark_zz of Secret spark8t-sa-conf-etl is none that spark8t writes",
+            ),
+            (
+                "account",
+                "failed",
+                "etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.s, which Spark",
+            ),
             ("account", "failed", "executors: configMap.app=etc/app: the path must start with"),
-            ("account", "unknown", "executors read the truststore /opt/truststore.jks, which no property mounts"),
-            ("account", "failed", "ConfigMap hadoop does not exist in namespace accounts; asked for by drivers"),
+            (
+                "account",
+                "unknown",
+                "executors read the truststore /opt/truststore.jks, which no property mounts",
+            ),
+            (
+                "account",
+                "failed",
+                "ConfigMap hadoop does not exist in namespace accounts; asked for by drivers",
+            ),
             (
                 "account",
                 "failed",
@@ -723,7 +915,10 @@ async fn a_service_account_of_charmed_spark() {
     );
     assert!(found.last().unwrap().advice.starts_with("the integration hub makes it"), "{found:#?}");
     let asks = |pods: &str, what: &str| format!("{pods} of accounts:etl will ask for {what}");
-    for message in [asks("drivers", "hadoopConfigMap=hadoop"), asks("executors", "configMap.app=etc/app (by the hub)")] {
+    for message in [
+        asks("drivers", "hadoopConfigMap=hadoop"),
+        asks("executors", "configMap.app=etc/app (by the hub)"),
+    ] {
         assert!(found.iter().any(|found| found.message == message), "{message}: {found:#?}");
     }
     let text = String::from_utf8(setup.run(&account).stdout).unwrap();
@@ -743,31 +938,55 @@ async fn a_service_account_of_charmed_spark() {
     let truststore = json!({"metadata": {"name": "integrator-hub-conf-truststore"}, "stringData": {"other.jks": ""}});
     setup.create::<Secret>(setup.name, truststore).await;
     let found = setup.findings(&account);
-    let failed: Vec<&str> = found.iter().filter(|found| found.status == "failed").map(|found| found.message.as_str()).collect();
+    let failed: Vec<&str> = found
+        .iter()
+        .filter(|found| found.status == "failed")
+        .map(|found| found.message.as_str())
+        .collect();
     assert_eq!(failed.len(), 3, "{found:#?}");
-    assert!(failed[2].starts_with("Secret integrator-hub-conf-truststore has no key truststore.jks"), "{found:#?}");
+    assert!(
+        failed[2].starts_with("Secret integrator-hub-conf-truststore has no key truststore.jks"),
+        "{found:#?}"
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let rules = directory.path().join("rules.yaml");
-    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [\"!hadoop\"]}]\n").unwrap();
+    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [\"!hadoop\"]}]\n")
+        .unwrap();
     let found = setup.findings(&[&account[..], &["--config", rules.to_str().unwrap()]].concat());
     let message = "drivers: hadoopConfigMap=hadoop: this ConfigMap is not allowed in this namespace, ask its administrator";
-    assert!(found.iter().any(|found| found.status == "failed" && found.message == message), "{found:#?}");
+    assert!(
+        found.iter().any(|found| found.status == "failed" && found.message == message),
+        "{found:#?}"
+    );
 
     // An add-config that was refused leaves it empty.
     let patch = Patch::Merge(json!({"data": null}));
     secrets.patch("spark8t-sa-conf-etl", &PatchParams::default(), &patch).await.unwrap();
     let found = setup.findings(&account);
-    assert!(found.iter().any(|found| found.status == "unknown" && found.message.contains("conf-etl is empty")), "{found:#?}");
+    assert!(
+        found
+            .iter()
+            .any(|found| found.status == "unknown" && found.message.contains("conf-etl is empty")),
+        "{found:#?}"
+    );
 }
 
 #[tokio::test]
 async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
     let setup = Setup::without_registration("rights", &[]).await;
     let accounts: Api<ServiceAccount> = Api::namespaced(setup.client.clone(), setup.name);
-    let token: TokenRequest = serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
-    let token = accounts.create_token_request("default", &PostParams::default(), &token).await.unwrap().status.unwrap().token;
-    let mut kubeconfig: Value = serde_json::from_str(&fs::read_to_string(setup.cluster.kubeconfig()).unwrap()).unwrap();
+    let token: TokenRequest =
+        serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": []}})).unwrap();
+    let token = accounts
+        .create_token_request("default", &PostParams::default(), &token)
+        .await
+        .unwrap()
+        .status
+        .unwrap()
+        .token;
+    let mut kubeconfig: Value =
+        serde_json::from_str(&fs::read_to_string(setup.cluster.kubeconfig()).unwrap()).unwrap();
     kubeconfig["users"][0]["user"]["token"] = json!(token);
     let file = setup.directory.path().join("kubeconfig");
     fs::write(&file, kubeconfig.to_string()).unwrap();
@@ -777,9 +996,17 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
     assert_found(
         &read(&setup.run_as(&file, &["-o", "json"])),
         &[
-            ("configuration", "unknown", "you may not get mutatingwebhookconfigurations.admissionregistration.k8s.io"),
+            (
+                "configuration",
+                "unknown",
+                "you may not get mutatingwebhookconfigurations.admissionregistration.k8s.io",
+            ),
             ("dry-run", "unknown", "you may not create pods --namespace rights"),
-            ("order", "unknown", "you may not list mutatingwebhookconfigurations.admissionregistration.k8s.io"),
+            (
+                "order",
+                "unknown",
+                "you may not list mutatingwebhookconfigurations.admissionregistration.k8s.io",
+            ),
             ("pods", "unknown", "you may not list pods --namespace rights"),
             RULES_UNSEEN,
         ],
@@ -804,14 +1031,22 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
             ("configuration", "unknown", "you may not get mutatingwebhookconfigurations"),
             ("dry-run", "unknown", "you may not create pods --namespace rights"),
             ("order", "unknown", "you may not list mutatingwebhookconfigurations"),
-            ("pods", "failed", "driver: not mutated: why, the registration would tell, which you may not see"),
+            (
+                "pods",
+                "failed",
+                "driver: not mutated: why, the registration would tell, which you may not see",
+            ),
             ("objects", "failed", "ConfigMap h does not exist"),
             ("objects", "unknown", "you may not get secrets --namespace rights"),
             RULES_UNSEEN,
         ],
     );
     let found = read(&setup.run_as(&file, &["-o", "json", "--service-account", "rights:etl"]));
-    let account: Vec<&str> = found.iter().filter(|found| found.check == "account").map(|found| found.message.as_str()).collect();
+    let account: Vec<&str> = found
+        .iter()
+        .filter(|found| found.check == "account")
+        .map(|found| found.message.as_str())
+        .collect();
     assert_eq!(
         account,
         [
@@ -824,12 +1059,14 @@ async fn what_may_not_be_read_is_unknown_with_the_right_that_is_missing() {
     );
 }
 
-/// The dry run passes Pod Security and what a quota wants to be told; where the quota is used up, that is no fault of the webhook.
+/// The dry run passes Pod Security and what a quota wants to be told; where the quota is used up,
+/// that is no fault of the webhook.
 #[tokio::test]
 async fn a_namespace_under_pod_security_and_a_quota() {
     let setup = Setup::new("limited").await;
     let namespaces: Api<Namespace> = Api::all(setup.client.clone());
-    let restricted = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let restricted =
+        json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
     namespaces.patch(setup.name, &PatchParams::default(), &Patch::Merge(restricted)).await.unwrap();
     let hard = json!({"pods": "5", "requests.cpu": "1", "limits.memory": "1Gi"});
     let used = |pods: &str| json!({"pods": pods, "requests.cpu": "0", "limits.memory": "0"});
@@ -856,21 +1093,35 @@ async fn a_namespace_under_pod_security_and_a_quota() {
     }
 }
 
-/// Real spark-submits with a property in the plural: the driver has no annotation, but its properties tell.
+/// Real spark-submits with a property in the plural: the driver has no annotation, but its
+/// properties tell.
 #[tokio::test]
 async fn a_driver_that_spark_submit_made_with_a_property_in_the_plural() {
     let setup = Setup::new("plural").await;
     let annotation = "spark-operator.k8s.io/hadoopConfigMap";
     for version in ["3.5.9", "4.1.2"] {
-        let properties = [(format!("spark.kubernetes.driver.annotations.{annotation}"), "hadoop-conf".to_owned())];
+        let properties = [(
+            format!("spark.kubernetes.driver.annotations.{annotation}"),
+            "hadoop-conf".to_owned(),
+        )];
         let output = Spark::new(version).submit(&setup.cluster, setup.name, &properties);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let found = setup.findings(&[]);
-    let plural =
-        format!("-driver was submitted with spark.kubernetes.driver.annotations.{annotation}, which Spark does not know");
-    assert_found(&found, &[BY_URL, ("properties", "failed", &plural), ("properties", "failed", &plural), RULES_UNSEEN]);
-    let advice = format!("write it in the singular: spark.kubernetes.driver.annotation.{annotation}");
+    let plural = format!(
+        "-driver was submitted with spark.kubernetes.driver.annotations.{annotation}, which Spark does not know"
+    );
+    assert_found(
+        &found,
+        &[
+            BY_URL,
+            ("properties", "failed", &plural),
+            ("properties", "failed", &plural),
+            RULES_UNSEEN,
+        ],
+    );
+    let advice =
+        format!("write it in the singular: spark.kubernetes.driver.annotation.{annotation}");
     assert_eq!(found.iter().filter(|found| found.advice == advice).count(), 2);
 }
 
@@ -878,8 +1129,19 @@ async fn a_driver_that_spark_submit_made_with_a_property_in_the_plural() {
 async fn a_wait_ends_when_nothing_fails_any_more() {
     let setup = Setup::without_registration("wait", &[]).await;
     let mut doctor = command();
-    doctor.args(["doctor", "--namespace", setup.name, "--name", &setup.registration, "--wait", "1m"]);
-    doctor.env("SPARK_WEBHOOK_KUBECONFIG", setup.cluster.kubeconfig()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    doctor.args([
+        "doctor",
+        "--namespace",
+        setup.name,
+        "--name",
+        &setup.registration,
+        "--wait",
+        "1m",
+    ]);
+    doctor
+        .env("SPARK_WEBHOOK_KUBECONFIG", setup.cluster.kubeconfig())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut doctor = doctor.spawn().unwrap();
     let mut said = BufReader::new(doctor.stderr.take().unwrap());
     let read_line = move || {
@@ -887,7 +1149,8 @@ async fn a_wait_ends_when_nothing_fails_any_more() {
         said.read_line(&mut line).unwrap();
         (line, said)
     };
-    // It may say more: when it looks in the moment in which the API server has stored the registration, and does not call yet.
+    // It may say more: when it looks in the moment in which the API server has stored the
+    // registration, and does not call yet.
     let (line, _said) = tokio::task::spawn_blocking(read_line).await.unwrap();
     assert_eq!(line, "waiting for configuration, dry-run\n");
     setup.cluster.register(&setup.registration_file(), setup.name).await;
@@ -899,7 +1162,8 @@ async fn a_wait_ends_when_nothing_fails_any_more() {
 async fn rules_that_do_not_allow_what_the_dry_run_asks_for_are_no_failure() {
     let directory = tempfile::tempdir().unwrap();
     let rules = directory.path().join("rules.yaml");
-    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [spark-conf]}]\n").unwrap();
+    fs::write(&rules, "apiVersion: spark-webhook/v1\nallow: [{configMaps: [spark-conf]}]\n")
+        .unwrap();
     for (namespace, on_problem) in [("allow-warn", "warn"), ("allow-deny", "deny")] {
         let arguments = ["--config", rules.to_str().unwrap(), "--on-problem", on_problem];
         let setup = Setup::without_registration(namespace, &arguments).await;
@@ -908,7 +1172,9 @@ async fn rules_that_do_not_allow_what_the_dry_run_asks_for_are_no_failure() {
         assert_found(&found, &[BY_URL]);
         let message = &found.iter().find(|found| found.check == "dry-run").unwrap().message;
         assert!(
-            message.starts_with("the webhook is called for a driver and an executor, and its rules do not allow"),
+            message.starts_with(
+                "the webhook is called for a driver and an executor, and its rules do not allow"
+            ),
             "{message}"
         );
     }

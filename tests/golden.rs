@@ -1,6 +1,8 @@
-//! Real AdmissionReviews, and what the webhook answers. `tests/golden/INDEX.md` says where each comes from.
+//! Real AdmissionReviews, and what the webhook answers. `tests/golden/INDEX.md` says where each
+//! comes from.
 //!
-//! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always cargo test --test golden`.
+//! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always
+//! cargo test --test golden`.
 
 #[path = "support/sidecars.rs"]
 mod sidecars;
@@ -63,7 +65,10 @@ fn every_review_is_answered_as_its_golden_file_says() {
 #[test]
 fn what_is_not_ours_is_not_changed() {
     let untouched = ["neg-", "noann-", "sub-", "update-", "delete-"];
-    let cases: Vec<_> = cases().into_iter().filter(|(name, _)| untouched.iter().any(|prefix| name.starts_with(prefix))).collect();
+    let cases: Vec<_> = cases()
+        .into_iter()
+        .filter(|(name, _)| untouched.iter().any(|prefix| name.starts_with(prefix)))
+        .collect();
     assert!(cases.len() >= 13);
     for (name, review) in cases {
         for policy in [Policy::default(), deny()] {
@@ -82,14 +87,21 @@ fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
             continue;
         }
         let answer = answer(&review, &Policy::default());
-        let mark = if name.ends_with("-driver") { "SPARK_DRIVER_BIND_ADDRESS" } else { "SPARK_EXECUTOR_ID" };
+        let mark = if name.ends_with("-driver") {
+            "SPARK_DRIVER_BIND_ADDRESS"
+        } else {
+            "SPARK_EXECUTOR_ID"
+        };
         for container in answer.pod["spec"]["containers"].as_array().into_iter().flatten() {
-            let is_sparks = container["env"].as_array().into_iter().flatten().any(|env| env["name"] == mark);
+            let is_sparks =
+                container["env"].as_array().into_iter().flatten().any(|env| env["name"] == mark);
             let ours = container["volumeMounts"]
                 .as_array()
                 .into_iter()
                 .flatten()
-                .filter(|mount| mount["mountPath"] == "/etc/spark/conf" && mount["readOnly"] == true)
+                .filter(|mount| {
+                    mount["mountPath"] == "/etc/spark/conf" && mount["readOnly"] == true
+                })
                 .count();
             if is_sparks && answer.outcome == Outcome::Mutated && answer.warnings.is_empty() {
                 assert_eq!(ours, 1, "{name}");
@@ -107,13 +119,21 @@ fn sidecars_that_came_before_change_nothing_but_the_place_of_sparks_container() 
         if !review["request"]["object"]["metadata"]["labels"]["spark-app-selector"].is_string() {
             continue;
         }
-        let with_sidecars = serde_json::from_slice(&sidecars::with_sidecars(review.to_string().as_bytes())).unwrap();
-        let [mut without, with] = [&review, &with_sidecars].map(|review| answer(review, &Policy::default()));
+        let with_sidecars =
+            serde_json::from_slice(&sidecars::with_sidecars(review.to_string().as_bytes()))
+                .unwrap();
+        let [mut without, with] =
+            [&review, &with_sidecars].map(|review| answer(review, &Policy::default()));
         assert_sound(&with_sidecars, &Policy::default(), &with);
         for operation in &mut without.patch {
             let path = operation["path"].as_str().unwrap();
-            if let Some((index, field)) = path.strip_prefix("/spec/containers/").and_then(|rest| rest.split_once('/')) {
-                operation["path"] = json!(format!("/spec/containers/{}/{field}", index.parse::<usize>().unwrap() + 4));
+            if let Some((index, field)) =
+                path.strip_prefix("/spec/containers/").and_then(|rest| rest.split_once('/'))
+            {
+                operation["path"] = json!(format!(
+                    "/spec/containers/{}/{field}",
+                    index.parse::<usize>().unwrap() + 4
+                ));
             }
         }
         assert_eq!((&with.patch, &with.warnings), (&without.patch, &without.warnings), "{name}");
@@ -129,7 +149,10 @@ fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
         let warned = answer(&review, &Policy::default());
         let denied = answer(&review, &deny());
         if denied.outcome == Outcome::Refused {
-            assert!(review["request"]["object"]["metadata"]["labels"]["spark-role"] == "driver", "{name}");
+            assert!(
+                review["request"]["object"]["metadata"]["labels"]["spark-role"] == "driver",
+                "{name}"
+            );
             assert!(!warned.warnings.is_empty() && denied.patch.is_empty(), "{name}");
             refused += 1;
         } else {
@@ -139,8 +162,8 @@ fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
     assert!(refused >= 4, "{refused}");
 }
 
-/// The API server calls again when a later webhook has changed the pod: what others added in between stays, and nothing of
-/// ours is added twice.
+/// The API server calls again when a later webhook has changed the pod: what others added in
+/// between stays, and nothing of ours is added twice.
 #[test]
 fn a_second_round_after_another_webhook_changes_nothing() {
     for (name, mut review) in cases() {
@@ -150,7 +173,8 @@ fn a_second_round_after_another_webhook_changes_nothing() {
         }
         let mut pod = defaulted(first.pod);
         let containers = pod["spec"]["containers"].as_array_mut().unwrap();
-        let sidecar = json!({"name": "late-sidecar", "image": "x", "env": [{"name": "X", "value": "x"}]});
+        let sidecar =
+            json!({"name": "late-sidecar", "image": "x", "env": [{"name": "X", "value": "x"}]});
         containers.insert(0, sidecar);
         for container in containers {
             let mut env = container["env"].as_array().cloned().unwrap_or_default();
@@ -162,8 +186,10 @@ fn a_second_round_after_another_webhook_changes_nothing() {
             Some(volumes) => volumes.insert(0, volume),
             None => pod["spec"]["volumes"] = json!([volume]),
         }
-        // Pods that Spark did not make are recognised by the only container they have; with a second one that is over.
-        let is_sparks = !name.starts_with("hand-") && !name.starts_with("odd-") && !name.starts_with("dryrun-");
+        // Pods that Spark did not make are recognised by the only container they have; with a
+        // second one that is over.
+        let is_sparks =
+            !name.starts_with("hand-") && !name.starts_with("odd-") && !name.starts_with("dryrun-");
         review["request"]["object"] = pod;
         let second = answer(&review, &Policy::default());
         if is_sparks {
@@ -177,8 +203,11 @@ fn a_second_round_after_another_webhook_changes_nothing() {
 #[test]
 fn the_index_is_complete() {
     let index = fs::read_to_string(Path::new("tests/golden/INDEX.md")).unwrap();
-    let listed: Vec<&str> =
-        index.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).filter(|name| *name != "case").collect();
+    let listed: Vec<&str> = index
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
+        .filter(|name| *name != "case")
+        .collect();
     let names: Vec<String> = cases().into_iter().map(|(name, _)| name).collect();
     assert_eq!(listed, names);
 }

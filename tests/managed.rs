@@ -43,11 +43,22 @@ struct Setup {
 
 impl Setup {
     /// A namespace with an empty Secret, or one with this content, and replicas that start at once.
-    async fn new(name: &'static str, replicas: usize, secret: BTreeMap<String, ByteString>) -> Self {
+    async fn new(
+        name: &'static str,
+        replicas: usize,
+        secret: BTreeMap<String, ByteString>,
+    ) -> Self {
         let cluster = Cluster::shared().await;
         let client = cluster.namespace(name).await;
         let directory = tempfile::tempdir().unwrap();
-        let mut setup = Self { cluster, name, client, replicas: Vec::new(), directory, writes: Mutex::default() };
+        let mut setup = Self {
+            cluster,
+            name,
+            client,
+            replicas: Vec::new(),
+            directory,
+            writes: Mutex::default(),
+        };
         setup.create_secret(secret).await;
         let kubeconfig = setup.cluster.kubeconfig();
         for _ in 0..replicas {
@@ -63,7 +74,8 @@ impl Setup {
         let gate = Gate::new(url.strip_prefix("https://").unwrap().parse().unwrap()).await;
         let kubeconfig = std::fs::read_to_string(self.cluster.kubeconfig()).unwrap();
         let path = self.directory.path().join("kubeconfig");
-        std::fs::write(&path, kubeconfig.replace(&url, &format!("https://{}", gate.address))).unwrap();
+        std::fs::write(&path, kubeconfig.replace(&url, &format!("https://{}", gate.address)))
+            .unwrap();
         for _ in 0..replicas {
             self.replicas.push(start(self.name, path.to_str().unwrap()));
         }
@@ -77,7 +89,8 @@ impl Setup {
     }
 
     async fn create_secret(&self, data: BTreeMap<String, ByteString>) {
-        let mut secret: Secret = serde_json::from_value(json!({"metadata": {"name": "ca"}})).unwrap();
+        let mut secret: Secret =
+            serde_json::from_value(json!({"metadata": {"name": "ca"}})).unwrap();
         secret.data = Some(data);
         self.secrets().create(&PostParams::default(), &secret).await.unwrap();
     }
@@ -105,7 +118,9 @@ impl Setup {
                 })
             })
             .collect();
-        let registration = serde_json::from_value(json!({"metadata": {"name": self.name}, "webhooks": webhooks})).unwrap();
+        let registration =
+            serde_json::from_value(json!({"metadata": {"name": self.name}, "webhooks": webhooks}))
+                .unwrap();
         self.registrations().create(&PostParams::default(), &registration).await.unwrap();
     }
 
@@ -120,13 +135,17 @@ impl Setup {
     /// How often replicas have written the Secret or the registration.
     fn writes(&self) -> usize {
         let mut writes = self.writes.lock().unwrap();
-        *writes += self.replicas.iter().map(|replica| replica.logged(" was written")).sum::<usize>();
+        *writes +=
+            self.replicas.iter().map(|replica| replica.logged(" was written")).sum::<usize>();
         *writes
     }
 
     async fn wait_until_ready(&self) {
         for replica in &self.replicas {
-            wait_until("ready", HEALS_WITHIN, async || get(replica.admin_address(), "/readyz").await.body == "ok\n").await;
+            wait_until("ready", HEALS_WITHIN, async || {
+                get(replica.admin_address(), "/readyz").await.body == "ok\n"
+            })
+            .await;
         }
     }
 }
@@ -134,7 +153,10 @@ impl Setup {
 /// The bundle that all webhooks of a registration have.
 async fn bundle(registrations: &Api<MutatingWebhookConfiguration>, name: &str) -> String {
     let webhooks = registrations.get(name).await.unwrap().webhooks.unwrap();
-    let bundles: Vec<_> = webhooks.into_iter().map(|webhook| webhook.client_config.ca_bundle.unwrap_or_default().0).collect();
+    let bundles: Vec<_> = webhooks
+        .into_iter()
+        .map(|webhook| webhook.client_config.ca_bundle.unwrap_or_default().0)
+        .collect();
     assert!(bundles.iter().all(|bundle| *bundle == bundles[0]));
     String::from_utf8(bundles[0].clone()).unwrap()
 }
@@ -159,12 +181,19 @@ async fn create_pod(client: &Client, namespace: &str) -> Result<Pod, kube::Error
 
 /// The API server learns of a bundle a moment after it was written.
 async fn wait_until_called(setup: &Setup) {
-    wait_until("called", HEALS_WITHIN, async || create_pod(&setup.client, setup.name).await.is_ok()).await;
+    wait_until("called", HEALS_WITHIN, async || {
+        create_pod(&setup.client, setup.name).await.is_ok()
+    })
+    .await;
 }
 
 async fn metric(replica: &Webhook, name: &str) -> String {
     let metrics = get(replica.admin_address(), "/metrics").await.body;
-    metrics.lines().find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} "))).unwrap().to_owned()
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} ")))
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -197,10 +226,18 @@ async fn three_replicas_start_at_once_share_one_ca_and_heal_what_is_broken() {
 
     // Overwritten: calls fail until the bundle is put right, and only then.
     let patch = json!({"webhooks": [{"name": "replica-1.example.com", "clientConfig": {"caBundle": ByteString(b"".to_vec())}}]});
-    setup.registrations().patch(setup.name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    setup
+        .registrations()
+        .patch(setup.name, &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+        .unwrap();
     wait_until("the caBundle is healed", HEALS_WITHIN, async || {
         let registration = setup.registrations().get(setup.name).await.unwrap();
-        registration.webhooks.unwrap().iter().all(|webhook| webhook.client_config.ca_bundle.is_some())
+        registration
+            .webhooks
+            .unwrap()
+            .iter()
+            .all(|webhook| webhook.client_config.ca_bundle.is_some())
     })
     .await;
     wait_until_called(&setup).await;
@@ -222,10 +259,15 @@ async fn three_replicas_start_at_once_share_one_ca_and_heal_what_is_broken() {
     assert_eq!(metric(&setup.replicas[0], "certificate_problem").await, "0");
 }
 
-/// With two API servers, each of which learns of the bundle by itself, and a CA that is soon to end.
+/// With two API servers, each of which learns of the bundle by itself, and a CA that is soon to
+/// end.
 #[tokio::test]
 async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it() {
-    let secret = BTreeMap::from(ca_between("ca", SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(3600)));
+    let secret = BTreeMap::from(ca_between(
+        "ca",
+        SystemTime::now() - DAY,
+        SystemTime::now() + Duration::from_secs(3600),
+    ));
     let old = String::from_utf8(secret["ca.crt"].0.clone()).unwrap();
     let cluster = Cluster::shared().await;
     let another = cluster.another_api_server().await;
@@ -254,15 +296,19 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
         async move {
             while !stop.load(Ordering::Relaxed) {
                 for client in &clients {
-                    create_pod(client, name).await.expect("no create fails while the CA is renewed");
+                    create_pod(client, name)
+                        .await
+                        .expect("no create fails while the CA is renewed");
                     created.fetch_add(1, Ordering::Relaxed);
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     });
-    wait_until("a replica has made the next CA", Duration::from_secs(120), async || setup.ca().await.as_ref() != Some(&old))
-        .await;
+    wait_until("a replica has made the next CA", Duration::from_secs(120), async || {
+        setup.ca().await.as_ref() != Some(&old)
+    })
+    .await;
     let new = setup.ca().await.unwrap();
     let mut served = None;
     for replica in &setup.replicas {
@@ -286,7 +332,11 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
 }
 
 /// A CA that is valid between two times, as the entries of a Secret that hold it under this name.
-fn ca_between(name: &str, not_before: SystemTime, not_after: SystemTime) -> [(String, ByteString); 2] {
+fn ca_between(
+    name: &str,
+    not_before: SystemTime,
+    not_after: SystemTime,
+) -> [(String, ByteString); 2] {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     (params.not_before, params.not_after) = (not_before.into(), not_after.into());
@@ -309,14 +359,17 @@ async fn replicas_that_were_cut_off_until_every_ca_had_expired_agree_on_a_new_on
     // It takes a while to start, and the CAs should be served before they expire.
     let _cluster = Cluster::shared().await;
     let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(40));
-    let secret = [ca_between("ca", from, to), ca_between("next", from, to)].concat().into_iter().collect();
+    let secret =
+        [ca_between("ca", from, to), ca_between("next", from, to)].concat().into_iter().collect();
     let mut setup = Setup::new("expired", 0, secret).await;
     let old = setup.ca().await.unwrap();
     let gate = setup.start_behind_gate(3).await;
     gate.is_open.store(true, Ordering::Relaxed);
     for replica in &setup.replicas {
-        wait_until("the first CA is served", HEALS_WITHIN, async || connect_trusting(replica.address(), &old).await.is_ok())
-            .await;
+        wait_until("the first CA is served", HEALS_WITHIN, async || {
+            connect_trusting(replica.address(), &old).await.is_ok()
+        })
+        .await;
     }
     gate.is_open.store(false, Ordering::Relaxed);
     for replica in &setup.replicas {
@@ -342,7 +395,8 @@ async fn replicas_that_were_cut_off_until_every_ca_had_expired_agree_on_a_new_on
     for replica in &setup.replicas {
         connect_trusting(replica.address(), &new).await.unwrap();
     }
-    // The new CA and its bundle. Replicas that read at the same moment may write the bundle once more.
+    // The new CA and its bundle. Replicas that read at the same moment may write the bundle once
+    // more.
     let writes = setup.writes() - before;
     println!("{before} writes before the new CA, {writes} for it");
     assert!(writes <= 4, "{writes}");
@@ -352,7 +406,9 @@ async fn replicas_that_were_cut_off_until_every_ca_had_expired_agree_on_a_new_on
 #[tokio::test]
 async fn what_cannot_be_used_in_the_secret_is_replaced_and_reaches_no_bundle() {
     let early = SystemTime::now() + DAY;
-    let setup = Setup::new("early", 2, ca_between("ca", early, early + 100 * DAY).into_iter().collect()).await;
+    let setup =
+        Setup::new("early", 2, ca_between("ca", early, early + 100 * DAY).into_iter().collect())
+            .await;
     let not_yet_valid = setup.ca().await.unwrap();
     setup.wait_until_ready().await;
     wait_until_called(&setup).await;
@@ -389,7 +445,8 @@ async fn what_cannot_be_used_in_the_secret_is_replaced_and_reaches_no_bundle() {
     assert!(writes <= 4 + 2 * 5, "{writes}");
 }
 
-/// Edits until the probe of each replica tells of it, and then for a while; how often replicas have written meanwhile.
+/// Edits until the probe of each replica tells of it, and then for a while; how often replicas have
+/// written meanwhile.
 async fn contend<F: Future<Output = ()>>(setup: &Setup, object: &str, edit: impl Fn() -> F) {
     let edits = AtomicUsize::new(0);
     let editing = async {
@@ -403,7 +460,10 @@ async fn contend<F: Future<Output = ()>>(setup: &Setup, object: &str, edit: impl
         let before = setup.writes();
         for replica in &setup.replicas {
             wait_until("the probe tells", 2 * HEALS_WITHIN, async || {
-                get(replica.admin_address(), "/readyz").await.body.contains(&format!("something else changes {object}"))
+                get(replica.admin_address(), "/readyz")
+                    .await
+                    .body
+                    .contains(&format!("something else changes {object}"))
             })
             .await;
         }
@@ -411,8 +471,12 @@ async fn contend<F: Future<Output = ()>>(setup: &Setup, object: &str, edit: impl
         tokio::time::sleep(Duration::from_secs(30)).await;
         (first - before, setup.writes() - first)
     };
-    let (first, later) = tokio::select! { () = editing => unreachable!(), writes = watching => writes };
-    println!("{object}: {} edits, {first} writes at first, {later} in the half minute after", edits.load(Ordering::Relaxed));
+    let (first, later) =
+        tokio::select! { () = editing => unreachable!(), writes = watching => writes };
+    println!(
+        "{object}: {} edits, {first} writes at first, {later} in the half minute after",
+        edits.load(Ordering::Relaxed)
+    );
     // Three at once for each replica, and one more each half minute.
     assert!(first <= 3 * (3 + 4) && later <= 3 * 2, "{first} {later}");
 }
@@ -429,7 +493,10 @@ async fn a_secret_that_others_edit_all_the_time_is_written_now_and_then() {
         create_pod(&setup.client, setup.name).await.expect("serving goes on");
     })
     .await;
-    wait_until("the Secret is healed", HEALS_WITHIN, async || setup.ca().await.as_ref() == Some(&ca)).await;
+    wait_until("the Secret is healed", HEALS_WITHIN, async || {
+        setup.ca().await.as_ref() == Some(&ca)
+    })
+    .await;
     setup.wait_until_ready().await;
 }
 
@@ -464,10 +531,15 @@ async fn replicas_with_wrong_clocks_agree_with_all_others_and_are_called() {
     let mut setup = Setup::new("clocks", 0, BTreeMap::new()).await;
     let (library, kubeconfig) = (wrong_clock(setup.directory.path()), setup.cluster.kubeconfig());
     let mut start = |ahead: &str| {
-        let environment = [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("LD_PRELOAD", &library), ("CLOCK_AHEAD", ahead)];
+        let environment = [
+            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+            ("LD_PRELOAD", &library),
+            ("CLOCK_AHEAD", ahead),
+        ];
         setup.replicas.push(start_in(setup.name, &environment));
     };
-    // As far as the API server's own certificate allows; and what the first one makes, all others get.
+    // As far as the API server's own certificate allows; and what the first one makes, all others
+    // get.
     start(&(300 * DAY).as_secs().to_string());
     start("-2400");
     start("0");

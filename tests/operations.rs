@@ -1,5 +1,5 @@
-//! What operators see and do, as docs/operations.md says it: metrics, decisions, log lines, client certificates and signals,
-//! against the real binary.
+//! What operators see and do, as docs/operations.md says it: metrics, decisions, log lines, client
+//! certificates and signals, against the real binary.
 
 #[path = "support/http.rs"]
 mod http;
@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{ANONYMOUS, Reply, connect, exchange, get, get_with, metric, post, try_connect, try_read_reply, with_certificate};
+use http::{
+    ANONYMOUS, Reply, connect, exchange, get, get_with, metric, post, try_connect, try_read_reply,
+    with_certificate,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,7 +47,11 @@ async fn ask(webhook: &Webhook, request: &[u8]) -> Reply {
 }
 
 /// The same for a client with settings, or why there is no answer.
-async fn try_ask(webhook: &Webhook, settings: &Arc<ClientConfig>, request: &[u8]) -> io::Result<Reply> {
+async fn try_ask(
+    webhook: &Webhook,
+    settings: &Arc<ClientConfig>,
+    request: &[u8],
+) -> io::Result<Reply> {
     let mut stream = try_connect(webhook.address(), settings).await?;
     stream.write_all(request).await?;
     stream.flush().await?;
@@ -67,10 +74,14 @@ async fn wait_for(webhook: &Webhook, series: &str, expected: f64) {
 #[tokio::test]
 async fn whatever_happens_is_counted_once() {
     let webhook = Webhook::start(&["--on-problem", "deny", "--max-body-bytes", "100000"]);
-    let head =
-        |rest: &str| format!("POST /mutate?timeout=0s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{rest}\r\n\r\n");
+    let head = |rest: &str| {
+        format!(
+            "POST /mutate?timeout=0s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{rest}\r\n\r\n"
+        )
+    };
     let unchanged = changed(|review| {
-        review["request"]["object"]["metadata"]["annotations"] = json!({"spark-operator.k8s.io/configMap.app": ""});
+        review["request"]["object"]["metadata"]["annotations"] =
+            json!({"spark-operator.k8s.io/configMap.app": ""});
     });
     let ignored = changed(|review| review["request"]["resource"]["resource"] = json!("services"));
     let whole = [
@@ -87,7 +98,13 @@ async fn whatever_happens_is_counted_once() {
         bytes += body.len();
     }
     for (request, status) in [
-        (post(&example()).strip_prefix(b"POST /mutate").map(|rest| [b"POST /", rest].concat()).unwrap(), 404),
+        (
+            post(&example())
+                .strip_prefix(b"POST /mutate")
+                .map(|rest| [b"POST /", rest].concat())
+                .unwrap(),
+            404,
+        ),
         (head("Content-Length: 99999999").into_bytes(), 413),
         // The rest of it never comes.
         (head("Content-Length: 2").into_bytes(), 503),
@@ -108,7 +125,8 @@ async fn whatever_happens_is_counted_once() {
     let kept_open = connect(webhook.address()).await;
 
     let asks_for = ["sparkConfigMap", "hadoopConfigMap", "secret", "GCPServiceAccount"];
-    let mounted = asks_for.map(|annotation| (format!("mutations_total{{annotation=\"{annotation}\"}}"), 2));
+    let mounted =
+        asks_for.map(|annotation| (format!("mutations_total{{annotation=\"{annotation}\"}}"), 2));
     let expected = [
         ("requests_total{outcome=\"mutated\"}", 2),
         ("requests_total{outcome=\"unchanged\"}", 1),
@@ -139,7 +157,8 @@ async fn whatever_happens_is_counted_once() {
         ("connections", 1),
         ("log_lines_dropped_total", 0),
     ];
-    let expected = expected.map(|(series, count)| (series.to_owned(), count)).into_iter().chain(mounted);
+    let expected =
+        expected.map(|(series, count)| (series.to_owned(), count)).into_iter().chain(mounted);
     for (series, count) in expected {
         wait_for(&webhook, &series, f64::from(u32::try_from(count).unwrap())).await;
     }
@@ -147,14 +166,20 @@ async fn whatever_happens_is_counted_once() {
     wait_for(&webhook, "connections", 0.0).await;
     let reply = get(webhook.admin_address(), "/metrics").await;
     assert!(
-        reply.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
+        reply.head.contains(
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+        ),
         "{}",
         reply.head
     );
     assert!(reply.body.ends_with("# EOF\n"));
     // What is counted is explained.
     let page = fs::read_to_string("docs/operations.md").unwrap();
-    for name in reply.body.lines().filter_map(|line| line.strip_prefix("# TYPE spark_webhook_")?.split(' ').next()) {
+    for name in reply
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE spark_webhook_")?.split(' ').next())
+    {
         assert!(page.contains(&format!("`{name}")), "docs/operations.md says nothing of {name}");
     }
 }
@@ -192,7 +217,8 @@ async fn decisions_are_shown_as_json_and_as_a_page_in_which_names_are_only_text(
     assert!(!page.body.contains("S3CRET") && !reply.body.contains("S3CRET"));
 }
 
-/// A web page whose name resolves to 127.0.0.1 would otherwise read them by the browser of whoever forwards the port.
+/// A web page whose name resolves to 127.0.0.1 would otherwise read them by the browser of whoever
+/// forwards the port.
 #[tokio::test]
 async fn decisions_are_not_shown_to_a_web_page_of_another_name_but_probes_are_answered_to_any() {
     let webhook = Webhook::start(&[]);
@@ -204,7 +230,11 @@ async fn decisions_are_not_shown_to_a_web_page_of_another_name_but_probes_are_an
         ("/metrics", "10.0.0.7:8080", 200),
     ] {
         let mut stream = TcpStream::connect(webhook.admin_address()).await.unwrap();
-        let reply = exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await;
+        let reply = exchange(
+            &mut stream,
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(),
+        )
+        .await;
         assert_eq!(reply.status, status, "{path} {host}: {reply:?}");
     }
 }
@@ -213,7 +243,13 @@ async fn decisions_are_not_shown_to_a_web_page_of_another_name_but_probes_are_an
 async fn the_log_can_be_an_object_a_line() {
     let webhook = Webhook::start(&["--log-format", "json"]);
     ask(&webhook, &post(&example())).await;
-    ask(&webhook, &post(&changed(|review| review["request"]["object"]["metadata"]["name"] = json!("a\n\"b\u{1b}")))).await;
+    ask(
+        &webhook,
+        &post(&changed(|review| {
+            review["request"]["object"]["metadata"]["name"] = json!("a\n\"b\u{1b}");
+        })),
+    )
+    .await;
     let mut lines = ["ctr1-35", "\\n"].map(|text| webhook.log_line(text)).into_iter().map(|line| {
         let line: Value = serde_json::from_str(&line).unwrap();
         line
@@ -235,31 +271,47 @@ async fn the_log_can_be_an_object_a_line() {
     assert_eq!(injected["mounts"].as_array().unwrap().len(), 6);
     assert_eq!(hostile["pod"], "a\n\"b\u{1b}");
     // Nothing is said of pods that are left alone.
-    ask(&webhook, &post(&changed(|review| review["request"]["resource"]["resource"] = json!("services")))).await;
+    ask(
+        &webhook,
+        &post(&changed(|review| review["request"]["resource"]["resource"] = json!("services"))),
+    )
+    .await;
     webhook.signal("TERM");
     let line: Value = serde_json::from_str(&webhook.log_line("{")).unwrap();
     assert_eq!(line["message"], "stopping: finishing what runs");
 }
 
-/// Whoever collects JSON parses each line, those from before it listens and the reason for which it does not start too.
+/// Whoever collects JSON parses each line, those from before it listens and the reason for which it
+/// does not start too.
 #[test]
 fn with_log_format_json_every_line_is_an_object() {
     let messages = |webhook: std::process::Output| {
         let stderr = String::from_utf8(webhook.stderr).unwrap();
-        let lines = stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+        let lines = stderr
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
         lines.map(|line| line["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let serve = |arguments: &[&str]| {
         let mut command = webhook::command();
         command
-            .args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--log-format",
+                "json",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
             .args(arguments);
         command.stderr(std::process::Stdio::piped()).env("SPARK_WEBHOOK_DRAIN_DELAY", "0s");
         command
     };
     let directory = tempfile::tempdir().unwrap();
     let registration = directory.path().join("registration.yaml");
-    let mut running = serve(&["--write-registration", registration.to_str().unwrap()]).spawn().unwrap();
+    let mut running =
+        serve(&["--write-registration", registration.to_str().unwrap()]).spawn().unwrap();
     // It is written when everything is ready to serve.
     let deadline = Instant::now() + Duration::from_secs(30);
     while !registration.exists() && Instant::now() < deadline {
@@ -271,7 +323,9 @@ fn with_log_format_json_every_line_is_an_object() {
     assert!(seen[0].starts_with("The certificate is self-signed"), "{seen:?}");
     assert_eq!(seen[1..], ["listening", "stopping: finishing what runs", "stopped"]);
 
-    for (variable, arguments) in [("info", &["--config", "missing.yaml"][..]), ("warning", &["--config", "missing.yaml"])] {
+    for (variable, arguments) in
+        [("info", &["--config", "missing.yaml"][..]), ("warning", &["--config", "missing.yaml"])]
+    {
         let output = serve(arguments).env("RUST_LOG", variable).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(messages(output), ["cannot serve"]);
@@ -282,7 +336,11 @@ fn with_log_format_json_every_line_is_an_object() {
 #[test]
 fn a_level_that_does_not_exist_is_rejected_with_those_that_do() {
     // It could not serve with any level.
-    let output = webhook::command().args(["serve", "--config", "missing.yaml"]).env("RUST_LOG", "warning").output().unwrap();
+    let output = webhook::command()
+        .args(["serve", "--config", "missing.yaml"])
+        .env("RUST_LOG", "warning")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let expected = "spark-webhook: RUST_LOG=warning: write error, warn, info, debug, trace or off, or levels for targets such as info,spark_webhook=debug\n";
     assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
@@ -296,7 +354,8 @@ fn client_of_a_new_ca() -> (String, Arc<ClientConfig>) {
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["client".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let leaf =
+        CertificateParams::new(["client".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     (ca, with_certificate(vec![leaf.der().clone()], key))
 }
@@ -321,7 +380,8 @@ async fn with_a_client_ca_only_clients_with_a_certificate_of_it_are_served() {
 }
 
 #[tokio::test]
-async fn after_sigterm_it_serves_on_for_the_drain_delay_and_closes_each_connection_with_an_answer() {
+async fn after_sigterm_it_serves_on_for_the_drain_delay_and_closes_each_connection_with_an_answer()
+{
     const DELAY: Duration = Duration::from_secs(5);
     let webhook = Webhook::start(&["--drain-delay", "5s"]);
     let request = post(&example());
@@ -345,7 +405,11 @@ async fn after_sigterm_it_serves_on_for_the_drain_delay_and_closes_each_connecti
     assert!(reply.status == 200 && reply.head.contains("connection: close\r\n"), "{}", reply.head);
     assert_eq!(kept.read(&mut [0; 16]).await.unwrap(), 0, "it is closed");
     while let Ok(reply) = try_ask(&webhook, &ANONYMOUS, &request).await {
-        assert!(reply.status == 200 && reply.head.contains("connection: close\r\n"), "{}", reply.head);
+        assert!(
+            reply.status == 200 && reply.head.contains("connection: close\r\n"),
+            "{}",
+            reply.head
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(started.elapsed() >= DELAY, "{:?}", started.elapsed());
@@ -384,7 +448,8 @@ async fn a_second_signal_ends_it_at_once_and_an_interrupt_does_not_wait() {
 }
 
 #[tokio::test]
-async fn each_cpu_has_a_thread_with_its_share_of_connections_and_one_alone_has_none_beside_the_first() {
+async fn each_cpu_has_a_thread_with_its_share_of_connections_and_one_alone_has_none_beside_the_first()
+ {
     let all = Webhook::cpus();
     let first: String = all.chars().take_while(char::is_ascii_digit).collect();
     let count = thread::available_parallelism().unwrap().get();
@@ -398,7 +463,8 @@ async fn each_cpu_has_a_thread_with_its_share_of_connections_and_one_alone_has_n
         }
         let threads = webhook.threads("connections");
         assert_eq!(threads.len(), expected, "on {cpus}");
-        // One that has served a hundred requests has run for longer, and one that only waits for far less.
+        // One that has served a hundred requests has run for longer, and one that only waits for
+        // far less.
         assert!(threads.iter().all(|thread| *thread > Duration::from_millis(1)), "{threads:?}");
     }
 }

@@ -24,7 +24,8 @@ fn bash_completes_commands_and_flags() {
         complete_words serve --drain
         complete_words serve --log-format j
     "#;
-    let output = Command::new("bash").args(["-euc", &format!("{script}\n{complete}")]).output().unwrap();
+    let output =
+        Command::new("bash").args(["-euc", &format!("{script}\n{complete}")]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "serve\n--drain-delay\njson\n");
 }
@@ -33,7 +34,10 @@ fn bash_completes_commands_and_flags() {
 fn other_shells_have_a_script_too() {
     for shell in ["zsh", "fish", "powershell", "elvish"] {
         let script = run(&["completions", shell]);
-        assert!(script.contains("check-config") && script.contains("drain-delay"), "{shell}: {script}");
+        assert!(
+            script.contains("check-config") && script.contains("drain-delay"),
+            "{shell}: {script}"
+        );
     }
 }
 
@@ -48,7 +52,9 @@ fn every_command_has_a_manual_page() {
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
     assert!(names.contains(&"serve") && names.contains(&"check-config"), "{names:?}");
     for name in names {
-        let page = std::fs::read_to_string(directory.path().join(format!("spark-webhook-{name}.1"))).unwrap();
+        let page =
+            std::fs::read_to_string(directory.path().join(format!("spark-webhook-{name}.1")))
+                .unwrap();
         assert!(page.contains(".TH ") && page.contains("SYNOPSIS"), "{name}: {page}");
     }
     let serve = std::fs::read_to_string(directory.path().join("spark-webhook-serve.1")).unwrap();
@@ -71,13 +77,19 @@ fn workflows_name_actions_by_commit_and_give_each_job_the_rights_that_it_needs()
         for job in workflow["jobs"].as_object().unwrap().values() {
             assert!(job["permissions"].is_object(), "{job}");
         }
-        for used in text.lines().filter_map(|line| line.trim_start_matches(['-', ' ']).strip_prefix("uses: ")) {
+        for used in text
+            .lines()
+            .filter_map(|line| line.trim_start_matches(['-', ' ']).strip_prefix("uses: "))
+        {
             if used.starts_with("./") {
                 continue;
             }
             let (action, version) = used.split_once(" # v").expect("the version, as a comment");
             let commit = action.split_once('@').unwrap().1;
-            assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{used}");
+            assert!(
+                commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{used}"
+            );
             assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{used}");
             actions += 1;
         }
@@ -87,11 +99,17 @@ fn workflows_name_actions_by_commit_and_give_each_job_the_rights_that_it_needs()
 
 #[test]
 fn a_release_publishes_only_what_tests_and_audit_have_passed() {
-    let (_, release) = workflows().into_iter().find(|(_, workflow)| workflow["name"] == "Release").unwrap();
+    let (_, release) =
+        workflows().into_iter().find(|(_, workflow)| workflow["name"] == "Release").unwrap();
     let jobs = release["jobs"].as_object().unwrap();
     let needs = |job: &str| match &jobs[job]["needs"] {
         Value::String(one) => vec![one.clone()],
-        many => many.as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect(),
+        many => many
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect(),
     };
     let mut all = needs("publish");
     let mut at = 0;
@@ -99,16 +117,28 @@ fn a_release_publishes_only_what_tests_and_audit_have_passed() {
         all.extend(needs(&job));
         at += 1;
     }
-    for (job, called) in [("test", "./.github/workflows/ci.yml"), ("advisories", "./.github/workflows/advisories.yml")] {
+    for (job, called) in [
+        ("test", "./.github/workflows/ci.yml"),
+        ("advisories", "./.github/workflows/advisories.yml"),
+    ] {
         assert!(all.iter().any(|name| name == job), "publish does not wait for {job}");
         assert_eq!(jobs[job]["uses"], called);
         let workflow = std::fs::read_to_string(called).unwrap();
         assert!(workflow.contains("\n  workflow_call:\n"), "{called}");
     }
     let ci = std::fs::read_to_string(".ci/run").unwrap();
-    assert!(["make test\n", "make test-node\n", "make audit\n"].iter().all(|command| ci.contains(command)), "{ci}");
+    assert!(
+        ["make test\n", "make test-node\n", "make audit\n"]
+            .iter()
+            .all(|command| ci.contains(command)),
+        "{ci}"
+    );
     // Advisories come out while nobody changes anything.
-    assert!(std::fs::read_to_string(".github/workflows/advisories.yml").unwrap().contains("\n  schedule:\n"));
+    assert!(
+        std::fs::read_to_string(".github/workflows/advisories.yml")
+            .unwrap()
+            .contains("\n  schedule:\n")
+    );
 }
 
 /// What a workflow does, anybody can do: the logic is the Makefile's.
@@ -118,7 +148,12 @@ fn workflows_run_what_the_makefile_has() {
     let mut made = 0;
     for (_, workflow) in workflows() {
         for job in workflow["jobs"].as_object().unwrap().values() {
-            for run in job["steps"].as_array().into_iter().flatten().filter_map(|step| step["run"].as_str()) {
+            for run in job["steps"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|step| step["run"].as_str())
+            {
                 match run.split(' ').collect::<Vec<_>>()[..] {
                     ["make", target, ..] => {
                         assert!(makefile.contains(&format!("\n{target}:")), "{run}");

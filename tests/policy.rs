@@ -1,5 +1,5 @@
-//! The policy of `spark-webhook policy` on a real kube-apiserver: each pod that it changes becomes the one that the webhook
-//! makes of it, and every other one stays as it is and has a warning.
+//! The policy of `spark-webhook policy` on a real kube-apiserver: each pod that it changes becomes
+//! the one that the webhook makes of it, and every other one stays as it is and has a warning.
 
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -27,7 +27,8 @@ use webhook::Webhook;
 const PREFIX: &str = "spark-operator.k8s.io/";
 const INJECTED: &str = "spark-operator.k8s.io/injected";
 
-/// Three namespaces: `plain`, `webhook` with ours registered for it, and `policy` with the policies bound to it.
+/// Three namespaces: `plain`, `webhook` with ours registered for it, and `policy` with the policies
+/// bound to it.
 struct Setup {
     client: Client,
     prefix: &'static str,
@@ -72,23 +73,29 @@ impl Setup {
     /// The API server learns of policies by a watch.
     async fn wait_until_bound(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let (plain, other) = (pod(&[("sparkConfigMap", "c")]), pod(&[("sparkConfigMap", "c:optional")]));
+        let (plain, other) =
+            (pod(&[("sparkConfigMap", "c")]), pod(&[("sparkConfigMap", "c:optional")]));
         loop {
             let (changed, _) = self.create("policy", &plain).await.unwrap();
             let (_, warnings) = self.create("policy", &other).await.unwrap();
             if changed["metadata"]["annotations"][INJECTED].is_string() && !warnings.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "the policies are not in force: {changed} {warnings:?}");
+            assert!(
+                Instant::now() < deadline,
+                "the policies are not in force: {changed} {warnings:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Creates a pod in a dry run: the pod that would be stored, without what differs by chance, and the warnings.
+    /// Creates a pod in a dry run: the pod that would be stored, without what differs by chance,
+    /// and the warnings.
     async fn create(&self, kind: &str, pod: &Value) -> Result<(Value, Vec<String>), String> {
         let path = format!("/api/v1/namespaces/{}-{kind}/pods?dryRun=All", self.prefix);
-        let request =
-            Request::post(path).header("Content-Type", "application/json").body(Body::from(pod.to_string().into_bytes()));
+        let request = Request::post(path)
+            .header("Content-Type", "application/json")
+            .body(Body::from(pod.to_string().into_bytes()));
         let response = self.client.send(request.unwrap()).await.unwrap();
         let warnings = response
             .headers()
@@ -115,26 +122,43 @@ impl Setup {
     /// Creates a pod in each namespace and compares them.
     async fn outcome(&self, pod: &Value) -> Outcome {
         let Ok((before, usual)) = self.create("plain", pod).await else { return Outcome::Refused };
-        let (expected, problems) = self.create("webhook", pod).await.unwrap_or_else(|error| panic!("{error}: {pod}"));
-        let (after, warnings) = self.create("policy", pod).await.unwrap_or_else(|error| panic!("{error}: {pod}"));
+        let (expected, problems) =
+            self.create("webhook", pod).await.unwrap_or_else(|error| panic!("{error}: {pod}"));
+        let (after, warnings) =
+            self.create("policy", pod).await.unwrap_or_else(|error| panic!("{error}: {pod}"));
         if after != before {
             assert_eq!(after, expected, "{pod}");
             assert_eq!((&problems, &warnings), (&usual, &usual), "{pod}");
             // Where both are there, the webhook comes second and finds its work done.
             let review = review::of(&after, "both").to_string();
-            assert_eq!(admit(review.as_bytes(), &Policy::default()).unwrap().outcome, admission::Outcome::Unchanged, "{pod}");
+            assert_eq!(
+                admit(review.as_bytes(), &Policy::default()).unwrap().outcome,
+                admission::Outcome::Unchanged,
+                "{pod}"
+            );
             return Outcome::Changed;
         }
         let metadata = &before["metadata"];
         let mut keys = metadata["annotations"].as_object().into_iter().flat_map(Map::keys);
-        let is_ours = |key: &String| key.starts_with(PREFIX) || key.starts_with("sparkoperator.k8s.io/");
-        let asks = ["driver", "executor"].map(Value::from).contains(&metadata["labels"]["spark-role"]) && keys.any(is_ours);
-        let is_warned_of =
-            asks && ["kubernetes.io/config.mirror", INJECTED].iter().all(|key| metadata["annotations"][key].is_null());
-        let more: Vec<&String> = warnings.iter().filter(|warning| !usual.contains(warning)).collect();
+        let is_ours =
+            |key: &String| key.starts_with(PREFIX) || key.starts_with("sparkoperator.k8s.io/");
+        let asks =
+            ["driver", "executor"].map(Value::from).contains(&metadata["labels"]["spark-role"])
+                && keys.any(is_ours);
+        let is_warned_of = asks
+            && ["kubernetes.io/config.mirror", INJECTED]
+                .iter()
+                .all(|key| metadata["annotations"][key].is_null());
+        let more: Vec<&String> =
+            warnings.iter().filter(|warning| !usual.contains(warning)).collect();
         match &*more {
             [] if !is_warned_of => Outcome::NotAsked,
-            [warning] if is_warned_of && warning.contains("nothing was mounted for this pod's annotations") => Outcome::LeftAlone,
+            [warning]
+                if is_warned_of
+                    && warning.contains("nothing was mounted for this pod's annotations") =>
+            {
+                Outcome::LeftAlone
+            }
             more => panic!("{more:?}: {pod}"),
         }
     }
@@ -147,7 +171,8 @@ fn printed() -> Vec<Value> {
     serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
 }
 
-/// Stores an object as `kubectl apply -f` would, unknown fields being errors, with a binding for one namespace.
+/// Stores an object as `kubectl apply -f` would, unknown fields being errors, with a binding for
+/// one namespace.
 async fn store(client: &Client, mut object: Value, prefix: &str, namespace: &str) {
     let kind = object["kind"].as_str().unwrap().to_owned();
     for pointer in ["/metadata/name", "/spec/policyName"] {
@@ -165,7 +190,9 @@ async fn store(client: &Client, mut object: Value, prefix: &str, namespace: &str
         format!("{}s", kind.to_lowercase())
     };
     let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}?fieldValidation=Strict");
-    let request = Request::post(path).header("Content-Type", "application/json").body(object.to_string().into_bytes());
+    let request = Request::post(path)
+        .header("Content-Type", "application/json")
+        .body(object.to_string().into_bytes());
     let _: Value = client.request(request.unwrap()).await.unwrap();
 }
 
@@ -203,7 +230,8 @@ fn golden(file: &PathBuf) -> Option<Value> {
 #[tokio::test]
 async fn a_golden_pod_that_it_changes_is_the_webhooks() {
     let setup = Setup::new("golden").await;
-    let mut files: Vec<PathBuf> = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     let mut outcomes = Vec::new();
@@ -211,7 +239,9 @@ async fn a_golden_pod_that_it_changes_is_the_webhooks() {
         let Some(pod) = golden(file) else { continue };
         outcomes.push((file.file_stem().unwrap().to_str().unwrap(), setup.outcome(&pod).await));
     }
-    let with = |outcome| -> Vec<&str> { outcomes.iter().filter(|(_, of)| *of == outcome).map(|(name, _)| *name).collect() };
+    let with = |outcome| -> Vec<&str> {
+        outcomes.iter().filter(|(_, of)| *of == outcome).map(|(name, _)| *name).collect()
+    };
     assert_eq!(
         with(Outcome::Changed).join(" "),
         "dryrun-driver hadoopcm-35-driver hadoopcm-35-exec hadoopenv-35-driver hadoopenv-35-exec hand-driver hand-executor \
@@ -220,21 +250,44 @@ async fn a_golden_pod_that_it_changes_is_the_webhooks() {
          tplA-35-exec tplA-41-driver tplA-41-exec tplC-35-driver tplD-35-driver tplD-35-exec tplF2-41-exec"
     );
     assert!(with(Outcome::LeftAlone).len() >= 23, "{outcomes:?}");
-    assert_eq!(with(Outcome::Refused), ["e-blank-41-driver", "e-mountdup-35-driver", "e-noname-41-driver", "e-slash-41-driver"]);
+    assert_eq!(
+        with(Outcome::Refused),
+        ["e-blank-41-driver", "e-mountdup-35-driver", "e-noname-41-driver", "e-slash-41-driver"]
+    );
 }
 
 /// An annotation that is plain, or nearly.
 fn annotation() -> impl Strategy<Value = (String, String)> {
-    let mostly =
-        |plain: &[&'static str], other: &[&'static str]| prop_oneof![9 => select(plain.to_vec()), 1 => select(other.to_vec())];
+    let mostly = |plain: &[&'static str], other: &[&'static str]| prop_oneof![9 => select(plain.to_vec()), 1 => select(other.to_vec())];
     let conf = (
-        mostly(&["sparkConfigMap", "hadoopConfigMap"], &["hadoop-configmap", "container", "injected", "typo"]),
+        mostly(
+            &["sparkConfigMap", "hadoopConfigMap"],
+            &["hadoop-configmap", "container", "injected", "typo"],
+        ),
         mostly(&["conf", "spark-conf", "a.b", "x.0"], &["a-.b", "Conf", "conf ", "conf:merge", ""]),
     );
-    let kinds = select(vec!["configMap.", "configMap.", "secret.", "secret.", "GCPServiceAccount.", "hadoopDelegationToken."]);
-    let names = mostly(&["app", "b", "a-b", "a0", "x-1", "conf"], &["spark-config-map", "a.b", "-a", "A"]);
+    let kinds = select(vec![
+        "configMap.",
+        "configMap.",
+        "secret.",
+        "secret.",
+        "GCPServiceAccount.",
+        "hadoopDelegationToken.",
+    ]);
+    let names =
+        mostly(&["app", "b", "a-b", "a0", "x-1", "conf"], &["spark-config-map", "a.b", "-a", "A"]);
     let paths = mostly(
-        &["/etc/app", "/etc/app/below", "/etc/app/below/x", "/mnt", "/mnt/a", "/mnt/C_3.d-e", "/opt/mine", "/a", "/system"],
+        &[
+            "/etc/app",
+            "/etc/app/below",
+            "/etc/app/below/x",
+            "/mnt",
+            "/mnt/a",
+            "/mnt/C_3.d-e",
+            "/opt/mine",
+            "/a",
+            "/system",
+        ],
         &[
             "/etc/spark/conf",
             "/usr/lib",
@@ -252,7 +305,8 @@ fn annotation() -> impl Strategy<Value = (String, String)> {
             "/é",
         ],
     );
-    let object = (kinds, names, paths).prop_map(|(kind, name, path)| (format!("{kind}{name}"), path.to_owned()));
+    let object = (kinds, names, paths)
+        .prop_map(|(kind, name, path)| (format!("{kind}{name}"), path.to_owned()));
     prop_oneof![1 => conf.prop_map(|(key, value)| (key.to_owned(), value.to_owned())), 2 => object]
         .prop_map(|(key, value)| (format!("{PREFIX}{key}"), value))
 }
@@ -265,12 +319,16 @@ async fn a_generated_pod_that_it_changes_is_the_webhooks() {
     let pods = (generate::review(), annotations, any::<bool>(), 0..10_u8);
     let (mut changed, mut left_alone) = (0, 0);
     while changed + left_alone < 600 {
-        let (review, annotations, is_mounted, origin) = pods.new_tree(&mut runner).unwrap().current();
-        let Some(mut pod) = generate::acceptable(review["request"]["object"].clone()) else { continue };
+        let (review, annotations, is_mounted, origin) =
+            pods.new_tree(&mut runner).unwrap().current();
+        let Some(mut pod) = generate::acceptable(review["request"]["object"].clone()) else {
+            continue;
+        };
         pod["spec"]["automountServiceAccountToken"] = json!(false);
         // Those that the generator makes are hardly ever plain.
         if origin > 0 {
-            pod["metadata"]["annotations"] = annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
+            pod["metadata"]["annotations"] =
+                annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
         }
         if !is_mounted {
             for container in pod["spec"]["containers"].as_array_mut().unwrap() {
@@ -287,19 +345,25 @@ async fn a_generated_pod_that_it_changes_is_the_webhooks() {
     assert!(changed >= 100 && left_alone >= 100, "{changed} changed, {left_alone} left alone");
 }
 
-/// A pod with four sidecars and 40 volumes, and so many mounts of them, that asks for as much as may be.
+/// A pod with four sidecars and 40 volumes, and so many mounts of them, that asks for as much as
+/// may be.
 fn large(mounts: usize) -> Value {
     let mut pod = pod(&[]);
     let path = "d".repeat(200);
-    pod["metadata"]["annotations"] =
-        (0..12).map(|i| (format!("{PREFIX}secret.s{i}"), json!(format!("/mnt/{i}/{path}")))).collect();
-    pod["spec"]["volumes"] = (0..40).map(|i| json!({"name": format!("v{i}"), "emptyDir": {}})).collect();
-    let mounts: Vec<Value> =
-        (0..mounts).map(|i| json!({"name": format!("v{}", i % 40), "mountPath": format!("/data/{i}")})).collect();
-    let env: Vec<Value> = (0..100).map(|i| json!({"name": format!("VARIABLE_{i}"), "value": "something"})).collect();
+    pod["metadata"]["annotations"] = (0..12)
+        .map(|i| (format!("{PREFIX}secret.s{i}"), json!(format!("/mnt/{i}/{path}"))))
+        .collect();
+    pod["spec"]["volumes"] =
+        (0..40).map(|i| json!({"name": format!("v{i}"), "emptyDir": {}})).collect();
+    let mounts: Vec<Value> = (0..mounts)
+        .map(|i| json!({"name": format!("v{}", i % 40), "mountPath": format!("/data/{i}")}))
+        .collect();
+    let env: Vec<Value> =
+        (0..100).map(|i| json!({"name": format!("VARIABLE_{i}"), "value": "something"})).collect();
     let mark = json!({"name": "SPARK_DRIVER_BIND_ADDRESS", "value": "x"});
-    let mut containers: Vec<Value> =
-        (0..5).map(|i| json!({"name": format!("c{i}"), "image": "i", "env": env, "volumeMounts": mounts})).collect();
+    let mut containers: Vec<Value> = (0..5)
+        .map(|i| json!({"name": format!("c{i}"), "image": "i", "env": env, "volumeMounts": mounts}))
+        .collect();
     containers[2]["env"].as_array_mut().unwrap().push(mark);
     pod["spec"]["containers"] = json!(containers);
     pod
@@ -309,7 +373,10 @@ fn large(mounts: usize) -> Value {
 fn with(volume: &Value, in_container: &Value) -> Value {
     let mut pod = pod(&[("configMap.app", "/etc/app")]);
     pod["spec"]["volumes"] = json!([volume]);
-    pod["spec"]["containers"][0].as_object_mut().unwrap().extend(in_container.as_object().unwrap().clone());
+    pod["spec"]["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .extend(in_container.as_object().unwrap().clone());
     pod
 }
 
@@ -318,15 +385,19 @@ async fn at_its_limits_it_does_the_same_or_nothing() {
     let setup = Setup::new("limits").await;
     let long = |length: usize| format!("/{}", "d".repeat(length - 1));
     let many = |count: usize| {
-        let annotations: Vec<(String, String)> =
-            (0..count).map(|i| (format!("configMap.{}{i:02}", "n".repeat(51)), format!("{}{i:02}", long(253)))).collect();
+        let annotations: Vec<(String, String)> = (0..count)
+            .map(|i| {
+                (format!("configMap.{}{i:02}", "n".repeat(51)), format!("{}{i:02}", long(253)))
+            })
+            .collect();
         pod(&annotations.iter().map(|(key, value)| (&**key, &**value)).collect::<Vec<_>>())
     };
     let with_note = |length: usize| {
         let mut pod = pod(&[("sparkConfigMap", "c")]);
         let others = format!("{PREFIX}sparkConfigMap").len() + "c".len() + "note".len();
         // Two bytes each.
-        pod["metadata"]["annotations"]["note"] = json!("é".repeat((length - others) / 2) + &"x".repeat((length - others) % 2));
+        pod["metadata"]["annotations"]["note"] =
+            json!("é".repeat((length - others) / 2) + &"x".repeat((length - others) % 2));
         pod
     };
     let claim = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
@@ -337,8 +408,16 @@ async fn at_its_limits_it_does_the_same_or_nothing() {
         ("13 requests", many(13), Outcome::LeftAlone),
         ("a path of 255 characters", pod(&[("secret.s", &long(255))]), Outcome::Changed),
         ("a path of 256 characters", pod(&[("secret.s", &long(256))]), Outcome::LeftAlone),
-        ("a name of 253 characters", pod(&[("sparkConfigMap", &"n".repeat(253))]), Outcome::Changed),
-        ("a name of 254 characters", pod(&[("sparkConfigMap", &"n".repeat(254))]), Outcome::LeftAlone),
+        (
+            "a name of 253 characters",
+            pod(&[("sparkConfigMap", &"n".repeat(253))]),
+            Outcome::Changed,
+        ),
+        (
+            "a name of 254 characters",
+            pod(&[("sparkConfigMap", &"n".repeat(254))]),
+            Outcome::LeftAlone,
+        ),
         ("annotations of 258,000 bytes", with_note(258_000), Outcome::Changed),
         ("annotations of 258,001 bytes", with_note(258_001), Outcome::LeftAlone),
         ("mounted beside it", with(&claim, &mount("/etc/app-1")), Outcome::Changed),
@@ -349,8 +428,16 @@ async fn at_its_limits_it_does_the_same_or_nothing() {
         ("mounted below it", with(&claim, &mount("/etc/app/1")), Outcome::LeftAlone),
         ("mounted above it", with(&claim, &mount("/etc/")), Outcome::LeftAlone),
         ("the same mounted", with(&same, &mount("/etc/app")), Outcome::LeftAlone),
-        ("a block device", with(&claim, &json!({"volumeDevices": [{"name": "v", "devicePath": "/d"}]})), Outcome::LeftAlone),
-        ("a volume of its name", with(&json!({"name": "app-volume", "emptyDir": {}}), &json!({})), Outcome::LeftAlone),
+        (
+            "a block device",
+            with(&claim, &json!({"volumeDevices": [{"name": "v", "devicePath": "/d"}]})),
+            Outcome::LeftAlone,
+        ),
+        (
+            "a volume of its name",
+            with(&json!({"name": "app-volume", "emptyDir": {}}), &json!({})),
+            Outcome::LeftAlone,
+        ),
         ("40 mounts", large(40), Outcome::Changed),
         ("2,000 mounts", large(2_000), Outcome::LeftAlone),
     ] {
@@ -366,10 +453,15 @@ async fn the_table_says_what_happens() {
     let mut rows = 0;
     for row in page.lines().filter(|line| line.starts_with("| ")).skip(1) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let asked: Vec<(&str, &str)> = cells[2].split('`').filter_map(|annotation| annotation.split_once('=')).collect();
+        let asked: Vec<(&str, &str)> =
+            cells[2].split('`').filter_map(|annotation| annotation.split_once('=')).collect();
         let pod = pod(&asked);
         let expected = if cells[3] == "yes" { Outcome::Changed } else { Outcome::LeftAlone };
-        assert_eq!((cells[3] == "no", setup.outcome(&pod).await), (cells[3] != "yes", expected), "{row}");
+        assert_eq!(
+            (cells[3] == "no", setup.outcome(&pod).await),
+            (cells[3] != "yes", expected),
+            "{row}"
+        );
         let (webhooks, problems) = setup.create("webhook", &pod).await.unwrap();
         assert!(webhooks["metadata"]["annotations"][INJECTED].is_string(), "{row}");
         assert_eq!(problems.is_empty(), cells[4] == "yes", "{row}: {problems:?}");

@@ -20,8 +20,8 @@ fn deny() -> Policy {
 proptest! {
     #![proptest_config(config())]
 
-    /// The patch applies, adds and replaces only what the contract allows, gives valid names, and a second round after the API
-    /// server's defaulting finds nothing to do and says the same.
+    /// The patch applies, adds and replaces only what the contract allows, gives valid names, and a
+    /// second round after the API server's defaulting finds nothing to do and says the same.
     #[test]
     fn every_answer_is_sound(review in review()) {
         assert_sound(&review, &Policy::default(), &answer(&review, &Policy::default()));
@@ -34,7 +34,8 @@ proptest! {
         assert_sound(&review, &policy, &answer(&review, &policy));
     }
 
-    /// Every ConfigMap or Secret that is asked for rightly is mounted, or the annotation that asks is named by a problem.
+    /// Every ConfigMap or Secret that is asked for rightly is mounted, or the annotation that asks
+    /// is named by a problem.
     #[test]
     fn every_request_is_satisfied_or_named(review in review()) {
         let answer = answer(&review, &Policy::default());
@@ -55,7 +56,8 @@ proptest! {
             })
         };
         let annotations = review["request"]["object"]["metadata"]["annotations"].as_object().unwrap();
-        // One problem speaks for all requests where Spark's container is unknown, or where there are too many requests.
+        // One problem speaks for all requests where Spark's container is unknown, or where there
+        // are too many requests.
         let speaks_for_all = ["container", "sparkoperator.k8s.io/container", "…/container", "spark-operator.k8s.io/"];
         let all_fail = answer.problems.iter().any(|problem| {
             speaks_for_all.iter().filter_map(|key| problem.strip_prefix(key)).any(|rest| rest.starts_with([':', '=', '…']))
@@ -70,8 +72,8 @@ proptest! {
                 None if ["sparkConfigMap", "spark-configmap", "hadoopConfigMap", "hadoop-configmap"].contains(&key) => is_mounted("configMap", "name", name_in_value) || is_projected(name_in_value),
                 _ => continue,
             };
-            // A problem begins with the annotation, or with as much of it as there is room for: 22 characters at least. Of two
-            // spellings with one value the first is named.
+            // A problem begins with the annotation, or with as much of it as there is room for: 22
+            // characters at least. Of two spellings with one value the first is named.
             let spellings = [("configmap.", "configMap."), ("gcp-service-account.", "GCPServiceAccount."), ("spark-configmap", "sparkConfigMap"), ("hadoop-configmap", "hadoopConfigMap")];
             let first = spellings.iter().find_map(|(second, first)| key.strip_prefix(second).map(|rest| format!("{first}{rest}")));
             let is_named = [key.to_owned(), first.unwrap_or_default()].iter().filter(|key| !key.is_empty()).any(|key| {
@@ -109,13 +111,17 @@ proptest! {
     }
 }
 
-/// The API server asks before it validates: a pod may have thousands of volumes and mounts, and requests that look at each.
+/// The API server asks before it validates: a pod may have thousands of volumes and mounts, and
+/// requests that look at each.
 #[test]
 fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
-    let annotations: serde_json::Map<String, Value> =
-        (0..256).map(|i| (format!("spark-operator.k8s.io/configMap.x{i}"), json!(format!("/a/b{i}")))).collect();
-    let volumes: Vec<Value> = (0..4_096).map(|i| json!({"name": format!("x{i}-volume"), "emptyDir": {}})).collect();
-    let mounts: Vec<Value> = (0..4_096).map(|_| json!({"name": "none", "mountPath": "/a"})).collect();
+    let annotations: serde_json::Map<String, Value> = (0..256)
+        .map(|i| (format!("spark-operator.k8s.io/configMap.x{i}"), json!(format!("/a/b{i}"))))
+        .collect();
+    let volumes: Vec<Value> =
+        (0..4_096).map(|i| json!({"name": format!("x{i}-volume"), "emptyDir": {}})).collect();
+    let mounts: Vec<Value> =
+        (0..4_096).map(|_| json!({"name": "none", "mountPath": "/a"})).collect();
     let pod = json!({
         "kind": "Pod",
         "metadata": {"labels": {"spark-role": "driver"}, "annotations": annotations},
@@ -125,6 +131,7 @@ fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
     let started = std::time::Instant::now();
     let answer = answer(&review, &Policy::default());
     assert_eq!(answer.patch.len(), 2 * 256 + 1);
-    // A quadratic search took minutes for this; the bound is wide because debug builds and busy machines are slow.
+    // A quadratic search took minutes for this; the bound is wide because debug builds and busy
+    // machines are slow.
     assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
 }

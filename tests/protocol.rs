@@ -39,9 +39,13 @@ async fn reviews_are_answered_one_after_another_on_one_connection() {
         assert_is_answered(&exchange(&mut stream, &post(&example())).await);
     }
     let line = webhook.log_line("outcome=\"mutated\"");
-    for field in
-        ["uid=\"a3613695", "namespace=\"default\"", "pod=\"ctr1-35", "role=\"driver\"", "/etc/hadoop/conf=configmap/hadoop-conf"]
-    {
+    for field in [
+        "uid=\"a3613695",
+        "namespace=\"default\"",
+        "pod=\"ctr1-35",
+        "role=\"driver\"",
+        "/etc/hadoop/conf=configmap/hadoop-conf",
+    ] {
         assert!(line.contains(field), "{line}");
     }
 }
@@ -61,10 +65,26 @@ async fn what_is_no_review_gets_a_status_and_one_line_that_says_why() {
         (post(b"not json"), 400, "the body is not an AdmissionReview"),
         (post(b""), 400, "the body is not an AdmissionReview"),
         (post(b"{}"), 400, "the body is of kind"),
-        (review(|review| review["apiVersion"] = json!("admission.k8s.io/v1beta1")), 400, "the body is of kind"),
-        (review(|review| review["request"] = Value::Null), 400, "the AdmissionReview has no request"),
-        (review(|review| review["request"]["uid"] = Value::from("")), 400, "the request has no uid"),
-        (review(|review| review["request"]["object"]["kind"] = json!("Job")), 400, "the request's object is not a Pod"),
+        (
+            review(|review| review["apiVersion"] = json!("admission.k8s.io/v1beta1")),
+            400,
+            "the body is of kind",
+        ),
+        (
+            review(|review| review["request"] = Value::Null),
+            400,
+            "the AdmissionReview has no request",
+        ),
+        (
+            review(|review| review["request"]["uid"] = Value::from("")),
+            400,
+            "the request has no uid",
+        ),
+        (
+            review(|review| review["request"]["object"]["kind"] = json!("Job")),
+            400,
+            "the request's object is not a Pod",
+        ),
         (head("POST /mutate", "text/plain"), 415, "the Content-Type must be application/json"),
         (head("GET /mutate", "application/json"), 405, "admission reviews are sent by POST"),
         (head("PUT /mutate", "application/json"), 405, "admission reviews are sent by POST"),
@@ -77,14 +97,20 @@ async fn what_is_no_review_gets_a_status_and_one_line_that_says_why() {
         assert_eq!(reply.body.trim_end().lines().count(), 1, "{reply:?}");
     }
     // What nobody looks into need not be JSON.
-    let unseen = String::from_utf8(example()).unwrap().replacen(r#""resources":{"#, r#""resources":{,"#, 1);
+    let unseen =
+        String::from_utf8(example()).unwrap().replacen(r#""resources":{"#, r#""resources":{,"#, 1);
     assert!(serde_json::from_str::<Value>(&unseen).is_err());
-    assert_is_answered(&exchange(&mut connect(webhook.address()).await, &post(unseen.as_bytes())).await);
+    assert_is_answered(
+        &exchange(&mut connect(webhook.address()).await, &post(unseen.as_bytes())).await,
+    );
     // A review of something else is no error.
     let other = review(|review| review["request"]["resource"]["resource"] = json!("services"));
     let reply = exchange(&mut connect(webhook.address()).await, &other).await;
     let answer: Value = serde_json::from_str(&reply.body).unwrap();
-    assert_eq!((reply.status, &answer["response"]["allowed"], &answer["response"]["patch"]), (200, &json!(true), &Value::Null));
+    assert_eq!(
+        (reply.status, &answer["response"]["allowed"], &answer["response"]["patch"]),
+        (200, &json!(true), &Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -96,9 +122,12 @@ async fn a_body_of_7_mib_is_read_and_a_larger_one_refused_so_that_the_client_see
         body.resize(size, b' ');
         body
     };
-    assert_is_answered(&exchange(&mut connect(webhook.address()).await, &post(&padded(limit))).await);
+    assert_is_answered(
+        &exchange(&mut connect(webhook.address()).await, &post(&padded(limit))).await,
+    );
 
-    // Both with a length and in chunks, and with the whole body sent before the reply is read: no reset may swallow it.
+    // Both with a length and in chunks, and with the whole body sent before the reply is read: no
+    // reset may swallow it.
     let too_large = padded(limit + 1);
     let mut chunked =
         b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
@@ -111,7 +140,10 @@ async fn a_body_of_7_mib_is_read_and_a_larger_one_refused_so_that_the_client_see
     for request in [post(&too_large), post(&padded(3 * limit)), chunked.clone()] {
         let mut stream = connect(webhook.address()).await;
         let reply = exchange(&mut stream, &request).await;
-        assert_eq!((reply.status, &*reply.body), (413, "the body must not be larger than 7340032 bytes\n"));
+        assert_eq!(
+            (reply.status, &*reply.body),
+            (413, "the body must not be larger than 7340032 bytes\n")
+        );
         assert!(reply.head.contains("connection: close\r\n"), "{}", reply.head);
     }
 
@@ -146,8 +178,10 @@ async fn a_request_that_is_running_is_finished_when_the_server_is_told_to_end() 
     let (first_half, second_half) = request.split_at(request.len() / 2);
     running.write_all(first_half).await.unwrap();
     running.flush().await.unwrap();
-    wait_until("it runs", Duration::from_secs(10), async || metric(webhook.admin_address(), "requests_in_flight").await > 0.0)
-        .await;
+    wait_until("it runs", Duration::from_secs(10), async || {
+        metric(webhook.admin_address(), "requests_in_flight").await > 0.0
+    })
+    .await;
     webhook.signal("TERM");
     webhook.log_line("stopping");
     assert_is_answered(&exchange(&mut running, second_half).await);
@@ -164,11 +198,13 @@ fn a_signal_ends_it_cleanly_as_soon_as_it_says_that_it_listens() {
     }
 }
 
-/// What decides which pods depend on the webhook, and what happens to them while it is away. Accept a change with `INSTA_UPDATE=always`.
+/// What decides which pods depend on the webhook, and what happens to them while it is away. Accept
+/// a change with `INSTA_UPDATE=always`.
 #[test]
 fn the_registration_that_serve_writes_is_the_golden_one() {
     let directory = tempfile::tempdir().unwrap();
-    let [rules, registration] = ["rules.yaml", "registration.yaml"].map(|name| directory.path().join(name));
+    let [rules, registration] =
+        ["rules.yaml", "registration.yaml"].map(|name| directory.path().join(name));
     fs::write(&rules, fs::read("examples/rules.yaml").unwrap()).unwrap();
     let settings = {
         let mut settings = insta::Settings::clone_current();
@@ -177,33 +213,43 @@ fn the_registration_that_serve_writes_is_the_golden_one() {
         settings.set_omit_expression(true);
         settings
     };
-    for (name, config) in [("registration", None), ("registration-with-rules", Some(rules.to_str().unwrap()))] {
+    for (name, config) in
+        [("registration", None), ("registration-with-rules", Some(rules.to_str().unwrap()))]
+    {
         let mut arguments = vec!["--write-registration", registration.to_str().unwrap()];
         arguments.extend(config.into_iter().flat_map(|config| ["--config", config]));
         let webhook = Webhook::start(&arguments);
         let text = fs::read_to_string(&registration).unwrap();
         let written: Value = serde_saphyr::from_str(&text).unwrap();
         let bundle = written["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap();
-        let text = text.replace(bundle, "CA-BUNDLE").replace(&webhook.address().to_string(), "ADDRESS");
+        let text =
+            text.replace(bundle, "CA-BUNDLE").replace(&webhook.address().to_string(), "ADDRESS");
         settings.bind(|| insta::assert_snapshot!(name, text));
     }
 }
 
-/// Names are anybody's until the API server validates them, which is after it has asked us; so are bodies.
+/// Names are anybody's until the API server validates them, which is after it has asked us; so are
+/// bodies.
 #[tokio::test]
 async fn what_comes_from_outside_stays_on_one_short_line() {
     let webhook = Webhook::start(&[]);
     let mut review: Value = serde_json::from_slice(&example()).unwrap();
     review["request"]["object"]["metadata"]["name"] = json!("a\nFORGED \u{1b}[31m");
-    let reply = exchange(&mut connect(webhook.address()).await, &post(review.to_string().as_bytes())).await;
+    let reply =
+        exchange(&mut connect(webhook.address()).await, &post(review.to_string().as_bytes())).await;
     assert_eq!(reply.status, 200);
     let line = webhook.log_line("FORGED");
     assert!(line.contains("outcome=\"mutated\"") && !line.contains('\u{1b}'), "{line}");
 
     review["request"]["object"]["spec"]["containers"] = json!("S3CRET".repeat(100_000));
-    let reply = exchange(&mut connect(webhook.address()).await, &post(review.to_string().as_bytes())).await;
+    let reply =
+        exchange(&mut connect(webhook.address()).await, &post(review.to_string().as_bytes())).await;
     assert_eq!(reply.status, 400);
-    assert!(reply.body.chars().count() <= 201 && reply.body.trim_end().lines().count() == 1, "{}", reply.body);
+    assert!(
+        reply.body.chars().count() <= 201 && reply.body.trim_end().lines().count() == 1,
+        "{}",
+        reply.body
+    );
     assert!(webhook.log_line("could not be answered").len() < 500);
 }
 
@@ -212,7 +258,10 @@ async fn probes_are_answered_in_plain_http() {
     let webhook = Webhook::start(&[]);
     for path in ["/livez", "/readyz"] {
         let mut stream = TcpStream::connect(webhook.admin_address()).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let reply = read_reply(&mut stream).await;
         assert_eq!((reply.status, &*reply.body), (200, "ok\n"), "{path}");
     }
@@ -254,16 +303,34 @@ fn what_cannot_be_served_is_one_line_that_says_what_to_do_and_exit_code_2() {
     for (arguments, expected) in [
         (vec!["--listen", &taken], format!("--listen {taken}: Address already in use")),
         (vec!["--admin-listen", &taken], format!("--admin-listen {taken}: Address already in use")),
-        (vec!["--tls-cert", "missing.pem", "--tls-key", &key], "--tls-cert missing.pem: No such file".to_owned()),
-        (vec!["--tls-cert", &cert, "--tls-key", "missing.pem"], "--tls-key missing.pem: No such file".to_owned()),
+        (
+            vec!["--tls-cert", "missing.pem", "--tls-key", &key],
+            "--tls-cert missing.pem: No such file".to_owned(),
+        ),
+        (
+            vec!["--tls-cert", &cert, "--tls-key", "missing.pem"],
+            "--tls-key missing.pem: No such file".to_owned(),
+        ),
         (
             vec!["--tls-cert", &garbage, "--tls-key", &key],
             format!("--tls-cert {garbage}: expected a PEM certificate, found none"),
         ),
-        (vec!["--tls-cert", &cert, "--tls-key", &garbage], format!("--tls-key {garbage}: expected a PEM private key")),
-        (vec!["--tls-cert", &cert, "--tls-key", &other_key], format!("--tls-key {other_key} does not belong to the certificate")),
-        (vec!["--write-registration", "missing/x.yaml"], "--write-registration missing/x.yaml: cannot write".to_owned()),
-        (vec!["--dns-name", "a b"], "--dns-name \"a b\" is neither a DNS name nor an IP address".to_owned()),
+        (
+            vec!["--tls-cert", &cert, "--tls-key", &garbage],
+            format!("--tls-key {garbage}: expected a PEM private key"),
+        ),
+        (
+            vec!["--tls-cert", &cert, "--tls-key", &other_key],
+            format!("--tls-key {other_key} does not belong to the certificate"),
+        ),
+        (
+            vec!["--write-registration", "missing/x.yaml"],
+            "--write-registration missing/x.yaml: cannot write".to_owned(),
+        ),
+        (
+            vec!["--dns-name", "a b"],
+            "--dns-name \"a b\" is neither a DNS name nor an IP address".to_owned(),
+        ),
     ] {
         let mut command = command();
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
@@ -279,7 +346,8 @@ fn what_cannot_be_served_is_one_line_that_says_what_to_do_and_exit_code_2() {
         let output = command.args(&arguments).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{stderr}");
-        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("spark-webhook: ")).collect();
+        let errors: Vec<&str> =
+            stderr.lines().filter(|line| line.starts_with("spark-webhook: ")).collect();
         assert_eq!(errors.len(), 1, "{stderr}");
         assert!(errors[0].contains(&expected), "{} is not about {expected}", errors[0]);
         assert_eq!(stderr.lines().last(), Some(errors[0]));
@@ -296,10 +364,21 @@ async fn given_certificates_are_served_whatever_the_form_of_their_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let openssl = |arguments: &[&str]| {
-        let output = std::process::Command::new("openssl").args(arguments).output().expect("openssl is installed");
+        let output = std::process::Command::new("openssl")
+            .args(arguments)
+            .output()
+            .expect("openssl is installed");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &path("pkcs8")]);
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+        "-out",
+        &path("pkcs8"),
+    ]);
     openssl(&["rsa", "-in", &path("pkcs8"), "-traditional", "-out", &path("pkcs1")]);
     openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-out", &path("sec1")]);
     for key in ["pkcs8", "pkcs1", "sec1"] {
@@ -316,7 +395,9 @@ async fn given_certificates_are_served_whatever_the_form_of_their_key() {
             &path("cert"),
         ]);
         let webhook = Webhook::start(&["--tls-cert", &path("cert"), "--tls-key", &path(key)]);
-        assert_is_answered(&exchange(&mut connect(webhook.address()).await, &post(&example())).await);
+        assert_is_answered(
+            &exchange(&mut connect(webhook.address()).await, &post(&example())).await,
+        );
     }
 }
 
@@ -357,7 +438,12 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
     assert!(line.contains("line 2: unknown field \"default\""), "{line}");
     assert!(audit().await.contains("/one=secret/one"));
     let (status, body) = readyz().await;
-    assert!(status == 200 && body.starts_with("ok, but with old rules: ") && body.contains("unknown field"), "{status} {body}");
+    assert!(
+        status == 200
+            && body.starts_with("ok, but with old rules: ")
+            && body.contains("unknown field"),
+        "{status} {body}"
+    );
 
     swap("..3", &default("two"));
     webhook.log_line("the rules were read again");
@@ -373,7 +459,15 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
 #[test]
 fn the_registration_goes_to_standard_output_and_ends_there_while_it_serves() {
     let mut process = command()
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--write-registration", "-"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--write-registration",
+            "-",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -405,12 +499,17 @@ async fn an_allow_list_that_loses_its_entries_opens_nothing() {
     assert!(!is_allowed().await);
     fs::write(&file, "apiVersion: spark-webhook/v1\nallow:\n# - configMaps: [conf]\n").unwrap();
     let line = webhook.log_line("the old ones stay in force");
-    assert!(line.contains("line 2: allow has no value; write allow: [] to permit no name"), "{line}");
+    assert!(
+        line.contains("line 2: allow has no value; write allow: [] to permit no name"),
+        "{line}"
+    );
     assert!(!is_allowed().await);
     let mut stream = TcpStream::connect(webhook.admin_address()).await.unwrap();
     let reply = exchange(&mut stream, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(
-        reply.status == 200 && reply.body.contains("old rules: ") && reply.body.contains("line 2: allow has no value"),
+        reply.status == 200
+            && reply.body.contains("old rules: ")
+            && reply.body.contains("line 2: allow has no value"),
         "{reply:?}"
     );
 }

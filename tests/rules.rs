@@ -11,7 +11,10 @@ use spark_webhook::admission::{OnProblem, Outcome, Policy};
 use spark_webhook::rules::Rules;
 
 fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
-    Policy { on_problem, rules: Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap() }
+    Policy {
+        on_problem,
+        rules: Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap(),
+    }
 }
 
 fn review(case: &str) -> Value {
@@ -20,7 +23,8 @@ fn review(case: &str) -> Value {
 
 /// What a case is answered with these annotations as defaults.
 fn with_default(case: &str, flags: &str, annotation: &str) -> Answer {
-    let policy = policy(OnProblem::Warn, &format!("defaults: [{{{flags}annotations: {{{annotation}}}}}]"));
+    let policy =
+        policy(OnProblem::Warn, &format!("defaults: [{{{flags}annotations: {{{annotation}}}}}]"));
     let review = review(case);
     let answer = answer(&review, &policy);
     assert_sound(&review, &policy, &answer);
@@ -28,11 +32,18 @@ fn with_default(case: &str, flags: &str, annotation: &str) -> Answer {
 }
 
 fn mounts(answer: &Answer) -> Vec<String> {
-    let Some(injected) = answer.pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str() else {
+    let Some(injected) =
+        answer.pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str()
+    else {
         return Vec::new();
     };
     let injected: Value = serde_json::from_str(injected).unwrap();
-    injected["mounts"].as_array().unwrap().iter().map(|mount| mount.as_str().unwrap().to_owned()).collect()
+    injected["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount.as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -48,7 +59,10 @@ fn a_pod_that_asks_for_nothing_gets_the_default() {
         );
     }
     // Not ours stays not ours.
-    assert!(matches!(with_default("neg-nginx", "", "spark-operator.k8s.io/hadoopConfigMap: h").outcome, Outcome::Ignored(_)));
+    assert!(matches!(
+        with_default("neg-nginx", "", "spark-operator.k8s.io/hadoopConfigMap: h").outcome,
+        Outcome::Ignored(_)
+    ));
 }
 
 #[test]
@@ -64,10 +78,30 @@ fn a_default_conf_dir_is_merged_with_sparks_own() {
 #[test]
 fn a_default_gives_way_without_a_word_to_what_is_there() {
     for (what, case, annotation, expected) in [
-        ("a mount at its path", "tplB-41-driver", "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf", vec![]),
-        ("a variable with another value", "tplD-35-driver", "spark-operator.k8s.io/GCPServiceAccount.x: /x", vec!["/x=secret/x"]),
-        ("the pod's own request", "plain-41-driver", "spark-operator.k8s.io/hadoopConfigMap: x", vec![]),
-        ("the pod's own request for its path", "plain-41-driver", "spark-operator.k8s.io/secret.x: /etc/hadoop/conf", vec![]),
+        (
+            "a mount at its path",
+            "tplB-41-driver",
+            "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf",
+            vec![],
+        ),
+        (
+            "a variable with another value",
+            "tplD-35-driver",
+            "spark-operator.k8s.io/GCPServiceAccount.x: /x",
+            vec!["/x=secret/x"],
+        ),
+        (
+            "the pod's own request",
+            "plain-41-driver",
+            "spark-operator.k8s.io/hadoopConfigMap: x",
+            vec![],
+        ),
+        (
+            "the pod's own request for its path",
+            "plain-41-driver",
+            "spark-operator.k8s.io/secret.x: /etc/hadoop/conf",
+            vec![],
+        ),
         (
             "a read-only mount above it",
             "tplB-41-driver",
@@ -79,7 +113,8 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
         let with = with_default(case, "", annotation);
         assert_eq!(with.warnings, without.warnings, "{what}");
         let own = mounts(&without);
-        let added: Vec<_> = mounts(&with).into_iter().filter(|mount| !own.contains(mount)).collect();
+        let added: Vec<_> =
+            mounts(&with).into_iter().filter(|mount| !own.contains(mount)).collect();
         assert_eq!(added, expected, "{what}");
     }
 }
@@ -89,8 +124,12 @@ fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its
     let with_env = |name: &str, annotation: &str| {
         let mut review = review("noann-35-driver");
         let env = json!({"name": name, "value": "/mine"});
-        review["request"]["object"]["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(env);
-        let policy = policy(OnProblem::Warn, &format!("defaults: [{{annotations: {{{annotation}}}}}]"));
+        review["request"]["object"]["spec"]["containers"][0]["env"]
+            .as_array_mut()
+            .unwrap()
+            .push(env);
+        let policy =
+            policy(OnProblem::Warn, &format!("defaults: [{{annotations: {{{annotation}}}}}]"));
         let answer = answer(&review, &policy);
         assert_sound(&review, &policy, &answer);
         assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
@@ -106,22 +145,38 @@ fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its
     ] {
         assert_eq!(with_env(variable, annotation), [""; 0], "{variable}");
     }
-    assert_eq!(with_env("V", "spark-operator.k8s.io/configMap.x: \"/x:env=V\""), ["/x=configmap/x"]);
+    assert_eq!(
+        with_env("V", "spark-operator.k8s.io/configMap.x: \"/x:env=V\""),
+        ["/x=configmap/x"]
+    );
 }
 
 #[test]
 fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error() {
     let enforce = "enforce: true, required: true, ";
-    let answer = with_default("tplD-35-driver", enforce, "spark-operator.k8s.io/configMap.x: \"/x:env=HADOOP_CONF_DIR\"");
+    let answer = with_default(
+        "tplD-35-driver",
+        enforce,
+        "spark-operator.k8s.io/configMap.x: \"/x:env=HADOOP_CONF_DIR\"",
+    );
     let env = answer.pod["spec"]["containers"][0]["env"].as_array().unwrap().clone();
-    assert_eq!(env.iter().rfind(|entry| entry["name"] == "HADOOP_CONF_DIR").unwrap()["value"], "/x");
+    assert_eq!(
+        env.iter().rfind(|entry| entry["name"] == "HADOOP_CONF_DIR").unwrap()["value"],
+        "/x"
+    );
     assert_eq!(
         answer.warnings,
-        ["hadoopConfigMap=hadoop-conf: mounted, but HADOOP_CONF_DIR is set by configMap.x=/x:env=HADOOP_CONF_DIR"]
+        [
+            "hadoopConfigMap=hadoop-conf: mounted, but HADOOP_CONF_DIR is set by configMap.x=/x:env=HADOOP_CONF_DIR"
+        ]
     );
 
     let stands = "configMap.x=/etc/hadoop/conf: volume hadoop-conf is mounted there; remove that mount or this annotation";
-    let in_the_way = with_default("tplB-41-driver", enforce, "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf");
+    let in_the_way = with_default(
+        "tplB-41-driver",
+        enforce,
+        "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf",
+    );
     assert_eq!(in_the_way.warnings[0], stands);
     let deny = policy(
         OnProblem::Deny,
@@ -131,37 +186,53 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
     assert_eq!(self::answer(&review("tplB-41-exec"), &deny).outcome, Outcome::Mutated);
 
     let taken = with_default("ctr1-35-driver", enforce, "spark-operator.k8s.io/secret.x: /etc/app");
-    assert_eq!(taken.warnings, ["configMap.app-conf=/etc/app: secret.x=/etc/app is asked for there, write another path"]);
+    assert_eq!(
+        taken.warnings,
+        ["configMap.app-conf=/etc/app: secret.x=/etc/app is asked for there, write another path"]
+    );
 }
 
 /// Found by the oracle: a conf dir is the same thing whatever its ConfigMap is called.
 #[test]
 fn who_asks_for_another_conf_dir_than_the_enforced_one_is_told() {
     for (name, expected) in [
-        ("other", &["hadoopConfigMap=other: the administrator's default for it is enforced, remove this annotation"][..]),
+        (
+            "other",
+            &[
+                "hadoopConfigMap=other: the administrator's default for it is enforced, remove this annotation",
+            ][..],
+        ),
         ("h", &[]),
     ] {
         let yaml = "defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]";
         let mut review = review("noann-35-driver");
-        review["request"]["object"]["metadata"]["annotations"] = json!({"spark-operator.k8s.io/hadoopConfigMap": name});
+        review["request"]["object"]["metadata"]["annotations"] =
+            json!({"spark-operator.k8s.io/hadoopConfigMap": name});
         let answer = answer(&review, &policy(OnProblem::Warn, yaml));
         assert_eq!(mounts(&answer), ["/etc/hadoop/conf=configmap/h"]);
         assert_eq!(answer.warnings, expected);
     }
 }
 
-/// Found by the property test: an enforced default sets the variable by which `merge` finds what to merge with.
+/// Found by the property test: an enforced default sets the variable by which `merge` finds what to
+/// merge with.
 #[test]
 fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round() {
     let enforced = "{enforce: true, annotations: {spark-operator.k8s.io/configMap.conf: \"/etc/app:env=HADOOP_CONF_DIR\"}}";
     for (rules, own) in [
-        (format!("[{enforced}, {{enforce: true, annotations: {{spark-operator.k8s.io/hadoopConfigMap: app}}}}]"), None),
+        (
+            format!(
+                "[{enforced}, {{enforce: true, annotations: {{spark-operator.k8s.io/hadoopConfigMap: app}}}}]"
+            ),
+            None,
+        ),
         (format!("[{enforced}]"), Some("app:merge")),
     ] {
         let policy = policy(OnProblem::Warn, &format!("defaults: {rules}"));
         let mut review = review("noann-35-driver");
         if let Some(own) = own {
-            review["request"]["object"]["metadata"]["annotations"] = json!({"spark-operator.k8s.io/hadoopConfigMap": own});
+            review["request"]["object"]["metadata"]["annotations"] =
+                json!({"spark-operator.k8s.io/hadoopConfigMap": own});
         }
         let answer = answer(&review, &policy);
         assert_sound(&review, &policy, &answer);
@@ -169,7 +240,8 @@ fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round()
     }
 }
 
-/// Every golden review with many rules at once: sound, and who is not selected is answered as without rules.
+/// Every golden review with many rules at once: sound, and who is not selected is answered as
+/// without rules.
 #[test]
 fn every_golden_review_is_sound_under_rules() {
     let rules = "defaults:\n\
@@ -178,8 +250,10 @@ fn every_golden_review_is_sound_under_rules() {
         - {required: true, annotations: {spark-operator.k8s.io/configMap.f: \"/etc/f.conf:file=f\"}}\n\
         allow: [{configMaps: [\"*\", \"!spark-*\"]}]\n";
     let policy = policy(OnProblem::Warn, rules);
-    let elsewhere =
-        self::policy(OnProblem::Warn, "defaults: [{namespaces: [elsewhere], annotations: {spark-operator.k8s.io/secret.e: /e}}]");
+    let elsewhere = self::policy(
+        OnProblem::Warn,
+        "defaults: [{namespaces: [elsewhere], annotations: {spark-operator.k8s.io/secret.e: /e}}]",
+    );
     let mut changed = 0;
     for entry in fs::read_dir("tests/golden").unwrap() {
         let path = entry.unwrap().path();
@@ -190,8 +264,14 @@ fn every_golden_review_is_sound_under_rules() {
         let answer = answer(&review, &policy);
         assert_sound(&review, &policy, &answer);
         changed += usize::from(answer.outcome == Outcome::Mutated);
-        let (without, not_selected) = (self::answer(&review, &Policy::default()), self::answer(&review, &elsewhere));
-        assert_eq!((without.patch, without.warnings), (not_selected.patch, not_selected.warnings), "{}", path.display());
+        let (without, not_selected) =
+            (self::answer(&review, &Policy::default()), self::answer(&review, &elsewhere));
+        assert_eq!(
+            (without.patch, without.warnings),
+            (not_selected.patch, not_selected.warnings),
+            "{}",
+            path.display()
+        );
     }
     assert!(changed >= 50, "{changed}");
 }

@@ -1,6 +1,8 @@
-//! Real spark-submits of two versions through a real kube-apiserver and the webhook's own binary, with failurePolicy Fail.
+//! Real spark-submits of two versions through a real kube-apiserver and the webhook's own binary,
+//! with failurePolicy Fail.
 //!
-//! What is checked is the pod that the API server stored: driver pods by cluster mode, executor pods by client mode.
+//! What is checked is the pod that the API server stored: driver pods by cluster mode, executor
+//! pods by client mode.
 
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -28,25 +30,47 @@ fn properties(role: &str) -> Vec<(String, String)> {
         ("GCPServiceAccount.gcp-sa", "/mnt/gcp"),
     ]
     .into_iter()
-    .map(|(key, value)| (format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io/{key}"), value.to_owned()))
+    .map(|(key, value)| {
+        (
+            format!("spark.kubernetes.{role}.annotation.spark-operator.k8s.io/{key}"),
+            value.to_owned(),
+        )
+    })
     .collect()
 }
 
-/// The pod has, after everything that Spark gave it, exactly what the contract says for [`properties`].
+/// The pod has, after everything that Spark gave it, exactly what the contract says for
+/// [`properties`].
 fn assert_mutated(pod: &Pod) {
     let pod = serde_json::to_value(pod).unwrap();
     let mine = |array: &Value, key: &str, name: &str| -> Vec<Value> {
         let elements = array.as_array().unwrap();
-        elements.iter().filter(|element| element[key].as_str().unwrap().starts_with(name)).cloned().collect()
+        elements
+            .iter()
+            .filter(|element| element[key].as_str().unwrap().starts_with(name))
+            .cloned()
+            .collect()
     };
     let volumes = &pod["spec"]["volumes"];
     for (name, volume) in [
-        ("spark-config-map-volume", json!({"configMap": {"name": "spark-conf", "defaultMode": 420}})),
-        ("hadoop-config-map-volume", json!({"configMap": {"name": "hadoop-conf", "defaultMode": 420}})),
+        (
+            "spark-config-map-volume",
+            json!({"configMap": {"name": "spark-conf", "defaultMode": 420}}),
+        ),
+        (
+            "hadoop-config-map-volume",
+            json!({"configMap": {"name": "hadoop-conf", "defaultMode": 420}}),
+        ),
         // The first eight digits of SHA-256 of `ConfigMap/app.conf:`.
-        ("app-conf-volume-a3496a10", json!({"configMap": {"name": "app.conf", "defaultMode": 420}})),
+        (
+            "app-conf-volume-a3496a10",
+            json!({"configMap": {"name": "app.conf", "defaultMode": 420}}),
+        ),
         ("db-creds-volume", json!({"secret": {"secretName": "db-creds", "defaultMode": 420}})),
-        ("gcp-service-account-secret-volume", json!({"secret": {"secretName": "gcp-sa", "defaultMode": 420}})),
+        (
+            "gcp-service-account-secret-volume",
+            json!({"secret": {"secretName": "gcp-sa", "defaultMode": 420}}),
+        ),
     ] {
         let mut expected = volume;
         expected["name"] = json!(name);
@@ -57,7 +81,10 @@ fn assert_mutated(pod: &Pod) {
     let mounts = containers[0]["volumeMounts"].as_array().unwrap();
     let ours: Vec<_> = mounts
         .iter()
-        .filter(|mount| mount["readOnly"] == true && !mount["name"].as_str().unwrap().starts_with("kube-api-access"))
+        .filter(|mount| {
+            mount["readOnly"] == true
+                && !mount["name"].as_str().unwrap().starts_with("kube-api-access")
+        })
         .collect();
     assert_eq!(
         ours,
@@ -69,7 +96,8 @@ fn assert_mutated(pod: &Pod) {
             &json!({"name": "gcp-service-account-secret-volume", "mountPath": "/mnt/gcp", "readOnly": true}),
         ]
     );
-    // Spark's own conf dir is still there: the driver starts with the absolute path of its spark.properties.
+    // Spark's own conf dir is still there: the driver starts with the absolute path of its
+    // spark.properties.
     assert_eq!(mounts.iter().filter(|mount| mount["mountPath"] == "/opt/spark/conf").count(), 1);
     let env = &containers[0]["env"];
     for (name, value) in [
@@ -79,8 +107,10 @@ fn assert_mutated(pod: &Pod) {
     ] {
         assert_eq!(mine(env, "name", name), [json!({"name": name, "value": value})]);
     }
-    let injected: Value =
-        serde_json::from_str(pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap()).unwrap();
+    let injected: Value = serde_json::from_str(
+        pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap(),
+    )
+    .unwrap();
     assert_eq!(
         injected,
         json!({
@@ -96,7 +126,9 @@ fn assert_mutated(pod: &Pod) {
     );
 }
 
-async fn set_up(namespace: &str) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook, tempfile::TempDir) {
+async fn set_up(
+    namespace: &str,
+) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook, tempfile::TempDir) {
     let cluster = Cluster::shared().await;
     let client = cluster.namespace(namespace).await;
     let directory = tempfile::tempdir().unwrap();
@@ -106,15 +138,21 @@ async fn set_up(namespace: &str) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook,
     (cluster, Api::namespaced(client, namespace), webhook, directory)
 }
 
-/// The first stored pod of a role, waiting up to five minutes for it: each of two Sparks at once has a core at most.
+/// The first stored pod of a role, waiting up to five minutes for it: each of two Sparks at once
+/// has a core at most.
 async fn first(pods: &Api<Pod>, role: &str, log: &std::path::Path) -> Pod {
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        let list = pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap();
+        let list =
+            pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap();
         if let Some(pod) = list.items.into_iter().next() {
             return pod;
         }
-        assert!(Instant::now() < deadline, "no {role} appears: {}", std::fs::read_to_string(log).unwrap_or_default());
+        assert!(
+            Instant::now() < deadline,
+            "no {role} appears: {}",
+            std::fs::read_to_string(log).unwrap_or_default()
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -129,14 +167,22 @@ async fn driver_has_its_mounts(version: &'static str, namespace: &str) {
 
 async fn executor_has_its_mounts(version: &'static str, namespace: &str) {
     let (cluster, pods, _webhook, directory) = set_up(namespace).await;
-    let _application = Spark::new(version).start_client(&cluster, namespace, directory.path(), &properties("executor"));
+    let _application = Spark::new(version).start_client(
+        &cluster,
+        namespace,
+        directory.path(),
+        &properties("executor"),
+    );
     assert_mutated(&first(&pods, "executor", &directory.path().join("client.log")).await);
 }
 
 async fn warning_is_in_the_log_of_spark_submit(version: &'static str, namespace: &str) {
     let (cluster, pods, _webhook, directory) = set_up(namespace).await;
     let mut properties = properties("driver");
-    properties.push(("spark.kubernetes.driver.annotation.spark-operator.k8s.io/configMap.x".to_owned(), "etc/x".to_owned()));
+    properties.push((
+        "spark.kubernetes.driver.annotation.spark-operator.k8s.io/configMap.x".to_owned(),
+        "etc/x".to_owned(),
+    ));
     let output = Spark::new(version).submit(&cluster, namespace, &properties);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
@@ -144,10 +190,14 @@ async fn warning_is_in_the_log_of_spark_submit(version: &'static str, namespace:
     // Spark's client escapes nothing, the header it reads from does: `\"`.
     assert!(log.replace("\\\"", "\"").contains(warning), "{log}");
     let pod = serde_json::to_value(first(&pods, "driver", directory.path()).await).unwrap();
-    let injected = pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap();
+    let injected =
+        pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<Value>(injected).unwrap()["problems"], json!([warning]));
     // The requests that are fine were carried out.
-    assert_eq!(serde_json::from_str::<Value>(injected).unwrap()["mounts"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        serde_json::from_str::<Value>(injected).unwrap()["mounts"].as_array().unwrap().len(),
+        5
+    );
 }
 
 #[tokio::test]
@@ -180,7 +230,8 @@ async fn a_warning_is_in_the_log_of_spark_submit_4_1() {
     warning_is_in_the_log_of_spark_submit("4.1.2", "warning-41").await;
 }
 
-/// `spark-submit $(spark-webhook conf … --format args)` and `--properties-file`, as people use them.
+/// `spark-submit $(spark-webhook conf … --format args)` and `--properties-file`, as people use
+/// them.
 #[tokio::test]
 async fn what_conf_writes_is_what_the_pod_asks_for() {
     let (cluster, pods, _webhook, directory) = set_up("conf").await;
@@ -194,7 +245,14 @@ async fn what_conf_writes_is_what_the_pod_asks_for() {
             "--config-map",
             &format!("{long}=/etc/long:optional"),
         ]);
-        command.args(["--secret", "keytab=/mnt/keytab:mode=0440", "--gcp-service-account", "gcp=/mnt/gcp", "--format", format]);
+        command.args([
+            "--secret",
+            "keytab=/mnt/keytab:mode=0440",
+            "--gcp-service-account",
+            "gcp=/mnt/gcp",
+            "--format",
+            format,
+        ]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -223,19 +281,30 @@ async fn what_conf_writes_is_what_the_pod_asks_for() {
         let output = Spark::new("4.1.2").submit_arguments(&cluster, "conf", &properties);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let pod = serde_json::to_value(pods.get(name).await.unwrap()).unwrap();
-        let injected: Value =
-            serde_json::from_str(pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap()).unwrap();
+        let injected: Value = serde_json::from_str(
+            pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap(),
+        )
+        .unwrap();
         let long = format!("/etc/long=configmap/{long}");
         assert_eq!(
             injected["mounts"],
-            json!(["/etc/spark/conf=configmap/spark-conf", long, "/mnt/keytab=secret/keytab", "/mnt/gcp=secret/gcp"])
+            json!([
+                "/etc/spark/conf=configmap/spark-conf",
+                long,
+                "/mnt/keytab=secret/keytab",
+                "/mnt/gcp=secret/gcp"
+            ])
         );
         assert!(injected["problems"].is_null(), "{injected}");
         // Spark's own files and the user's in one directory, and spark-defaults.conf is read.
         let volumes = pod["spec"]["volumes"].as_array().unwrap();
-        let merged = volumes.iter().find(|volume| volume["name"] == "spark-config-map-volume").unwrap();
+        let merged =
+            volumes.iter().find(|volume| volume["name"] == "spark-config-map-volume").unwrap();
         let sources = merged["projected"]["sources"].as_array().unwrap();
-        assert!(sources[0]["configMap"]["name"].as_str().unwrap().ends_with("-conf-map"), "{merged}");
+        assert!(
+            sources[0]["configMap"]["name"].as_str().unwrap().ends_with("-conf-map"),
+            "{merged}"
+        );
         assert_eq!(sources[0]["configMap"]["items"][0]["key"], "spark.properties");
         assert_eq!(sources[1], json!({"configMap": {"name": "spark-conf"}}));
         let arguments = &pod["spec"]["containers"][0]["args"];
@@ -252,7 +321,9 @@ async fn the_readmes_example_works() {
     let (cluster, pods, _webhook, directory) = set_up("readme").await;
     let readme = std::fs::read_to_string("README.md").unwrap();
     let lines = readme.lines().skip_while(|line| line.trim() != "spark-submit \\").skip(1);
-    let example = lines.take_while(|line| line.starts_with("      ")).map(|line| line.trim_end_matches('\\').trim());
+    let example = lines
+        .take_while(|line| line.starts_with("      "))
+        .map(|line| line.trim_end_matches('\\').trim());
     let arguments: Vec<String> = example
         .flat_map(str::split_whitespace)
         .map(|argument| argument.replace("https://127.0.0.1:6443", cluster.url()))
@@ -260,8 +331,13 @@ async fn the_readmes_example_works() {
     let output = Spark::new("3.5.9").submit_arguments(&cluster, "readme", &arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let pod = serde_json::to_value(first(&pods, "driver", directory.path()).await).unwrap();
-    let injected: Value =
-        serde_json::from_str(pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap()).unwrap();
-    assert_eq!(injected["mounts"], json!(["/etc/hadoop/conf=configmap/hadoop-conf", "/mnt/keytab=secret/keytab"]));
+    let injected: Value = serde_json::from_str(
+        pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str().unwrap(),
+    )
+    .unwrap();
+    assert_eq!(
+        injected["mounts"],
+        json!(["/etc/hadoop/conf=configmap/hadoop-conf", "/mnt/keytab=secret/keytab"])
+    );
     assert!(injected["problems"].is_null());
 }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{connect, connect_trusting, exchange, get, post, try_connect, try_read_reply, with_certificate};
+use http::{
+    connect, connect_trusting, exchange, get, post, try_connect, try_read_reply, with_certificate,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -82,30 +84,42 @@ async fn replicas_with_one_ca_serve_leaves_of_their_own_that_it_verifies() {
     replicas[0].log_line("ca.key does not belong to the certificate in --ca-cert");
     assert!(connect_trusting(replicas[0].address(), &ca).await.is_ok());
     // Neither is one that is not valid now.
-    for (from, to, expected) in
-        [(2000, 2020, "the CA expired at 2020-01-01T00:00:00Z"), (2090, 2100, "the CA is not valid before 2090-01-01T00:00:00Z")]
-    {
+    for (from, to, expected) in [
+        (2000, 2020, "the CA expired at 2020-01-01T00:00:00Z"),
+        (2090, 2100, "the CA is not valid before 2090-01-01T00:00:00Z"),
+    ] {
         let mut params = ca_params();
-        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
         write_ca_with(directory.path(), params);
         replicas[0].log_line(expected);
         assert!(connect_trusting(replicas[0].address(), &ca).await.is_ok());
         let body = get(replicas[0].admin_address(), "/readyz").await.body;
-        assert!(body.starts_with("ok, but with the old certificate: --ca-cert ") && body.contains(expected), "{body}");
+        assert!(
+            body.starts_with("ok, but with the old certificate: --ca-cert ")
+                && body.contains(expected),
+            "{body}"
+        );
     }
     let new = write_ca(directory.path());
-    wait_until("a leaf of the new CA", FOLLOWS_WITHIN, async || connect_trusting(replicas[0].address(), &new).await.is_ok())
-        .await;
+    wait_until("a leaf of the new CA", FOLLOWS_WITHIN, async || {
+        connect_trusting(replicas[0].address(), &new).await.is_ok()
+    })
+    .await;
     assert!(connect_trusting(replicas[0].address(), &ca).await.is_err());
 }
 
-/// With a client whose clock decides, as the API server's does; and with files that broke when the CA had been read.
+/// With a client whose clock decides, as the API server's does; and with files that broke when the
+/// CA had been read.
 #[tokio::test]
 async fn no_leaf_is_served_after_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let ca = write_ca(directory.path());
-    let (lifetime, watched) = if std::env::var_os("SOAK").is_some() { ("30s", 300) } else { ("15s", 35) };
-    let arguments = [ca_arguments(directory.path()), vec!["--leaf-lifetime".to_owned(), lifetime.to_owned()]].concat();
+    let (lifetime, watched) =
+        if std::env::var_os("SOAK").is_some() { ("30s", 300) } else { ("15s", 35) };
+    let arguments =
+        [ca_arguments(directory.path()), vec!["--leaf-lifetime".to_owned(), lifetime.to_owned()]]
+            .concat();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let webhook = Webhook::start(&arguments);
     fs::write(directory.path().join("ca.key"), "garbage").unwrap();
@@ -122,7 +136,11 @@ async fn no_leaf_is_served_after_its_end() {
 }
 
 fn certificate(key: &KeyPair, year: i32) -> String {
-    certificate_of(key, rcgen::date_time_ymd(1975, 1, 1).into(), rcgen::date_time_ymd(year, 1, 1).into())
+    certificate_of(
+        key,
+        rcgen::date_time_ymd(1975, 1, 1).into(),
+        rcgen::date_time_ymd(year, 1, 1).into(),
+    )
 }
 
 fn certificate_of(key: &KeyPair, not_before: SystemTime, not_after: SystemTime) -> String {
@@ -132,11 +150,13 @@ fn certificate_of(key: &KeyPair, not_before: SystemTime, not_after: SystemTime) 
 }
 
 fn key(number: usize) -> KeyPair {
-    let algorithms = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384];
+    let algorithms =
+        [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384];
     KeyPair::generate_for(algorithms[number % algorithms.len()]).unwrap()
 }
 
-/// Puts files into a directory as the kubelet does: into one of their own, to which a link is swapped.
+/// Puts files into a directory as the kubelet does: into one of their own, to which a link is
+/// swapped.
 fn swap(directory: &Path, number: usize, cert: &str, key: &str) {
     let version = directory.join(format!("..version_{number}"));
     fs::create_dir(&version).unwrap();
@@ -171,7 +191,8 @@ async fn files_are_swapped_under_load_and_nothing_fails() {
     let first = key(0);
     swap(directory.path(), 0, &certificate(&first, 2100), &first.serialize_pem());
     let webhook = start_with_files(directory.path());
-    let (address, stop, done) = (webhook.address(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (address, stop, done) =
+        (webhook.address(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = tokio::spawn({
         let (stop, done) = (stop.clone(), done.clone());
         async move {
@@ -188,7 +209,10 @@ async fn files_are_swapped_under_load_and_nothing_fails() {
         let key = key(number);
         let certificate = certificate(&key, 2100);
         swap(directory.path(), number, &certificate, &key.serialize_pem());
-        wait_until("the new certificate is served", FOLLOWS_WITHIN, async || served(&webhook).await == der(&certificate)).await;
+        wait_until("the new certificate is served", FOLLOWS_WITHIN, async || {
+            served(&webhook).await == der(&certificate)
+        })
+        .await;
     }
     stop.store(true, Ordering::Relaxed);
     load.await.unwrap();
@@ -206,14 +230,21 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
     let readyz = async || get(webhook.admin_address(), "/readyz").await;
     let metric = async |name: &str| {
         let metrics = get(webhook.admin_address(), "/metrics").await.body;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} "))).unwrap();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} ")))
+            .unwrap();
         line.to_owned()
     };
     assert_eq!(readyz().await.body, "ok\n");
     let year = |year: i32| SystemTime::from(rcgen::date_time_ymd(year, 1, 1));
     let bad = [
         (certificate_of_good.clone(), other.serialize_pem(), "does not belong to the certificate"),
-        (certificate(&other, 2020), other.serialize_pem(), "the certificate expired at 2020-01-01T00:00:00Z"),
+        (
+            certificate(&other, 2020),
+            other.serialize_pem(),
+            "the certificate expired at 2020-01-01T00:00:00Z",
+        ),
         (
             certificate_of(&other, year(2090), year(2100)),
             other.serialize_pem(),
@@ -237,7 +268,10 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
         let line = webhook.log_line(reason);
         assert!(line.contains("the old one stays in use"), "{line}");
         let reply = readyz().await;
-        assert!(reply.status == 200 && reply.body.starts_with("ok, but with the old certificate: "), "{reply:?}");
+        assert!(
+            reply.status == 200 && reply.body.starts_with("ok, but with the old certificate: "),
+            "{reply:?}"
+        );
         assert!(reply.body.contains(reason), "{reply:?}");
         assert_eq!(served(&webhook).await, der(&certificate_of_good));
     }
@@ -248,9 +282,15 @@ async fn files_that_cannot_be_served_change_nothing_but_the_probe_and_a_metric()
 
     let certificate_of_other = certificate(&other, 2100);
     swap(directory.path(), 9, &certificate_of_other, &other.serialize_pem());
-    wait_until("it recovers", FOLLOWS_WITHIN, async || served(&webhook).await == der(&certificate_of_other)).await;
+    wait_until("it recovers", FOLLOWS_WITHIN, async || {
+        served(&webhook).await == der(&certificate_of_other)
+    })
+    .await;
     assert_eq!(readyz().await.body, "ok\n");
-    wait_until("the metric too", FOLLOWS_WITHIN, async || metric("certificate_problem").await == "0").await;
+    wait_until("the metric too", FOLLOWS_WITHIN, async || {
+        metric("certificate_problem").await == "0"
+    })
+    .await;
     assert_eq!(metric("certificate_reloads_total{result=\"done\"}").await, "1");
     let expiry = metric("certificate_expiry_timestamp_seconds").await;
     assert_eq!(expiry, "4102444800");
@@ -267,15 +307,26 @@ async fn a_certificate_that_becomes_valid_is_served_then() {
     let certificate = certificate_of(&second, soon, soon + Duration::from_secs(3600));
     swap(directory.path(), 1, &certificate, &second.serialize_pem());
     webhook.log_line("the certificate is not valid before");
-    wait_until("it is served", FOLLOWS_WITHIN + Duration::from_secs(15), async || served(&webhook).await == der(&certificate))
-        .await;
+    wait_until("it is served", FOLLOWS_WITHIN + Duration::from_secs(15), async || {
+        served(&webhook).await == der(&certificate)
+    })
+    .await;
     assert!(SystemTime::now() >= soon, "the log line came before");
     assert_eq!(get(webhook.admin_address(), "/readyz").await.body, "ok\n");
 }
 
 fn openssl(command: &str, directory: &Path) -> Output {
-    let output = Command::new("openssl").args(command.split(' ')).current_dir(directory).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "openssl {command}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("openssl")
+        .args(command.split(' '))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "openssl {command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
@@ -295,10 +346,17 @@ async fn keys_in_every_format_serve_and_sign() {
     for command in KEYS {
         let directory = tempfile::tempdir().unwrap();
         openssl(command, directory.path());
-        openssl("req -x509 -new -key x.key -subj /CN=localhost -days 1 -out x.crt", directory.path());
+        openssl(
+            "req -x509 -new -key x.key -subj /CN=localhost -days 1 -out x.crt",
+            directory.path(),
+        );
         let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let webhook = Webhook::start(&["--tls-cert", &path("x.crt"), "--tls-key", &path("x.key")]);
-        assert_eq!(exchange(&mut connect(webhook.address()).await, &review()).await.status, 200, "{command}");
+        assert_eq!(
+            exchange(&mut connect(webhook.address()).await, &review()).await.status,
+            200,
+            "{command}"
+        );
         let certificate = fs::read_to_string(path("x.crt")).unwrap();
         assert_eq!(served(&webhook).await, der(&certificate), "{command}");
 
@@ -308,17 +366,32 @@ async fn keys_in_every_format_serve_and_sign() {
         // And openssl verifies what it has signed.
         let address = webhook.address();
         let verified = openssl(
-            &format!("s_client -connect {address} -CAfile x.crt -verify_ip 127.0.0.1 -verify_return_error -brief"),
+            &format!(
+                "s_client -connect {address} -CAfile x.crt -verify_ip 127.0.0.1 -verify_return_error -brief"
+            ),
             directory.path(),
         );
-        assert!(String::from_utf8_lossy(&verified.stderr).contains("Verification: OK"), "{command}");
+        assert!(
+            String::from_utf8_lossy(&verified.stderr).contains("Verification: OK"),
+            "{command}"
+        );
     }
 }
 
 /// What serve writes when it does not start; a test fails where it starts.
 fn refusal(arguments: &[&str]) -> String {
     let mut command = webhook::command_of("timeout");
-    command.args(["30", webhook::BINARY, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(arguments);
+    command
+        .args([
+            "30",
+            webhook::BINARY,
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .args(arguments);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     String::from_utf8(output.stderr).unwrap()
@@ -333,12 +406,19 @@ fn what_cannot_serve_or_sign_is_refused_with_what_to_do() {
     let decrypt = format!("openssl pkcs8 -topk8 -nocrypt -in {} -out decrypted.key", path("x.key"));
     for (commands, reason) in [
         (
-            vec!["genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out x.key", certificate_for],
-            format!("ring cannot sign with P-521; make a P-256 or P-384 key and a certificate for it: {make}"),
+            vec![
+                "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out x.key",
+                certificate_for,
+            ],
+            format!(
+                "ring cannot sign with P-521; make a P-256 or P-384 key and a certificate for it: {make}"
+            ),
         ),
         (
             vec!["ecparam -genkey -name secp521r1 -noout -out x.key", certificate_for],
-            format!("ring cannot sign with P-521; make a P-256 or P-384 key and a certificate for it: {make}"),
+            format!(
+                "ring cannot sign with P-521; make a P-256 or P-384 key and a certificate for it: {make}"
+            ),
         ),
         (
             vec!["genrsa -traditional -aes256 -passout pass:secret -out x.key 2048"],
@@ -353,15 +433,22 @@ fn what_cannot_serve_or_sign_is_refused_with_what_to_do() {
             openssl(command, directory.path());
         }
         for kind in ["tls", "ca"] {
-            let arguments = [format!("--{kind}-cert"), path("x.crt"), format!("--{kind}-key"), path("x.key")];
+            let arguments =
+                [format!("--{kind}-cert"), path("x.crt"), format!("--{kind}-key"), path("x.key")];
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let error = refusal(&arguments);
-            assert!(error.contains(&format!("--{kind}-key {}: {reason}", path("x.key"))), "{error}");
+            assert!(
+                error.contains(&format!("--{kind}-key {}: {reason}", path("x.key"))),
+                "{error}"
+            );
         }
     }
-    for (from, to, expected) in [(2000, 2020, "the CA expired at 2020-"), (2090, 2100, "the CA is not valid before 2090-")] {
+    for (from, to, expected) in
+        [(2000, 2020, "the CA expired at 2020-"), (2090, 2100, "the CA is not valid before 2090-")]
+    {
         let mut params = ca_params();
-        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
         write_ca_with(directory.path(), params);
         let error = refusal(&["--ca-cert", &path("ca.crt"), "--ca-key", &path("ca.key")]);
         assert!(error.contains(&format!("--ca-cert {}: {expected}", path("ca.crt"))), "{error}");
@@ -374,12 +461,18 @@ fn what_cannot_serve_or_sign_is_refused_with_what_to_do() {
 async fn an_address_among_the_names_is_verified() {
     let directory = tempfile::tempdir().unwrap();
     write_ca(directory.path());
-    let arguments = [ca_arguments(directory.path()), ["--dns-name", "10.0.0.1,fd00::1,hook.example"].map(str::to_owned).to_vec()];
+    let arguments = [
+        ca_arguments(directory.path()),
+        ["--dns-name", "10.0.0.1,fd00::1,hook.example"].map(str::to_owned).to_vec(),
+    ];
     let arguments = arguments.concat();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let webhook = Webhook::start(&arguments);
     for name in ["-verify_ip 10.0.0.1", "-verify_ip fd00::1", "-verify_hostname hook.example"] {
-        let command = format!("s_client -connect {} -CAfile ca.crt {name} -verify_return_error -brief", webhook.address());
+        let command = format!(
+            "s_client -connect {} -CAfile ca.crt {name} -verify_return_error -brief",
+            webhook.address()
+        );
         openssl(&command, directory.path());
     }
 }
@@ -396,10 +489,15 @@ fn a_host_name_to_listen_on_is_resolved_and_its_address_is_printed() {
     process.kill().unwrap();
     process.wait().unwrap();
     let line = line.unwrap();
-    assert!(line.starts_with("Listening on https://127.0.0.1:") && line.contains("probes on http://127.0.0.1:"), "{line}");
+    assert!(
+        line.starts_with("Listening on https://127.0.0.1:")
+            && line.contains("probes on http://127.0.0.1:"),
+        "{line}"
+    );
 }
 
-/// A CA in PEM, valid from yesterday on for this long, and the settings of a client that shows a certificate of it.
+/// A CA in PEM, valid from yesterday on for this long, and the settings of a client that shows a
+/// certificate of it.
 fn client_ca(lifetime: Duration) -> (String, Arc<ClientConfig>) {
     let mut params = ca_params();
     let yesterday = SystemTime::now() - DAY;
@@ -426,14 +524,19 @@ async fn is_served(webhook: &Webhook, client: &Arc<ClientConfig>) -> bool {
 async fn another_client_ca_is_followed_and_no_connection_is_cut() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("client-ca.crt");
-    let [(first_ca, first), (second_ca, second), (expired_ca, expired)] = [10 * DAY, 10 * DAY, DAY / 2].map(client_ca);
+    let [(first_ca, first), (second_ca, second), (expired_ca, expired)] =
+        [10 * DAY, 10 * DAY, DAY / 2].map(client_ca);
     fs::write(&file, &first_ca).unwrap();
     let webhook = Webhook::start(&["--client-ca", file.to_str().unwrap()]);
     let admin = webhook.admin_address();
     let problem = async || {
         let metrics = get(admin, "/metrics").await.body;
         let [certificate, client_ca] = ["certificate_problem", "client_ca_problem"].map(|name| {
-            metrics.lines().find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} "))).unwrap().to_owned()
+            metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("spark_webhook_{name} ")))
+                .unwrap()
+                .to_owned()
         });
         assert_eq!(certificate, "0", "that is another one");
         let reply = get(admin, "/readyz").await;
@@ -454,13 +557,21 @@ async fn another_client_ca_is_followed_and_no_connection_is_cut() {
     let begun = TcpStream::connect(webhook.address()).await.unwrap();
     fs::write(&file, first_ca.clone() + &second_ca).unwrap();
     webhook.log_line("the client CA was read again");
-    let mut stream = TlsConnector::from(first.clone()).connect(ServerName::try_from("localhost").unwrap(), begun).await.unwrap();
+    let mut stream = TlsConnector::from(first.clone())
+        .connect(ServerName::try_from("localhost").unwrap(), begun)
+        .await
+        .unwrap();
     assert_eq!(exchange(&mut stream, &review()).await.status, 200);
 
     // What cannot be used changes nothing but what is said of it.
     let path = file.display();
     for (contents, expected) in [
-        ("garbage".to_owned(), format!("the old client CA: expected a PEM certificate, found none (--client-ca {path})")),
+        (
+            "garbage".to_owned(),
+            format!(
+                "the old client CA: expected a PEM certificate, found none (--client-ca {path})"
+            ),
+        ),
         (expired_ca.clone(), "the old client CA: the certificate expired at ".to_owned()),
     ] {
         fs::write(&file, contents).unwrap();
@@ -475,10 +586,17 @@ async fn another_client_ca_is_followed_and_no_connection_is_cut() {
     }
     fs::write(&file, first_ca + &expired_ca).unwrap();
     webhook.log_line("a part of the client CAs: the certificate number 2 expired at ");
-    assert!(is_served(&webhook, &first).await && !is_served(&webhook, &second).await && !is_served(&webhook, &expired).await);
+    assert!(
+        is_served(&webhook, &first).await
+            && !is_served(&webhook, &second).await
+            && !is_served(&webhook, &expired).await
+    );
 
     fs::write(&file, second_ca).unwrap();
-    wait_until("all is well", FOLLOWS_WITHIN, async || problem().await == ("0".to_owned(), "ok\n".to_owned())).await;
+    wait_until("all is well", FOLLOWS_WITHIN, async || {
+        problem().await == ("0".to_owned(), "ok\n".to_owned())
+    })
+    .await;
     assert!(is_served(&webhook, &second).await);
     assert_eq!(exchange(&mut kept, &review()).await.status, 200, "it was there all the time");
 }
@@ -496,7 +614,10 @@ fn a_client_ca_that_verifies_nobody_is_refused() {
     for (contents, expected) in [
         ("garbage".to_owned(), "expected a PEM certificate, found none"),
         (client_ca(DAY / 2).0, "the certificate expired at "),
-        (certificate_of(&key(0), SystemTime::now() + DAY, SystemTime::now() + 2 * DAY), "the certificate is not valid before "),
+        (
+            certificate_of(&key(0), SystemTime::now() + DAY, SystemTime::now() + 2 * DAY),
+            "the certificate is not valid before ",
+        ),
     ] {
         fs::write(&file, contents).unwrap();
         refused(expected);
@@ -505,5 +626,7 @@ fn a_client_ca_that_verifies_nobody_is_refused() {
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -subj /CN=ca -keyout x.key -out client-ca.crt",
         directory.path(),
     );
-    refused("the certificate has a key of a kind that ring cannot verify, such as P-521; give a CA with a P-256 or P-384 key");
+    refused(
+        "the certificate has a key of a kind that ring cannot verify, such as P-521; give a CA with a P-256 or P-384 key",
+    );
 }

@@ -20,7 +20,9 @@ pub fn serve(review: &[u8]) {
         async move {
             black_box(request.into_body().collect().await.unwrap().to_bytes());
             let mut response = Response::new(Full::new(answer));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok::<_, Infallible>(response)
         }
     }));

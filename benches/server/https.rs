@@ -1,8 +1,10 @@
-//! HTTPS as ours is set up, around any service: the part that the floor and the ordinary webhook have in common.
+//! HTTPS as ours is set up, around any service: the part that the floor and the ordinary webhook
+//! have in common.
 //!
-//! Spelled out and not taken from the library, because it is what the library is measured by: what the library adds around a
-//! connection, such as limits, metrics and draining, is its own cost; and what it gains by threads that keep their connections is its own
-//! gain, where these run on tokio's runtime of many threads, as programs do by default.
+//! Spelled out and not taken from the library, because it is what the library is measured by: what
+//! the library adds around a connection, such as limits, metrics and draining, is its own cost; and
+//! what it gains by threads that keep their connections is its own gain, where these run on tokio's
+//! runtime of many threads, as programs do by default.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -29,7 +31,10 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// Serves on a free port, which it says as ours does, until the process is killed.
 pub fn serve<S, B>(service: &S)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let mut builder = match thread::available_parallelism().map_or(1, NonZero::get) {

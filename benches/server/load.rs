@@ -1,4 +1,5 @@
-//! The load: keep-alive connections, each of which sends the same review again as soon as it is answered.
+//! The load: keep-alive connections, each of which sends the same review again as soon as it is
+//! answered.
 
 use std::str;
 use std::sync::Arc;
@@ -33,7 +34,10 @@ impl Clients {
     pub async fn connect(server: &Server, count: usize) -> Self {
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
-            clients.push(Client { stream: http::connect(server.address()).await, reply: vec![0; 16 * 1024] });
+            clients.push(Client {
+                stream: http::connect(server.address()).await,
+                reply: vec![0; 16 * 1024],
+            });
         }
         Self(clients)
     }
@@ -51,7 +55,8 @@ impl Clients {
         let elapsed = started.elapsed();
         let cpu = server.cpu_at_rest().saturating_sub(cpu_before);
         latencies.sort_unstable();
-        let quantile = |percent: usize| latencies[latencies.len() * percent / 100].as_secs_f64() * 1e6;
+        let quantile =
+            |percent: usize| latencies[latencies.len() * percent / 100].as_secs_f64() * 1e6;
         let requests = f64::from(u32::try_from(latencies.len()).unwrap());
         Round {
             rate: requests / elapsed.as_secs_f64(),
@@ -62,7 +67,8 @@ impl Clients {
         }
     }
 
-    /// Each connection sends requests for as long as it should, by the number of those it has sent; the latencies of all.
+    /// Each connection sends requests for as long as it should, by the number of those it has sent;
+    /// the latencies of all.
     async fn exchange_while(
         &mut self,
         request: &Arc<[u8]>,
@@ -119,6 +125,11 @@ fn length(reply: &[u8]) -> Option<usize> {
     let head_length = reply.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = str::from_utf8(&reply[..head_length]).unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    let body_length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let body_length: usize = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .unwrap()
+        .parse()
+        .unwrap();
     Some(head_length + body_length)
 }

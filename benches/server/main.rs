@@ -1,17 +1,22 @@
-//! The server beside two others, over the same load: what an admission costs from the network to the network.
+//! The server beside two others, over the same load: what an admission costs from the network to
+//! the network.
 //!
-//! `make bench-server` takes some three minutes, a third of it for a million reviews. With the path of a program in `OURS`,
-//! `cargo bench --bench server -- quick` takes twenty seconds and is for work on the server: too few rounds to trust, and no million.
+//! `make bench-server` takes some three minutes, a third of it for a million reviews. With the path
+//! of a program in `OURS`, `cargo bench --bench server -- quick` takes twenty seconds and is for
+//! work on the server: too few rounds to trust, and no million.
 //!
-//! - `floor` is hyper and rustls, set up as ours are, on tokio's ordinary runtime, and answers every body with the same bytes unread: what
-//!   any webhook in Rust pays before it has looked at anything, as most are built.
-//! - `ordinary` is what a webhook written with axum, kube's types and `json_patch` pays for the same mounts.
-//! - `ours` is the program of the image, which is what clusters run, with the log as users run it: each admission is a line, and the
-//!   lines are read from a pipe.
+//! - `floor` is hyper and rustls, set up as ours are, on tokio's ordinary runtime, and answers
+//!   every body with the same bytes unread: what any webhook in Rust pays before it has looked at
+//!   anything, as most are built.
+//! - `ordinary` is what a webhook written with axum, kube's types and `json_patch` pays for the
+//!   same mounts.
+//! - `ours` is the program of the image, which is what clusters run, with the log as users run it:
+//!   each admission is a line, and the lines are read from a pipe.
 //!
-//! Others work on the machine too, and what a request costs changes from minute to minute. So the three take turns in rounds of
-//! a fraction of a second, what is compared are the rounds of one turn, and what is told is the median of all turns. The load
-//! is one thread of this process: with two cores, the server always has one to itself.
+//! Others work on the machine too, and what a request costs changes from minute to minute. So the
+//! three take turns in rounds of a fraction of a second, what is compared are the rounds of one
+//! turn, and what is told is the median of all turns. The load is one thread of this process: with
+//! two cores, the server always has one to itself.
 
 mod floor;
 mod https;
@@ -35,7 +40,8 @@ use process::{Kind, Server};
 /// A driver's review by a real API server, with six annotations of ours.
 const REVIEW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-35-driver.json");
 
-/// Open connections. An API server has one for each review that is on its way; 128 is a busy cluster.
+/// Open connections. An API server has one for each review that is on its way; 128 is a busy
+/// cluster.
 const CONNECTIONS: [usize; 4] = [1, 8, 32, 128];
 
 const MILLION: usize = 1_000_000;
@@ -49,7 +55,8 @@ struct Effort {
 }
 
 impl Effort {
-    const WHOLE: Self = Self { starts: 11, turns: 41, round: Duration::from_millis(150), reviews: MILLION };
+    const WHOLE: Self =
+        Self { starts: 11, turns: 41, round: Duration::from_millis(150), reviews: MILLION };
     const QUICK: Self = Self { starts: 3, turns: 7, round: Duration::from_millis(150), reviews: 0 };
 }
 
@@ -59,8 +66,13 @@ fn main() -> ExitCode {
         Some("floor") => floor::serve(&fs::read(REVIEW).unwrap()),
         Some("ordinary") => ordinary::serve(),
         _ => {
-            let effort = if env::args().any(|argument| argument == "quick") { Effort::QUICK } else { Effort::WHOLE };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let effort = if env::args().any(|argument| argument == "quick") {
+                Effort::QUICK
+            } else {
+                Effort::WHOLE
+            };
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             return runtime.block_on(measure(&effort));
         }
     }
@@ -104,11 +116,23 @@ async fn measure(effort: &Effort) -> ExitCode {
         let [floor, ordinary, ours] = &rounds;
         let at = format!("at {connections} connection{}", if connections == 1 { "" } else { "s" });
         let cpu = ratio(ours, floor, |round| round.cpu);
-        claims.push(Claim::at_most(&format!("× the floor's CPU a request {at} (aim: 1.7)"), cpu, 2.2));
+        claims.push(Claim::at_most(
+            &format!("× the floor's CPU a request {at} (aim: 1.7)"),
+            cpu,
+            2.2,
+        ));
         let less = ratio(ordinary, ours, |round| round.cpu);
-        claims.push(Claim::at_least(&format!("× less CPU a request than the ordinary {at}"), less, 10.0));
+        claims.push(Claim::at_least(
+            &format!("× less CPU a request than the ordinary {at}"),
+            less,
+            10.0,
+        ));
         if connections == 1 {
-            claims.push(Claim::at_most(&format!("× the floor's p50 {at}"), ratio(ours, floor, |round| round.p50), 1.6));
+            claims.push(Claim::at_most(
+                &format!("× the floor's p50 {at}"),
+                ratio(ours, floor, |round| round.p50),
+                1.6,
+            ));
         }
     }
     drop(servers);
@@ -120,8 +144,16 @@ async fn measure(effort: &Effort) -> ExitCode {
         let started = Instant::now();
         clients.exchange_each(&request, effort.reviews.div_ceil(connections)).await;
         let resident = server.resident();
-        println!("\nours: {resident:.2} MB after {} reviews in {:.0} s", effort.reviews, started.elapsed().as_secs_f64());
-        claims.push(Claim::at_most("MB after a million reviews over 128 connections", resident, 16.0));
+        println!(
+            "\nours: {resident:.2} MB after {} reviews in {:.0} s",
+            effort.reviews,
+            started.elapsed().as_secs_f64()
+        );
+        claims.push(Claim::at_most(
+            "MB after a million reviews over 128 connections",
+            resident,
+            16.0,
+        ));
     }
 
     println!();
@@ -131,7 +163,8 @@ async fn measure(effort: &Effort) -> ExitCode {
     if claims.iter().all(|claim| claim.holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Of each server, from the start of its process to its first answer, and resident memory then: milliseconds and megabytes.
+/// Of each server, from the start of its process to its first answer, and resident memory then:
+/// milliseconds and megabytes.
 async fn starts(times: usize, request: &Arc<[u8]>) -> [[f64; 2]; 3] {
     let mut seen = [const { (Vec::new(), Vec::new()) }; 3];
     for _ in 0..times {
@@ -149,7 +182,12 @@ async fn starts(times: usize, request: &Arc<[u8]>) -> [[f64; 2]; 3] {
 }
 
 /// Of each server, its rounds: the first ones were turn one, and so on.
-async fn rounds(servers: &[Server; 3], connections: usize, effort: &Effort, request: &Arc<[u8]>) -> [Vec<Round>; 3] {
+async fn rounds(
+    servers: &[Server; 3],
+    connections: usize,
+    effort: &Effort,
+    request: &Arc<[u8]>,
+) -> [Vec<Round>; 3] {
     let mut rounds = [const { Vec::new() }; 3];
     let mut clients = Vec::new();
     for server in servers {

@@ -1,13 +1,17 @@
-//! The webhook as it is ordinarily written in Rust: axum around kube's types, and a patch that is found by comparison.
+//! The webhook as it is ordinarily written in Rust: axum around kube's types, and a patch that is
+//! found by comparison.
 //!
-//! It mounts what ours mounts, and does nothing else that ours does: it checks nothing, records nothing and logs nothing.
+//! It mounts what ours mounts, and does nothing else that ours does: it checks nothing, records
+//! nothing and logs nothing.
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Router, routing::post};
 use hyper_util::service::TowerToHyperService;
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, Pod, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, EnvVar, Pod, SecretVolumeSource, Volume, VolumeMount,
+};
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 
 use crate::https;
@@ -47,18 +51,23 @@ fn answer(body: &[u8]) -> Vec<u8> {
             _ => {}
         }
     }
-    let patch = json_patch::diff(&serde_json::to_value(&before).unwrap(), &serde_json::to_value(&after).unwrap());
+    let patch = json_patch::diff(
+        &serde_json::to_value(&before).unwrap(),
+        &serde_json::to_value(&after).unwrap(),
+    );
     response = response.with_patch(patch).unwrap();
     serde_json::to_vec(&response.into_review()).unwrap()
 }
 
 fn config_map(name: &str) -> Volume {
-    let source = ConfigMapVolumeSource { name: name.to_owned(), ..ConfigMapVolumeSource::default() };
+    let source =
+        ConfigMapVolumeSource { name: name.to_owned(), ..ConfigMapVolumeSource::default() };
     Volume { name: volume_name(name), config_map: Some(source), ..Volume::default() }
 }
 
 fn secret(name: &str) -> Volume {
-    let source = SecretVolumeSource { secret_name: Some(name.to_owned()), ..SecretVolumeSource::default() };
+    let source =
+        SecretVolumeSource { secret_name: Some(name.to_owned()), ..SecretVolumeSource::default() };
     Volume { name: volume_name(name), secret: Some(source), ..Volume::default() }
 }
 
@@ -80,5 +89,9 @@ fn mount(pod: &mut Pod, volume: Volume, path: &str) {
 fn set(pod: &mut Pod, variable: &str, value: &str) {
     let env = pod.spec.as_mut().unwrap().containers[0].env.get_or_insert_default();
     env.retain(|entry| entry.name != variable);
-    env.push(EnvVar { name: variable.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() });
+    env.push(EnvVar {
+        name: variable.to_owned(),
+        value: Some(value.to_owned()),
+        ..EnvVar::default()
+    });
 }

@@ -35,9 +35,12 @@ impl Kind {
                 command
             }
             Self::Ours => {
-                let program = env::var("OURS").expect("OURS must name the program; make bench-server has that of the image");
+                let program = env::var("OURS")
+                    .expect("OURS must name the program; make bench-server has that of the image");
                 let mut command = webhook::command_of(&program);
-                command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).env_remove("RUST_LOG");
+                command
+                    .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+                    .env_remove("RUST_LOG");
                 command
             }
         }
@@ -71,10 +74,11 @@ impl Server {
         self.address
     }
 
-    /// The CPU time that its threads have used, when they have come to rest: what a request leaves to others, such as its line of
-    /// the log, belongs to the request.
+    /// The CPU time that its threads have used, when they have come to rest: what a request leaves
+    /// to others, such as its line of the log, belongs to the request.
     pub fn cpu_at_rest(&self) -> Duration {
-        /// The kernel brings the counter of a thread that runs up to date at each tick, of which there are 100 a second or more.
+        /// The kernel brings the counter of a thread that runs up to date at each tick, of which
+        /// there are 100 a second or more.
         const TICK: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut cpu = self.cpu();
@@ -88,7 +92,8 @@ impl Server {
         }
     }
 
-    /// Of each thread in nanoseconds; `/proc/PID/stat` would say it in steps of 10 ms, in which a thousand requests are answered.
+    /// Of each thread in nanoseconds; `/proc/PID/stat` would say it in steps of 10 ms, in which a
+    /// thousand requests are answered.
     fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         // A thread may end in between.
@@ -100,7 +105,10 @@ impl Server {
     /// Resident memory, in megabytes.
     pub fn resident(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
+            .unwrap();
         kib.parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 }

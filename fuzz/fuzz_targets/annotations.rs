@@ -1,4 +1,5 @@
-//! Any annotations, a line each, as `key=value`: requests in order, problems that are short and on one line.
+//! Any annotations, a line each, as `key=value`: requests in order, problems that are short and on
+//! one line.
 #![no_main]
 
 mod bounded;
@@ -13,9 +14,14 @@ fn check(text: &str) {
     let requests = annotations::parse(pairs());
     assert!(requests.mounts.len() <= MAX_REQUESTS);
     for problem in requests.problems.iter() {
-        assert!(problem.text().chars().count() <= 120 && !problem.text().chars().any(char::is_control), "{:?}", problem.text());
+        assert!(
+            problem.text().chars().count() <= 120 && !problem.text().chars().any(char::is_control),
+            "{:?}",
+            problem.text()
+        );
     }
-    let order: Vec<_> = requests.mounts.iter().map(|request| (request.kind, request.name, &request.path)).collect();
+    let order: Vec<_> =
+        requests.mounts.iter().map(|request| (request.kind, request.name, &request.path)).collect();
     assert!(order.is_sorted());
     // The order in which they are written decides nothing, but where one key is there twice.
     let mut keys: Vec<&str> = pairs().map(|(key, _)| key).collect();

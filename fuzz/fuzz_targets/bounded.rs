@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_millis(10);
 
-/// Runs it, and again where it took longer than the limit: on a busy machine the clock goes on while others run, but not each
-/// of fifty times.
+/// Runs it, and again where it took longer than the limit: on a busy machine the clock goes on
+/// while others run, but not each of fifty times.
 pub fn bounded(run: impl Fn()) {
     let once = || {
         let started = Instant::now();

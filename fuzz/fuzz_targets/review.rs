@@ -1,4 +1,5 @@
-//! Any bytes as a review: an answer with the request's uid, or an error, and nothing else read from JSON than what `serde_json` reads.
+//! Any bytes as a review: an answer with the request's uid, or an error, and nothing else read from
+//! JSON than what `serde_json` reads.
 #![no_main]
 
 mod bounded;
@@ -15,7 +16,8 @@ use spark_webhook::json::{self, Reading};
 use spark_webhook::pod::Pod;
 
 fuzz_target!(|body: &[u8]| {
-    let policies = [OnProblem::Warn, OnProblem::Deny].map(|on_problem| Policy { on_problem, ..Policy::default() });
+    let policies = [OnProblem::Warn, OnProblem::Deny]
+        .map(|on_problem| Policy { on_problem, ..Policy::default() });
     for policy in &policies {
         bounded::bounded(|| drop(black_box(admit(body, policy))));
         if let Ok(admission) = admit(body, policy) {
@@ -44,10 +46,13 @@ struct Request<'a> {
     object: Pod<'a>,
 }
 
-/// What is read of a text that is JSON, `serde_json` reads the same, and it reads nothing that is not read here.
+/// What is read of a text that is JSON, `serde_json` reads the same, and it reads nothing that is
+/// not read here.
 fn compare<'a, T: Deserialize<'a> + Debug>(text: &'a str) {
     match (json::read::<T>(text), serde_json::from_str::<T>(text)) {
-        (Ok(Reading { value, too_many: None }), Ok(expected)) => assert_eq!(format!("{value:?}"), format!("{expected:?}")),
+        (Ok(Reading { value, too_many: None }), Ok(expected)) => {
+            assert_eq!(format!("{value:?}"), format!("{expected:?}"))
+        }
         (Err(error), Ok(_)) => panic!("{error}"),
         // What is too much, or no JSON where nobody looks.
         (Ok(_), _) | (Err(_), Err(_)) => {}
@@ -58,7 +63,9 @@ fn compare<'a, T: Deserialize<'a> + Debug>(text: &'a str) {
 fn compare_whole(text: &str) {
     // serde_json goes no deeper, and what is read on the request path is never so deep.
     let opened = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if opened < 128 && let Ok(Reading { value, too_many: None }) = json::read::<Value>(text) {
+    if opened < 128
+        && let Ok(Reading { value, too_many: None }) = json::read::<Value>(text)
+    {
         assert_eq!(serde_json::from_str::<Value>(text).ok(), Some(value));
     }
 }

@@ -1,4 +1,5 @@
-//! Any text as a file of rules: rejected with mistakes that have a line and a text, or rules that apply to a pod without a panic.
+//! Any text as a file of rules: rejected with mistakes that have a line and a text, or rules that
+//! apply to a pod without a panic.
 #![no_main]
 
 mod bounded;
@@ -14,14 +15,27 @@ fuzz_target!(|text: &str| {
         Err(error) => {
             assert!(!error.mistakes().is_empty());
             for mistake in error.mistakes() {
-                assert!(mistake.line > 0 && !mistake.text.is_empty() && !mistake.text.contains(char::is_control), "{mistake}");
+                assert!(
+                    mistake.line > 0
+                        && !mistake.text.is_empty()
+                        && !mistake.text.contains(char::is_control),
+                    "{mistake}"
+                );
             }
         }
     }
 });
 
 fn apply(rules: &Rules) {
-    let subject = Subject { namespace: "team-a", role: "driver", label: &|key| (key == "tier").then_some("batch") };
+    let subject = Subject {
+        namespace: "team-a",
+        role: "driver",
+        label: &|key| (key == "tier").then_some("batch"),
+    };
     let requests = rules.apply(&subject, Requests::default());
-    assert!(requests.problems.is_empty(), "a file that is accepted cannot fail later: {:?}", requests.problems);
+    assert!(
+        requests.problems.is_empty(),
+        "a file that is accepted cannot fail later: {:?}",
+        requests.problems
+    );
 }

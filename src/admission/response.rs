@@ -35,12 +35,16 @@ impl Response<'_> {
     pub fn write(&self) -> Vec<u8> {
         let Self { uid, verdict, problems, record } = self;
         let mut body = Vec::with_capacity(4096);
-        body.extend_from_slice(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#);
+        body.extend_from_slice(
+            br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#,
+        );
         push_string(&mut body, &[uid]);
         match verdict {
             Verdict::Allowed | Verdict::Patched(_) => body.extend_from_slice(br#","allowed":true"#),
             Verdict::Refused => {
-                body.extend_from_slice(br#","allowed":false,"status":{"code":422,"reason":"Invalid","message":"#);
+                body.extend_from_slice(
+                    br#","allowed":false,"status":{"code":422,"reason":"Invalid","message":"#,
+                );
                 push_string(&mut body, &[&refusal(problems)]);
                 body.push(b'}');
             }
@@ -80,10 +84,16 @@ fn push_warnings(body: &mut Vec<u8>, problems: &Problems) {
 }
 
 fn refusal(problems: &Problems) -> String {
-    let errors: Vec<&str> = problems.iter().filter(|problem| problem.severity() == Severity::Error).map(Problem::text).collect();
+    let errors: Vec<&str> = problems
+        .iter()
+        .filter(|problem| problem.severity() == Severity::Error)
+        .map(Problem::text)
+        .collect();
     match errors.len().checked_sub(MAX_LISTED) {
         None | Some(0) => errors.join("; "),
-        Some(more) => format!("{}; and {more} more", errors.get(..MAX_LISTED).unwrap_or(&errors).join("; ")),
+        Some(more) => {
+            format!("{}; and {more} more", errors.get(..MAX_LISTED).unwrap_or(&errors).join("; "))
+        }
     }
 }
 
@@ -97,7 +107,8 @@ mod tests {
     fn written(verdict: Verdict, problems: &[Problem], record: Option<&str>) -> Value {
         let mut all = Problems::default();
         problems.iter().cloned().for_each(|problem| all.add(problem));
-        serde_json::from_slice(&Response { uid: "a-b", verdict, problems: &all, record }.write()).unwrap()
+        serde_json::from_slice(&Response { uid: "a-b", verdict, problems: &all, record }.write())
+            .unwrap()
     }
 
     #[test]
@@ -133,20 +144,34 @@ mod tests {
 
     #[test]
     fn at_most_20_warnings_the_last_one_counts_the_rest() {
-        let problem = |i: usize| Problem::new(ProblemKind::Value, Annotation { key: "k", value: "" }, i);
-        for (count, last) in [(20, "k: 19"), (21, "and 2 more problems"), (300, "and 281 more problems")] {
+        let problem =
+            |i: usize| Problem::new(ProblemKind::Value, Annotation { key: "k", value: "" }, i);
+        for (count, last) in
+            [(20, "k: 19"), (21, "and 2 more problems"), (300, "and 281 more problems")]
+        {
             let problems: Vec<_> = (0..count).map(problem).collect();
             let response = written(Verdict::Allowed, &problems, None);
             let warnings = response["response"]["warnings"].as_array().unwrap();
-            assert_eq!((warnings.len(), warnings.last().unwrap().as_str()), (20, Some(last)), "{count}");
+            assert_eq!(
+                (warnings.len(), warnings.last().unwrap().as_str()),
+                (20, Some(last)),
+                "{count}"
+            );
         }
         let problems: Vec<_> = (0..22).map(problem).collect();
         let response = written(Verdict::Refused, &problems, None);
-        assert!(response["response"]["status"]["message"].as_str().unwrap().ends_with("k: 19; and 2 more"));
+        assert!(
+            response["response"]["status"]["message"]
+                .as_str()
+                .unwrap()
+                .ends_with("k: 19; and 2 more")
+        );
         let mut problems = Problems::default();
         problems.add(problem(0));
         problems.add_unlisted(ProblemKind::UnknownKey, 30);
-        let response = Response { uid: "u", verdict: Verdict::Allowed, problems: &problems, record: None }.write();
+        let response =
+            Response { uid: "u", verdict: Verdict::Allowed, problems: &problems, record: None }
+                .write();
         let response: Value = serde_json::from_slice(&response).unwrap();
         assert_eq!(response["response"]["warnings"], json!(["k: 0", "and 30 more problems"]));
     }

@@ -1,4 +1,5 @@
-//! The request half of an `admission.k8s.io/v1` AdmissionReview, as far as it is needed, borrowed from the bytes.
+//! The request half of an `admission.k8s.io/v1` AdmissionReview, as far as it is needed, borrowed
+//! from the bytes.
 
 use std::str::Utf8Error;
 
@@ -10,7 +11,8 @@ use crate::json::{self, ReadError, Reading, TooMany};
 use crate::pod::Pod;
 use crate::text::Text;
 
-/// Why a body is answered with HTTP 400: it is no review that could be answered, so there is no uid to answer it with.
+/// Why a body is answered with HTTP 400: it is no review that could be answered, so there is no uid
+/// to answer it with.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
     /// JSON is UTF-8.
@@ -20,7 +22,9 @@ pub enum ReviewError {
     #[error("the body is not an AdmissionReview: {0}")]
     Malformed(#[source] ReadError),
     /// JSON, but something else.
-    #[error("the body is of kind {kind:?} and apiVersion {api_version:?}, expected AdmissionReview of admission.k8s.io/v1")]
+    #[error(
+        "the body is of kind {kind:?} and apiVersion {api_version:?}, expected AdmissionReview of admission.k8s.io/v1"
+    )]
     NotAReview {
         /// What `kind` says.
         kind: String,
@@ -66,7 +70,8 @@ pub fn of(pod: &Value, namespace: &str) -> Value {
 struct Request<'a, O> {
     #[serde(borrow, default)]
     uid: Text<'a>,
-    /// What is changed; with `matchPolicy: Equivalent` already converted to what the webhook asked to see.
+    /// What is changed; with `matchPolicy: Equivalent` already converted to what the webhook asked
+    /// to see.
     #[serde(borrow, default)]
     resource: GroupVersionResource<'a>,
     /// Such as `binding` or `ephemeralcontainers`; absent for the resource itself.
@@ -105,7 +110,10 @@ struct Envelope<'a, O> {
 impl<'a, O> Envelope<'a, O> {
     fn into_request(self) -> Result<Request<'a, O>, ReviewError> {
         if &*self.kind != "AdmissionReview" || &*self.api_version != "admission.k8s.io/v1" {
-            return Err(ReviewError::NotAReview { kind: self.kind.to_string(), api_version: self.api_version.to_string() });
+            return Err(ReviewError::NotAReview {
+                kind: self.kind.to_string(),
+                api_version: self.api_version.to_string(),
+            });
         }
         let request = self.request.ok_or(ReviewError::NoRequest)?;
         match request.uid.len() {
@@ -149,7 +157,8 @@ pub struct Review<'a> {
 pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     // At once, which costs less than string by string.
     let body = str::from_utf8(body).map_err(ReviewError::NotUtf8)?;
-    // Nearly every body creates a pod, so it is read as that at once; only where that fails a second look finds out why.
+    // Nearly every body creates a pod, so it is read as that at once; only where that fails a
+    // second look finds out why.
     let as_pod_error = match json::read::<Envelope<Pod>>(body) {
         Ok(Reading { value, too_many }) => {
             let mut request = value.into_request()?;
@@ -157,7 +166,10 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
                 _ if !request.creates_a_pod() => None,
                 Some(pod) if pod.kind.as_deref() == Some("Pod") => Some(pod),
                 Some(pod) => {
-                    return Err(ReviewError::NotAPod(format!("its kind is {:?}", pod.kind.as_deref().unwrap_or_default())));
+                    return Err(ReviewError::NotAPod(format!(
+                        "its kind is {:?}",
+                        pod.kind.as_deref().unwrap_or_default()
+                    )));
                 }
                 None => return Err(ReviewError::NotAPod("there is none".to_owned())),
             };
@@ -165,7 +177,8 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
         }
         Err(error) => error,
     };
-    let Reading { value, .. } = json::read::<Envelope<IgnoredAny>>(body).map_err(ReviewError::Malformed)?;
+    let Reading { value, .. } =
+        json::read::<Envelope<IgnoredAny>>(body).map_err(ReviewError::Malformed)?;
     let request = value.into_request()?;
     if request.creates_a_pod() {
         return Err(ReviewError::NotAPod(as_pod_error.to_string()));
@@ -199,9 +212,18 @@ mod tests {
         for (body, reason) in [
             (b"".to_vec(), "the body is not an AdmissionReview: expected a value at byte 0"),
             (b"{".to_vec(), "the body is not an AdmissionReview: expected a value at byte 1"),
-            (b"7".to_vec(), "the body is not an AdmissionReview: a value is wrong or missing at byte 1"),
-            (b"\"\xff\"".to_vec(), "the body is not an AdmissionReview: invalid utf-8 sequence of 1 bytes from index 1"),
-            (b"{}".to_vec(), "the body is of kind \"\" and apiVersion \"\", expected AdmissionReview of admission.k8s.io/v1"),
+            (
+                b"7".to_vec(),
+                "the body is not an AdmissionReview: a value is wrong or missing at byte 1",
+            ),
+            (
+                b"\"\xff\"".to_vec(),
+                "the body is not an AdmissionReview: invalid utf-8 sequence of 1 bytes from index 1",
+            ),
+            (
+                b"{}".to_vec(),
+                "the body is of kind \"\" and apiVersion \"\", expected AdmissionReview of admission.k8s.io/v1",
+            ),
             (
                 review(|r| r["apiVersion"] = json!("admission.k8s.io/v1beta1")),
                 "the body is of kind \"AdmissionReview\" and apiVersion \"admission.k8s.io/v1beta1\"",
@@ -209,9 +231,18 @@ mod tests {
             (review(|r| r["kind"] = json!("Pod")), "the body is of kind \"Pod\""),
             (review(|r| r["request"] = Value::Null), "the AdmissionReview has no request"),
             (review(|r| r["request"]["uid"] = json!("")), "the request has no uid"),
-            (review(|r| r["request"]["uid"] = json!("u".repeat(257))), "the request's uid is longer than 256 bytes; send a UUID"),
-            (review(|r| r["request"]["object"] = Value::Null), "the request's object is not a Pod: there is none"),
-            (review(|r| r["request"]["object"]["kind"] = json!("Job")), "the request's object is not a Pod: its kind is \"Job\""),
+            (
+                review(|r| r["request"]["uid"] = json!("u".repeat(257))),
+                "the request's uid is longer than 256 bytes; send a UUID",
+            ),
+            (
+                review(|r| r["request"]["object"] = Value::Null),
+                "the request's object is not a Pod: there is none",
+            ),
+            (
+                review(|r| r["request"]["object"]["kind"] = json!("Job")),
+                "the request's object is not a Pod: its kind is \"Job\"",
+            ),
             (
                 review(|r| r["request"]["object"]["spec"] = json!("x")),
                 "the request's object is not a Pod: a value is wrong or missing in spec at byte ",
@@ -244,7 +275,12 @@ mod tests {
         ] {
             let body = review(change);
             let review = parse(&body).unwrap();
-            assert_eq!((&*review.uid, review.pod.is_none()), ("u", true), "{}", String::from_utf8_lossy(&body));
+            assert_eq!(
+                (&*review.uid, review.pod.is_none()),
+                ("u", true),
+                "{}",
+                String::from_utf8_lossy(&body)
+            );
         }
         assert!(parse(&review(|_| ())).unwrap().pod.is_some());
     }

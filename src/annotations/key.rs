@@ -1,7 +1,8 @@
 //! Which annotation a key is: two prefixes, the keys under them and their second spellings.
 //!
-//! The first prefix and spelling are those of the 2017 initializer, the second those of the webhook of 2018. Both mean the
-//! same under either prefix, and the first of each wins where both are there.
+//! The first prefix and spelling are those of the 2017 initializer, the second those of the webhook
+//! of 2018. Both mean the same under either prefix, and the first of each wins where both are
+//! there.
 
 use super::problem::Annotation;
 
@@ -93,8 +94,11 @@ impl<'a> PrefixedKey<'a> {
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let [first, second] = PREFIXES;
-        let (prefix_rank, name, shown) =
-            if let Some(name) = text.strip_prefix(first) { (0, name, name) } else { (2, text.strip_prefix(second)?, text) };
+        let (prefix_rank, name, shown) = if let Some(name) = text.strip_prefix(first) {
+            (0, name, name)
+        } else {
+            (2, text.strip_prefix(second)?, text)
+        };
         let (key, spelling_rank) = match parse_name(name) {
             // Only the webhook writes it, and only under the first prefix.
             (Key::Injected, _) if prefix_rank != 0 => (Key::Unknown, 0),
@@ -110,17 +114,19 @@ impl<'a> PrefixedKey<'a> {
         Annotation { key: self.shown, value }
     }
 
-    /// The documented key that this one is nearest to, for a hint at what was meant; none where more than a third of the letters
-    /// would have to change.
+    /// The documented key that this one is nearest to, for a hint at what was meant; none where
+    /// more than a third of the letters would have to change.
     #[must_use]
     pub fn nearest(&self) -> Option<&'static str> {
         let name = self.shown.rsplit('/').next().unwrap_or_default();
         let head = name.split('.').next().unwrap_or_default().trim();
-        // A key is at most 63 characters after its prefix once the API server has accepted it; longer ones are nothing's typo.
+        // A key is at most 63 characters after its prefix once the API server has accepted it;
+        // longer ones are nothing's typo.
         let head: Vec<char> = head.chars().take(64).flat_map(char::to_lowercase).collect();
         let most = head.len() / 3;
         let distances = DOCUMENTED.into_iter().filter_map(|documented| {
-            let (documented_head, is_named) = documented.split_once('.').map_or((documented, false), |(head, _)| (head, true));
+            let (documented_head, is_named) =
+                documented.split_once('.').map_or((documented, false), |(head, _)| (head, true));
             let differs_in_form = is_named != name.contains('.');
             // As many letters as one is longer than the other would have to change.
             let distance = if documented_head.len().abs_diff(head.len()) > most {
@@ -130,7 +136,9 @@ impl<'a> PrefixedKey<'a> {
             };
             Some((distance.filter(|distance| *distance <= most)?, differs_in_form, documented))
         });
-        distances.min_by_key(|(distance, differs_in_form, _)| (*distance, *differs_in_form)).map(|(.., nearest)| nearest)
+        distances
+            .min_by_key(|(distance, differs_in_form, _)| (*distance, *differs_in_form))
+            .map(|(.., nearest)| nearest)
     }
 }
 
@@ -158,7 +166,9 @@ fn parse_name(name: &str) -> (Key<'_>, u8) {
         "secrets" => (Key::List(Kind::Secret), 0),
         "container" => (Key::Container, 0),
         "injected" => (Key::Injected, 0),
-        "ownerReference" | "ownerreference" => (Key::Legacy(Legacy { instead: "Spark sets owner references itself" }), 0),
+        "ownerReference" | "ownerreference" => {
+            (Key::Legacy(Legacy { instead: "Spark sets owner references itself" }), 0)
+        }
         "affinity" => (Key::Legacy(Legacy { instead: "use a pod template" }), 0),
         _ => parse_dotted(name),
     }
@@ -176,25 +186,31 @@ fn parse_dotted(name: &str) -> (Key<'_>, u8) {
         "gcp-service-account" => (Key::Request(Kind::GcpServiceAccount, object), 1),
         "hadoopDelegationToken" => (Key::Request(Kind::HadoopDelegationToken, object), 0),
         "hadoop-delegation-token" => (Key::Request(Kind::HadoopDelegationToken, object), 1),
-        "volumes" | "volumemounts" => {
-            (Key::Legacy(Legacy { instead: "use configMap.NAME, secret.NAME or spark.kubernetes.*.volumes.*" }), 0)
-        }
+        "volumes" | "volumemounts" => (
+            Key::Legacy(Legacy {
+                instead: "use configMap.NAME, secret.NAME or spark.kubernetes.*.volumes.*",
+            }),
+            0,
+        ),
         "tolerations" => (Key::Legacy(Legacy { instead: "use a pod template" }), 0),
         _ => (Key::Unknown, 0),
     }
 }
 
-/// Levenshtein's: how many characters must be inserted, removed or replaced. A documented key is ASCII; its case does not count.
+/// Levenshtein's: how many characters must be inserted, removed or replaced. A documented key is
+/// ASCII; its case does not count.
 fn edit_distance(from: &[char], documented: &str) -> usize {
     let mut row: Vec<usize> = (0..=documented.len()).collect();
     for from_char in from {
-        // The row becomes the next one from left to right. Of the row itself, the value to the left of a place is kept.
+        // The row becomes the next one from left to right. Of the row itself, the value to the left
+        // of a place is kept.
         let Some((first, others)) = row.split_first_mut() else { break };
         let mut diagonal = *first;
         *first += 1;
         let mut left = *first;
         for (above, documented_char) in others.iter_mut().zip(documented.bytes()) {
-            let replaced = diagonal + usize::from(*from_char != char::from(documented_char.to_ascii_lowercase()));
+            let replaced = diagonal
+                + usize::from(*from_char != char::from(documented_char.to_ascii_lowercase()));
             diagonal = *above;
             left = replaced.min(*above + 1).min(left + 1);
             *above = left;
@@ -237,7 +253,12 @@ mod tests {
                 assert_eq!((parsed.key, parsed.rank), (key, prefix_rank + spelling), "{text}");
             }
         }
-        for foreign in ["prometheus.io/scrape", "sparkConfigMap", "spark-operator.k8s.io", "x/spark-operator.k8s.io/secret.s"] {
+        for foreign in [
+            "prometheus.io/scrape",
+            "sparkConfigMap",
+            "spark-operator.k8s.io",
+            "x/spark-operator.k8s.io/secret.s",
+        ] {
             assert_eq!(PrefixedKey::parse(foreign), None, "{foreign}");
         }
     }
@@ -267,27 +288,49 @@ mod tests {
             ("configMapz.app", "configMap.NAME"),
         ] {
             for prefix in PREFIXES {
-                assert_eq!(PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(), Some(meant), "{written}");
+                assert_eq!(
+                    PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(),
+                    Some(meant),
+                    "{written}"
+                );
             }
         }
     }
 
     #[test]
     fn a_key_that_is_nothings_typo_gets_no_hint() {
-        for written in ["app-name", "note", "typo", "x", "", "secrete-names", "sparkconf", "env.VAR"] {
-            assert_eq!(PrefixedKey::parse(&format!("{}{written}", PREFIXES[0])).unwrap().nearest(), None, "{written}");
+        for written in
+            ["app-name", "note", "typo", "x", "", "secrete-names", "sparkconf", "env.VAR"]
+        {
+            assert_eq!(
+                PrefixedKey::parse(&format!("{}{written}", PREFIXES[0])).unwrap().nearest(),
+                None,
+                "{written}"
+            );
         }
         // A third of the letters, and one more.
         assert_eq!(PrefixedKey::parse("spark-operator.k8s.io/xxxxainer").unwrap().nearest(), None);
-        assert_eq!(PrefixedKey::parse("spark-operator.k8s.io/xxxtainer").unwrap().nearest(), Some("container"));
+        assert_eq!(
+            PrefixedKey::parse("spark-operator.k8s.io/xxxtainer").unwrap().nearest(),
+            Some("container")
+        );
     }
 
     #[test]
     fn edit_distance_counts_single_characters() {
-        for (from, to, distance) in [("", "", 0), ("", "abc", 3), ("abc", "abd", 1), ("abc", "abcd", 1), ("kitten", "sitting", 3)]
-        {
+        for (from, to, distance) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "abd", 1),
+            ("abc", "abcd", 1),
+            ("kitten", "sitting", 3),
+        ] {
             for (from, to) in [(from, to), (to, from)] {
-                assert_eq!(edit_distance(&from.chars().collect::<Vec<_>>(), to), distance, "{from} {to}");
+                assert_eq!(
+                    edit_distance(&from.chars().collect::<Vec<_>>(), to),
+                    distance,
+                    "{from} {to}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The lists `configMaps` and `secrets`: many requests in one value, which meet each other and the key forms.
+//! The lists `configMaps` and `secrets`: many requests in one value, which meet each other and the
+//! key forms.
 
 use std::collections::HashSet;
 use std::collections::hash_map::{self, HashMap};
@@ -7,7 +8,9 @@ use super::key::Kind;
 use super::options::OPTIONS;
 use super::problem::{Annotation, Excerpt, Problem, ProblemKind};
 use super::value::ObjectName;
-use super::{BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Request, Requests, note_loss, read_request};
+use super::{
+    BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Request, Requests, note_loss, read_request,
+};
 
 /// What the lists of a pod ask for.
 #[derive(Default)]
@@ -21,14 +24,30 @@ pub(super) struct Lists<'a> {
 }
 
 impl<'a> Lists<'a> {
-    /// Reads a list, and returns how many requests it adds. Key forms are read before, so what they ask for counts.
-    pub(super) fn read(&mut self, kind: Kind, list: &Entry<'a>, requests: &mut Requests<'a>) -> usize {
+    /// Reads a list, and returns how many requests it adds. Key forms are read before, so what they
+    /// ask for counts.
+    pub(super) fn read(
+        &mut self,
+        kind: Kind,
+        list: &Entry<'a>,
+        requests: &mut Requests<'a>,
+    ) -> usize {
         if list.value.is_empty() {
             return 0;
         }
         let winners = self.winners.get_or_insert_with(|| {
-            let forms = requests.mounts.iter().filter(|request| matches!(request.kind, Kind::ConfigMap | Kind::Secret));
-            forms.map(|request| ((request.kind, request.name.as_str(), request.path.to_string()), request.annotation)).collect()
+            let forms = requests
+                .mounts
+                .iter()
+                .filter(|request| matches!(request.kind, Kind::ConfigMap | Kind::Secret));
+            forms
+                .map(|request| {
+                    (
+                        (request.kind, request.name.as_str(), request.path.to_string()),
+                        request.annotation,
+                    )
+                })
+                .collect()
         });
         let mut asked = 0;
         for text in list.value.split(',') {
@@ -40,7 +59,11 @@ impl<'a> Lists<'a> {
             let annotation = list.key.annotation(text);
             let Some((name, value)) = text.split_once('=') else {
                 asked += 1;
-                let reason = if text.is_empty() { "an entry is empty, remove its comma" } else { "an entry must be NAME=PATH" };
+                let reason = if text.is_empty() {
+                    "an entry is empty, remove its comma"
+                } else {
+                    "an entry must be NAME=PATH"
+                };
                 requests.problems.push(ProblemKind::Value, annotation, reason);
                 continue;
             };
@@ -88,13 +111,14 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// An entry that goes on with a second `NAME=` after a semicolon or a blank: as a path, it would be mounted at a place that nobody
-/// meant, and the second request would be lost.
+/// An entry that goes on with a second `NAME=` after a semicolon or a blank: as a path, it would be
+/// mounted at a place that nobody meant, and the second request would be lost.
 fn missing_comma(value: &str, annotation: Annotation) -> Option<Problem> {
     let mut before_equals = value.split('=');
     before_equals.next_back();
     let name = before_equals.find_map(|before| {
-        let (_, name) = before.trim_end_matches(BLANKS).rsplit_once([';', ' ', '\t', '\r', '\n'])?;
+        let (_, name) =
+            before.trim_end_matches(BLANKS).rsplit_once([';', ' ', '\t', '\r', '\n'])?;
         ObjectName::parse(name).is_ok().then_some(name)
     })?;
     let separator = if OPTIONS.contains(&name) { "colon" } else { "comma" };

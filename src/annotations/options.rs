@@ -1,7 +1,7 @@
 //! What may follow a name or a path after `:`, such as `:mode=0440:optional`.
 //!
-//! Nothing is guessed: an option that is unknown, that does not belong to the annotation, that stands there twice or lacks its
-//! value is an error of the whole request.
+//! Nothing is guessed: an option that is unknown, that does not belong to the annotation, that
+//! stands there twice or lacks its value is an error of the whole request.
 
 use super::key::Kind;
 use super::problem::Excerpt;
@@ -81,7 +81,8 @@ pub enum OptionError<'a> {
 }
 
 /// Every option of any annotation.
-pub(super) const OPTIONS: [&str; 8] = ["optional", "mode", "file", "env", "key", "path", "merge", "defaults"];
+pub(super) const OPTIONS: [&str; 8] =
+    ["optional", "mode", "file", "env", "key", "path", "merge", "defaults"];
 
 /// The options that an annotation takes, as its errors list them.
 fn allowed(kind: Kind) -> &'static str {
@@ -103,7 +104,10 @@ impl<'a> Options<'a> {
         let mut options = Self::default();
         // Its drive looks like an option.
         let text_with_drive = text.filter(|text| text.as_bytes().contains(&b':'));
-        if text_with_drive.and_then(|text| text.split_once("path=")).is_some_and(|(_, path)| is_windows_path(path)) {
+        if text_with_drive
+            .and_then(|text| text.split_once("path="))
+            .is_some_and(|(_, path)| is_windows_path(path))
+        {
             return Err(PathError::Windows.into());
         }
         for option in text.into_iter().flat_map(|text| text.split(':')) {
@@ -118,16 +122,22 @@ impl<'a> Options<'a> {
         if options.file.is_some() && options.key.is_some() {
             return Err(OptionError::KeyOfFile);
         }
-        if matches!(kind, Kind::ConfigMap | Kind::Secret) && options.key.is_some() && options.env.is_none() {
+        if matches!(kind, Kind::ConfigMap | Kind::Secret)
+            && options.key.is_some()
+            && options.env.is_none()
+        {
             return Err(OptionError::KeyWithoutEnv);
         }
         Ok(options)
     }
 
     fn read(&mut self, kind: Kind, option: &'a str) -> Result<(), OptionError<'a>> {
-        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        let (name, value) =
+            option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
         let known = OPTIONS.into_iter().find(|known| *known == name);
-        let Some(name) = known else { return Err(OptionError::Unknown { option, allowed: allowed(kind) }) };
+        let Some(name) = known else {
+            return Err(OptionError::Unknown { option, allowed: allowed(kind) });
+        };
         if !allowed(kind).split(' ').any(|allowed| allowed.trim_end_matches([',', '=']) == name) {
             return Err(OptionError::Misplaced(name, allowed(kind)));
         }
@@ -143,15 +153,23 @@ impl<'a> Options<'a> {
             "optional" => flag(&mut self.optional),
             "merge" => flag(&mut self.merge),
             "defaults" => flag(&mut self.defaults),
-            "mode" => set(&mut self.mode, name, value, "0440", |value| parse_mode(value).ok_or(OptionError::Mode)),
-            "file" => set(&mut self.file, name, value, "krb5.conf", |value| file_name(name, value, "krb5.conf")),
-            "key" => set(&mut self.key, name, value, "key.json", |value| file_name(name, value, "key.json")),
+            "mode" => set(&mut self.mode, name, value, "0440", |value| {
+                parse_mode(value).ok_or(OptionError::Mode)
+            }),
+            "file" => set(&mut self.file, name, value, "krb5.conf", |value| {
+                file_name(name, value, "krb5.conf")
+            }),
+            "key" => set(&mut self.key, name, value, "key.json", |value| {
+                file_name(name, value, "key.json")
+            }),
             "env" => set(&mut self.env, name, value, "SSL_CERT_FILE", |value| match value {
                 _ if !is_variable(value) => Err(OptionError::Variable),
                 "PATH" | "LD_PRELOAD" | "LD_LIBRARY_PATH" => Err(OptionError::Reserved(value)),
                 _ => Ok(value),
             }),
-            _ => set(&mut self.path, name, value, "/etc/conf", |value| Ok(MountPath::parse(value)?)),
+            _ => {
+                set(&mut self.path, name, value, "/etc/conf", |value| Ok(MountPath::parse(value)?))
+            }
         }
     }
 }
@@ -166,24 +184,30 @@ fn set<'a, T>(
     if target.is_some() {
         return Err(OptionError::Twice(name));
     }
-    let value = value.filter(|value| !value.is_empty()).ok_or(OptionError::NeedsValue(name, example))?;
+    let value =
+        value.filter(|value| !value.is_empty()).ok_or(OptionError::NeedsValue(name, example))?;
     *target = Some(parse(value)?);
     Ok(())
 }
 
 fn parse_mode(text: &str) -> Option<u16> {
-    let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let is_octal =
+        matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777)
 }
 
-fn file_name<'a>(name: &'static str, text: &'a str, example: &'static str) -> Result<FileName<'a>, OptionError<'a>> {
+fn file_name<'a>(
+    name: &'static str,
+    text: &'a str,
+    example: &'static str,
+) -> Result<FileName<'a>, OptionError<'a>> {
     FileName::parse(text).ok_or(OptionError::FileName(name, example))
 }
 
 fn is_variable(text: &str) -> bool {
-    text.bytes()
-        .enumerate()
-        .all(|(index, byte)| byte.is_ascii_alphabetic() || byte == b'_' || (index > 0 && byte.is_ascii_digit()))
+    text.bytes().enumerate().all(|(index, byte)| {
+        byte.is_ascii_alphabetic() || byte == b'_' || (index > 0 && byte.is_ascii_digit())
+    })
 }
 
 #[cfg(test)]
@@ -219,8 +243,23 @@ mod tests {
             (Kind::GcpServiceAccount, &["optional", "mode=0440", "key=f"]),
             (Kind::HadoopDelegationToken, &["optional", "mode=0440", "key=f"]),
         ] {
-            for option in ["optional", "mode=0440", "file=f", "env=V", "env=V:key=f", "key=f", "path=/x", "merge", "defaults"] {
-                assert_eq!(read(kind, option).is_ok(), allowed.contains(&option), "{kind:?} {option}: {:?}", read(kind, option));
+            for option in [
+                "optional",
+                "mode=0440",
+                "file=f",
+                "env=V",
+                "env=V:key=f",
+                "key=f",
+                "path=/x",
+                "merge",
+                "defaults",
+            ] {
+                assert_eq!(
+                    read(kind, option).is_ok(),
+                    allowed.contains(&option),
+                    "{kind:?} {option}: {:?}",
+                    read(kind, option)
+                );
             }
         }
     }
@@ -229,9 +268,21 @@ mod tests {
     fn what_is_no_option_says_what_to_write_instead() {
         for (kind, text, expected) in [
             (Kind::Secret, "", "unknown option , write one of: optional, mode=, file=, env=, key="),
-            (Kind::Secret, "Optional", "unknown option Optional, write one of: optional, mode=, file=, env=, key="),
-            (Kind::Secret, "optional:", "unknown option , write one of: optional, mode=, file=, env=, key="),
-            (Kind::Secret, "merge", "merge does not belong here, write one of: optional, mode=, file=, env=, key="),
+            (
+                Kind::Secret,
+                "Optional",
+                "unknown option Optional, write one of: optional, mode=, file=, env=, key=",
+            ),
+            (
+                Kind::Secret,
+                "optional:",
+                "unknown option , write one of: optional, mode=, file=, env=, key=",
+            ),
+            (
+                Kind::Secret,
+                "merge",
+                "merge does not belong here, write one of: optional, mode=, file=, env=, key=",
+            ),
             (Kind::Secret, "optional:optional", "optional is there twice, write it once"),
             (Kind::Secret, "mode=0440:mode=0440", "mode is there twice, write it once"),
             (Kind::Secret, "optional=true", "optional takes no value, write :optional"),
@@ -239,29 +290,93 @@ mod tests {
             (Kind::Secret, "mode=", "mode needs a value, write :mode=0440"),
             (Kind::Secret, "file=", "file needs a value, write :file=krb5.conf"),
             (Kind::Secret, " optional", "an option must not contain blanks, write it without"),
-            (Kind::SparkConfigMap, "path=/a b", "an option must not contain blanks, write it without"),
-            (Kind::Secret, "mode=44", "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440"),
-            (Kind::Secret, "mode=00440", "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440"),
-            (Kind::Secret, "mode=1777", "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440"),
-            (Kind::Secret, "mode=0448", "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440"),
-            (Kind::Secret, "mode=+440", "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440"),
-            (Kind::Secret, "file=a/b", "file must be letters, digits, \"-\", \"_\" and \".\", write :file=krb5.conf"),
-            (Kind::Secret, "file=..", "file must be letters, digits, \"-\", \"_\" and \".\", write :file=krb5.conf"),
-            (Kind::Secret, "env=1A", "env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE"),
-            (Kind::Secret, "env=A-B", "env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE"),
-            (Kind::Secret, "env=PATH", "env must not set PATH, which the container needs; write another variable"),
-            (Kind::Secret, "env=LD_PRELOAD", "env must not set LD_PRELOAD, which the container needs; write another variable"),
+            (
+                Kind::SparkConfigMap,
+                "path=/a b",
+                "an option must not contain blanks, write it without",
+            ),
+            (
+                Kind::Secret,
+                "mode=44",
+                "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440",
+            ),
+            (
+                Kind::Secret,
+                "mode=00440",
+                "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440",
+            ),
+            (
+                Kind::Secret,
+                "mode=1777",
+                "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440",
+            ),
+            (
+                Kind::Secret,
+                "mode=0448",
+                "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440",
+            ),
+            (
+                Kind::Secret,
+                "mode=+440",
+                "the mode must be 3 or 4 octal digits up to 0777, write :mode=0440",
+            ),
+            (
+                Kind::Secret,
+                "file=a/b",
+                "file must be letters, digits, \"-\", \"_\" and \".\", write :file=krb5.conf",
+            ),
+            (
+                Kind::Secret,
+                "file=..",
+                "file must be letters, digits, \"-\", \"_\" and \".\", write :file=krb5.conf",
+            ),
+            (
+                Kind::Secret,
+                "env=1A",
+                "env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE",
+            ),
+            (
+                Kind::Secret,
+                "env=A-B",
+                "env must be a name of letters, digits and \"_\", write :env=SSL_CERT_FILE",
+            ),
+            (
+                Kind::Secret,
+                "env=PATH",
+                "env must not set PATH, which the container needs; write another variable",
+            ),
+            (
+                Kind::Secret,
+                "env=LD_PRELOAD",
+                "env must not set LD_PRELOAD, which the container needs; write another variable",
+            ),
             (
                 Kind::Secret,
                 "env=LD_LIBRARY_PATH",
                 "env must not set LD_LIBRARY_PATH, which the container needs; write another variable",
             ),
-            (Kind::HadoopConfigMap, "optional:path=C:\\conf", "this is a Windows path, write a path in the container"),
+            (
+                Kind::HadoopConfigMap,
+                "optional:path=C:\\conf",
+                "this is a Windows path, write a path in the container",
+            ),
             (Kind::HadoopConfigMap, "path=\"/etc/app\"", "the path is in quotes, write /etc/app"),
-            (Kind::Secret, "optional:file=f", "optional does not go with file=, leave one of them out"),
-            (Kind::Secret, "env=A:key=f:file=f", "key= does not go with file=, leave one of them out"),
+            (
+                Kind::Secret,
+                "optional:file=f",
+                "optional does not go with file=, leave one of them out",
+            ),
+            (
+                Kind::Secret,
+                "env=A:key=f:file=f",
+                "key= does not go with file=, leave one of them out",
+            ),
             (Kind::Secret, "key=f", "key= needs env=, write :env=VAR:key=FILE"),
-            (Kind::HadoopConfigMap, "path=/etc", "a mount at /etc hides what the container needs, write a directory below it"),
+            (
+                Kind::HadoopConfigMap,
+                "path=/etc",
+                "a mount at /etc hides what the container needs, write a directory below it",
+            ),
         ] {
             assert_eq!(read(kind, text), Err(expected.to_owned()), "{text}");
         }

@@ -1,16 +1,17 @@
 //! What a person is told when a pod does not get, or not quite get, what its annotations ask for.
 //!
-//! A problem is read by somebody who has never heard of this webhook: in the log of `spark-submit`, in `kubectl describe
-//! pod`. So it names the annotation, says what is wrong, and says what to write instead. Its text depends on nothing but the
-//! pod's own requests and state, so that it is the same when the API server asks a second time.
+//! A problem is read by somebody who has never heard of this webhook: in the log of `spark-submit`,
+//! in `kubectl describe pod`. So it names the annotation, says what is wrong, and says what to
+//! write instead. Its text depends on nothing but the pod's own requests and state, so that it is
+//! the same when the API server asks a second time.
 
 use std::fmt::{self, Display, Write};
 use std::ops::Deref;
 
 use super::PREFIXES;
 
-/// The most characters of a problem's text. The API server cuts warnings off once all of a response pass 4,096 characters,
-/// so at most 20 of them are sent.
+/// The most characters of a problem's text. The API server cuts warnings off once all of a response
+/// pass 4,096 characters, so at most 20 of them are sent.
 pub const MAX_CHARS: usize = 120;
 
 /// Whether a request was carried out all the same.
@@ -27,7 +28,8 @@ pub enum Severity {
 pub enum ProblemKind {
     /// A value, an option or a list entry cannot be read.
     Value,
-    /// There are more requests than one pod may have, or more elements of an array or map than are read.
+    /// There are more requests than one pod may have, or more elements of an array or map than are
+    /// read.
     TooMany,
     /// Spark's container cannot be told.
     Container,
@@ -69,8 +71,17 @@ impl ProblemKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::Value | Self::TooMany | Self::Container | Self::Place | Self::NotAllowed | Self::Enforced => Severity::Error,
-            Self::Precedence | Self::Variable | Self::Defaults | Self::UnknownKey | Self::FormerKey => Severity::Note,
+            Self::Value
+            | Self::TooMany
+            | Self::Container
+            | Self::Place
+            | Self::NotAllowed
+            | Self::Enforced => Severity::Error,
+            Self::Precedence
+            | Self::Variable
+            | Self::Defaults
+            | Self::UnknownKey
+            | Self::FormerKey => Severity::Note,
         }
     }
 
@@ -93,11 +104,12 @@ impl ProblemKind {
     }
 }
 
-/// The maximum number of problems that a person sees at once: as warnings, in the annotation `injected`, in a rejection.
+/// The maximum number of problems that a person sees at once: as warnings, in the annotation
+/// `injected`, in a rejection.
 pub const MAX_LISTED: usize = 20;
 
-/// The problems of one pod. Nobody sees more than [`MAX_LISTED`] notes, so the text of further ones is never made: a pod may have
-/// thousands of unknown keys.
+/// The problems of one pod. Nobody sees more than [`MAX_LISTED`] notes, so the text of further ones
+/// is never made: a pod may have thousands of unknown keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
     listed: Vec<Problem>,
@@ -180,7 +192,8 @@ impl Problem {
     /// A problem with an annotation, and what to do about it.
     #[must_use]
     pub fn new(kind: ProblemKind, annotation: Annotation, message: impl Display) -> Self {
-        let message = Excerpt::new(&message.to_string(), MAX_CHARS - MIN_ANNOTATION_CHARS - 2).to_string();
+        let message =
+            Excerpt::new(&message.to_string(), MAX_CHARS - MIN_ANNOTATION_CHARS - 2).to_string();
         let room = MAX_CHARS - 2 - message.chars().count();
         Self { kind, text: format!("{}: {message}", annotation.excerpt(room)) }
     }
@@ -207,7 +220,8 @@ impl Problem {
 /// So much of the annotation is shown however long the message is: enough to recognise it by.
 const MIN_ANNOTATION_CHARS: usize = 24;
 
-/// An annotation as its author wrote it, without our first prefix, as problems show it: `configMap.app=/etc/app`.
+/// An annotation as its author wrote it, without our first prefix, as problems show it:
+/// `configMap.app=/etc/app`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Annotation<'a> {
     /// The key, without `spark-operator.k8s.io/`.
@@ -217,13 +231,16 @@ pub struct Annotation<'a> {
 }
 
 impl Annotation<'_> {
-    /// At most `max_chars` characters of it. Where there is no room for all, the second prefix goes before the name does.
+    /// At most `max_chars` characters of it. Where there is no room for all, the second prefix goes
+    /// before the name does.
     #[must_use]
     pub fn excerpt(&self, max_chars: usize) -> String {
         let text = self.to_string();
         let [_, second] = PREFIXES;
         match text.strip_prefix(second) {
-            Some(rest) if text.chars().nth(max_chars).is_some() => Excerpt::new(&format!("…/{rest}"), max_chars).to_string(),
+            Some(rest) if text.chars().nth(max_chars).is_some() => {
+                Excerpt::new(&format!("…/{rest}"), max_chars).to_string()
+            }
             _ => Excerpt::new(&text, max_chars).to_string(),
         }
     }
@@ -236,7 +253,8 @@ impl Display for Annotation<'_> {
     }
 }
 
-/// Whether nobody can see a character: blanks that are not ASCII, soft hyphens, joiners, and what turns the direction of text.
+/// Whether nobody can see a character: blanks that are not ASCII, soft hyphens, joiners, and what
+/// turns the direction of text.
 #[must_use]
 pub fn is_invisible(character: char) -> bool {
     matches!(
@@ -245,8 +263,9 @@ pub fn is_invisible(character: char) -> bool {
     )
 }
 
-/// The beginning of a text that came from outside, on one line: control characters are escaped, because the API server
-/// drops a warning that has any, and invisible ones, because nobody would find them. What is too long ends in `…`.
+/// The beginning of a text that came from outside, on one line: control characters are escaped,
+/// because the API server drops a warning that has any, and invisible ones, because nobody would
+/// find them. What is too long ends in `…`.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt<'a> {
     text: &'a str,
@@ -266,7 +285,9 @@ impl Display for Excerpt<'_> {
         // Nearly all texts are ASCII and have nothing to escape.
         if self.text.bytes().take(self.max_chars + 1).all(|byte| matches!(byte, b' '..=b'~')) {
             return match self.text.get(..self.max_chars.saturating_sub(1)) {
-                Some(shown) if self.text.len() > self.max_chars => f.write_str(shown).and_then(|()| f.write_char('…')),
+                Some(shown) if self.text.len() > self.max_chars => {
+                    f.write_str(shown).and_then(|()| f.write_char('…'))
+                }
                 _ => f.write_str(self.text),
             };
         }
@@ -323,20 +344,34 @@ mod tests {
     #[test]
     fn a_problem_keeps_the_message_and_cuts_the_annotation() {
         let long = "x".repeat(300);
-        let problem = Problem::new(ProblemKind::Value, Annotation { key: "configMap.app", value: &long }, "the path is too long");
+        let problem = Problem::new(
+            ProblemKind::Value,
+            Annotation { key: "configMap.app", value: &long },
+            "the path is too long",
+        );
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
         assert!(problem.text().starts_with("configMap.app=xxx"), "{}", problem.text());
         assert!(problem.text().ends_with("x…: the path is too long"), "{}", problem.text());
 
         // The second prefix goes first: the name is what tells annotations apart.
         let annotation = |value| Annotation { key: "sparkoperator.k8s.io/configMap.app", value };
-        let problem = |value| Problem::new(ProblemKind::Value, annotation(value), "m".repeat(80)).text().to_owned();
-        assert!(problem("/a").starts_with("sparkoperator.k8s.io/configMap.app=/a: mmm"), "{}", problem("/a"));
+        let problem = |value| {
+            Problem::new(ProblemKind::Value, annotation(value), "m".repeat(80)).text().to_owned()
+        };
+        assert!(
+            problem("/a").starts_with("sparkoperator.k8s.io/configMap.app=/a: mmm"),
+            "{}",
+            problem("/a")
+        );
         assert!(problem("/a/b").starts_with("…/configMap.app=/a/b: mmm"), "{}", problem("/a/b"));
 
-        let problem = Problem::new(ProblemKind::Precedence, Annotation { key: &long, value: "" }, &long);
+        let problem =
+            Problem::new(ProblemKind::Precedence, Annotation { key: &long, value: "" }, &long);
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
-        assert_eq!(problem.text().split(": ").next().unwrap().chars().count(), MIN_ANNOTATION_CHARS);
+        assert_eq!(
+            problem.text().split(": ").next().unwrap().chars().count(),
+            MIN_ANNOTATION_CHARS
+        );
     }
 
     #[test]
@@ -350,9 +385,15 @@ mod tests {
         problems.add_unlisted(ProblemKind::FormerKey, 3);
         problems.sort();
         assert_eq!((problems.len(), problems.count()), (45, 53));
-        assert_eq!((problems[24].text(), problems[25].text(), problems[44].text()), ("k: 24", "k: 0", "k: 19"));
+        assert_eq!(
+            (problems[24].text(), problems[25].text(), problems[44].text()),
+            ("k: 24", "k: 0", "k: 19")
+        );
         let counts: Vec<_> = problems.counts().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counts, [(ProblemKind::Place, 25), (ProblemKind::UnknownKey, 25), (ProblemKind::FormerKey, 3)]);
+        assert_eq!(
+            counts,
+            [(ProblemKind::Place, 25), (ProblemKind::UnknownKey, 25), (ProblemKind::FormerKey, 3)]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What may stand in a value: names of objects and paths of mounts, checked once.
 //!
-//! The API server checks almost none of this: it accepts relative paths, `..`, colons and `/` itself as mount paths (seen
-//! on 1.36). What it lets through fails later, on the node or in Spark, without a word to the person who wrote it.
+//! The API server checks almost none of this: it accepts relative paths, `..`, colons and `/`
+//! itself as mount paths (seen on 1.36). What it lets through fails later, on the node or in Spark,
+//! without a word to the person who wrote it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,7 +26,9 @@ pub enum NameError {
     #[error("the name is in quotes, write it without them")]
     Quoted,
     /// It has characters that no object's has.
-    #[error("no object can have this name: write lower case letters, digits, \"-\" and \".\" between them")]
+    #[error(
+        "no object can have this name: write lower case letters, digits, \"-\" and \".\" between them"
+    )]
     NotSubdomain,
 }
 
@@ -74,7 +77,9 @@ impl<'a> FileName<'a> {
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let is_key = matches!(text.len(), 1..=253)
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
             && text != "."
             && !text.starts_with("..");
         is_key.then_some(Self(text))
@@ -87,7 +92,8 @@ impl<'a> FileName<'a> {
     }
 }
 
-/// Where a volume is mounted: absolute, without repeated or trailing slashes, and nothing that hides what a container needs.
+/// Where a volume is mounted: absolute, without repeated or trailing slashes, and nothing that
+/// hides what a container needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MountPath<'a>(Cow<'a, str>);
 
@@ -97,7 +103,8 @@ pub enum PathError {
     /// It does not begin with a slash; the path as it could be written, if that is allowed.
     #[error("the path must start with \"/\", write {}", .0.as_deref().map_or("an absolute one", |path| path))]
     Relative(Option<String>),
-    /// It is in quotation marks, which a shell or a file was to take away; the path without them, if that is allowed.
+    /// It is in quotation marks, which a shell or a file was to take away; the path without them,
+    /// if that is allowed.
     #[error("the path is in quotes, write {}", .0.as_deref().map_or("it without them", |path| path))]
     Quoted(Option<String>),
     /// It is a path of Windows.
@@ -116,7 +123,9 @@ pub enum PathError {
     #[error("the path contains control characters, write it without them")]
     Control,
     /// It is longer than a file system takes.
-    #[error("the path is longer than 1,024 bytes or has an element of more than 255, write a shorter one")]
+    #[error(
+        "the path is longer than 1,024 bytes or has an element of more than 255, write a shorter one"
+    )]
     TooLong,
     /// A mount there would hide what the container or Spark needs.
     #[error("a mount at {0} hides what the container needs, write a directory below it")]
@@ -125,7 +134,9 @@ pub enum PathError {
     #[error("nothing can be mounted in {0}, write another path")]
     Kernel(&'static str),
     /// The kubelet would replace a part of it in an environment variable, but not in the mount.
-    #[error("the path must not contain \"{0}\" because it is also a variable's value, write it without")]
+    #[error(
+        "the path must not contain \"{0}\" because it is also a variable's value, write it without"
+    )]
     Substitution(&'static str),
 }
 
@@ -159,7 +170,8 @@ pub(crate) const HIDING: [&str; 23] = [
 /// File systems of the kernel: neither they nor anything below them.
 pub(crate) const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-/// The maximum length of a path in bytes: a quarter of what Linux takes, so that there is room for directories around it.
+/// The maximum length of a path in bytes: a quarter of what Linux takes, so that there is room for
+/// directories around it.
 const MAX_PATH: usize = 1024;
 
 impl<'a> MountPath<'a> {
@@ -169,18 +181,23 @@ impl<'a> MountPath<'a> {
     ///
     /// When the path could not be mounted, or would break the container.
     pub fn parse(text: &'a str) -> Result<Self, PathError> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_');
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_');
         if !text.bytes().all(is_plain) {
             refuse_characters(text)?;
         }
         if !text.starts_with('/') {
             // A suggestion that is refused in its turn, or not what was meant, is none.
             let is_worth_a_try = !text.starts_with(['~', '$']) && text.len() < MAX_PATH;
-            let instead = is_worth_a_try.then(|| format!("/{text}")).filter(|instead| MountPath::parse(instead).is_ok());
+            let instead = is_worth_a_try
+                .then(|| format!("/{text}"))
+                .filter(|instead| MountPath::parse(instead).is_ok());
             return Err(PathError::Relative(instead));
         }
         let path = normalize(text);
-        if path.len() > MAX_PATH || (path.len() > 255 && path.split('/').any(|element| element.len() > 255)) {
+        if path.len() > MAX_PATH
+            || (path.len() > 255 && path.split('/').any(|element| element.len() > 255))
+        {
             return Err(PathError::TooLong);
         }
         if has_pair(&path, *b"/.") && path.split('/').any(|element| matches!(element, "." | "..")) {
@@ -189,7 +206,9 @@ impl<'a> MountPath<'a> {
         if path == "/" || HIDING.contains(&&*path) {
             return Err(PathError::Hides(path.into_owned()));
         }
-        if let Some(kernel) = KERNEL.into_iter().find(|kernel| *path == **kernel || is_below(&path, kernel)) {
+        if let Some(kernel) =
+            KERNEL.into_iter().find(|kernel| *path == **kernel || is_below(&path, kernel))
+        {
             return Err(PathError::Kernel(kernel));
         }
         Ok(Self(path))
@@ -221,7 +240,9 @@ fn refuse_characters(text: &str) -> Result<(), PathError> {
     } else if is_quoted(text) {
         let instead = text.trim_matches(QUOTES);
         let is_worth_a_try = instead.len() <= MAX_PATH;
-        Err(PathError::Quoted((is_worth_a_try && MountPath::parse(instead).is_ok()).then(|| instead.to_owned())))
+        Err(PathError::Quoted(
+            (is_worth_a_try && MountPath::parse(instead).is_ok()).then(|| instead.to_owned()),
+        ))
     } else if text.chars().any(char::is_control) {
         Err(PathError::Control)
     } else if !text.starts_with('/') && text.contains('\\') {
@@ -240,7 +261,8 @@ fn is_quoted(text: &str) -> bool {
     text.starts_with(QUOTES) || text.ends_with(QUOTES)
 }
 
-/// Whether a value, options included, begins as a path of Windows does: with a drive, or with a backslash.
+/// Whether a value, options included, begins as a path of Windows does: with a drive, or with a
+/// backslash.
 pub(super) fn is_windows_path(value: &str) -> bool {
     match value.as_bytes() {
         [drive, b':', b'\\' | b'/', ..] => drive.is_ascii_alphabetic(),
@@ -249,19 +271,24 @@ pub(super) fn is_windows_path(value: &str) -> bool {
     }
 }
 
-/// What the kubelet would replace in the value of a variable: `$(VAR)` by a variable's value, `$$` by `$`.
+/// What the kubelet would replace in the value of a variable: `$(VAR)` by a variable's value, `$$`
+/// by `$`.
 pub(super) fn substitution(path: &str) -> Option<&'static str> {
     if !path.as_bytes().contains(&b'$') {
         return None;
     }
-    [(*b"$(", "$("), (*b"$$", "$$")].into_iter().find_map(|(pair, shown)| has_pair(path, pair).then_some(shown))
+    [(*b"$(", "$("), (*b"$$", "$$")]
+        .into_iter()
+        .find_map(|(pair, shown)| has_pair(path, pair).then_some(shown))
 }
 
-/// A path of the pod's own as the kubelet sees it: absolute, without `.`, `..`, repeated and trailing slashes. The API server
-/// takes any spelling (seen on 1.36), and kubelet and runtime make one of them.
+/// A path of the pod's own as the kubelet sees it: absolute, without `.`, `..`, repeated and
+/// trailing slashes. The API server takes any spelling (seen on 1.36), and kubelet and runtime make
+/// one of them.
 #[must_use]
 pub fn cleaned(path: &str) -> Cow<'_, str> {
-    // What begins with a dot or is empty is looked at more closely, though a name may begin with a dot.
+    // What begins with a dot or is empty is looked at more closely, though a name may begin with a
+    // dot.
     let begins_oddly = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.']);
     let is_odd = !path.starts_with('/')
         || (path.len() > 1 && path.ends_with('/'))
@@ -287,7 +314,8 @@ pub fn cleaned(path: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Removes repeated and trailing slashes of an absolute path: to the kernel `/x//` is `/x`, to the API server they are two paths.
+/// Removes repeated and trailing slashes of an absolute path: to the kernel `/x//` is `/x`, to the
+/// API server they are two paths.
 fn normalize(path: &str) -> Cow<'_, str> {
     let is_normal = path == "/" || !(path.ends_with('/') || has_pair(path, *b"//"));
     if is_normal {
@@ -311,7 +339,8 @@ fn normalize(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// Whether two bytes stand side by side. `str::contains` prepares for longer needles and texts, at several times the cost.
+/// Whether two bytes stand side by side. `str::contains` prepares for longer needles and texts, at
+/// several times the cost.
 #[must_use]
 pub(super) fn has_pair(text: &str, pair: [u8; 2]) -> bool {
     text.as_bytes().windows(2).any(|two| *two == pair)
@@ -321,7 +350,8 @@ pub(super) fn has_pair(text: &str, pair: [u8; 2]) -> bool {
 #[must_use]
 pub fn is_below(path: &str, ancestor: &str) -> bool {
     // One byte tells nearly always, and every two mounts of a pod are asked.
-    let is_element = ancestor == "/" && path.len() > 1 || path.as_bytes().get(ancestor.len()) == Some(&b'/');
+    let is_element =
+        ancestor == "/" && path.len() > 1 || path.as_bytes().get(ancestor.len()) == Some(&b'/');
     is_element && path.starts_with(ancestor)
 }
 
@@ -392,7 +422,11 @@ mod tests {
     #[test]
     fn paths_that_cannot_be_mounted_are_refused() {
         let element = "x".repeat(255);
-        assert!(MountPath::parse(&format!("/{element}/{element}/{element}/{}", &element[..255])).is_ok(), "1,024 bytes");
+        assert!(
+            MountPath::parse(&format!("/{element}/{element}/{element}/{}", &element[..255]))
+                .is_ok(),
+            "1,024 bytes"
+        );
         let too_long = format!("/{element}/{element}/{element}/{element}/y");
         let long_element = format!("/{element}x");
         for (path, error) in [

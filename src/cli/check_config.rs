@@ -30,11 +30,23 @@ pub(super) struct CheckConfig {
     namespace: Option<String>,
 
     /// Role of the pod to show the defaults of
-    #[arg(long, env = "SPARK_WEBHOOK_ROLE", value_name = "ROLE", default_value = "driver", requires = "namespace")]
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_ROLE",
+        value_name = "ROLE",
+        default_value = "driver",
+        requires = "namespace"
+    )]
     role: RoleName,
 
     /// A label of the pod to show the defaults of; may be repeated
-    #[arg(long, env = "SPARK_WEBHOOK_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', requires = "namespace")]
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_LABEL",
+        value_name = "KEY=VALUE",
+        value_delimiter = ',',
+        requires = "namespace"
+    )]
     label: Vec<String>,
 }
 
@@ -48,8 +60,13 @@ impl CheckConfig {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { file, namespace, role, label } = self;
         let is_standard_input = file.as_os_str() == "-";
-        let name = if is_standard_input { "standard input".into() } else { file.display().to_string() };
-        let text = if is_standard_input { rules::read_text_from(io::stdin()) } else { rules::read_text(&file) };
+        let name =
+            if is_standard_input { "standard input".into() } else { file.display().to_string() };
+        let text = if is_standard_input {
+            rules::read_text_from(io::stdin())
+        } else {
+            rules::read_text(&file)
+        };
         let rules = super::parse_rules(&name, text)?;
         for warning in rules.warnings() {
             super::say(format_args!("Warning: {name}: {warning}"));
@@ -59,8 +76,10 @@ impl CheckConfig {
             writeln!(out, "{name}: ok")?;
             return Ok(ExitCode::SUCCESS);
         };
-        let labels: Vec<(&str, &str)> = label.iter().map(|label| label.split_once('=').unwrap_or((label, ""))).collect();
-        let label = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let labels: Vec<(&str, &str)> =
+            label.iter().map(|label| label.split_once('=').unwrap_or((label, ""))).collect();
+        let label =
+            |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let role = match role {
             RoleName::Driver => "driver",
             RoleName::Executor => "executor",
@@ -72,9 +91,14 @@ impl CheckConfig {
         writeln!(out, "Pods of {namespace} that the registration sends to the webhook:")?;
         let is_sent = rules.default_namespaces().any(|globs| globs.contains(&namespace));
         let [first, second] = PREFIXES;
-        let annotated = format!("drivers and executors with an annotation under {first} or {second}");
+        let annotated =
+            format!("drivers and executors with an annotation under {first} or {second}");
         writeln!(out, "  {}", if is_sent { "all drivers and executors" } else { &annotated })?;
-        writeln!(out, "Match condition of the registration:\n  {}", registration::condition(&rules))?;
+        writeln!(
+            out,
+            "Match condition of the registration:\n  {}",
+            registration::condition(&rules)
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -89,7 +113,11 @@ fn write_defaults(out: &mut impl Write, rules: &Rules, subject: &Subject) -> io:
         let optional = if request.options.optional { ", optional" } else { "" };
         let merge = if request.options.merge { ", merged with Spark's own" } else { "" };
         let enforced = if request.origin == Origin::Enforced { ", enforced" } else { "" };
-        writeln!(out, "  {}  →  {kind} {} at {}{optional}{merge}{enforced}", request.annotation, request.name, request.path)?;
+        writeln!(
+            out,
+            "  {}  →  {kind} {} at {}{optional}{merge}{enforced}",
+            request.annotation, request.name, request.path
+        )?;
     }
     Ok(())
 }
@@ -100,7 +128,11 @@ fn write_permitted(out: &mut impl Write, rules: &Rules, namespace: &str) -> io::
     };
     for (kind, lists) in [("ConfigMaps", config_maps), ("Secrets", secrets)] {
         let lists: Vec<String> = lists.iter().map(ToString::to_string).collect();
-        writeln!(out, "  {kind}: {}", if lists.is_empty() { "none".to_owned() } else { lists.join("; and ") })?;
+        writeln!(
+            out,
+            "  {kind}: {}",
+            if lists.is_empty() { "none".to_owned() } else { lists.join("; and ") }
+        )?;
     }
     Ok(())
 }

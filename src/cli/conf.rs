@@ -42,7 +42,8 @@ pub(super) struct Conf {
     #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
     secret: Vec<String>,
 
-    /// Secret with a Google service account's key.json, for GOOGLE_APPLICATION_CREDENTIALS; may be repeated
+    /// Secret with a Google service account's key.json, for GOOGLE_APPLICATION_CREDENTIALS; may be
+    /// repeated
     #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
     gcp_service_account: Vec<String>,
 
@@ -54,8 +55,9 @@ pub(super) struct Conf {
     #[arg(long, env = "SPARK_WEBHOOK_ROLES", value_name = "ROLES", default_value = "both")]
     roles: Roles,
 
-    /// How to write the properties: as a properties file, as arguments of spark-submit, as JSON, as PYSPARK_SUBMIT_ARGS, or as
-    /// the --properties-file of spark8t's service-account-registry (1.5 or later)
+    /// How to write the properties: as a properties file, as arguments of spark-submit, as JSON, as
+    /// PYSPARK_SUBMIT_ARGS, or as the --properties-file of spark8t's service-account-registry (1.5
+    /// or later)
     #[arg(long, env = "SPARK_WEBHOOK_FORMAT", value_name = "FORMAT", default_value = "properties")]
     format: Format,
 }
@@ -92,8 +94,12 @@ impl Conf {
             Roles::Executor => &[Role::Executor],
         };
         try_on_pods(roles, &annotations)?;
-        let properties: Vec<(String, &str)> =
-            roles.iter().flat_map(|role| annotations.iter().map(|(key, value)| (property(*role, key), value.as_str()))).collect();
+        let properties: Vec<(String, &str)> = roles
+            .iter()
+            .flat_map(|role| {
+                annotations.iter().map(|(key, value)| (property(*role, key), value.as_str()))
+            })
+            .collect();
         super::stdout().write_all(write(format, &properties)?.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -115,7 +121,9 @@ impl Conf {
             (Kind::HadoopConfigMap, "--hadoop-config-map", hadoop_config_map),
         ] {
             let Some(value) = value else { continue };
-            if let Some((name, path)) = value.split_once('=').filter(|(name, _)| !name.contains(':')) {
+            if let Some((name, path)) =
+                value.split_once('=').filter(|(name, _)| !name.contains(':'))
+            {
                 let is_path = path.starts_with('/') && !path.contains(char::is_control);
                 let (shown, name) = (Excerpt::new(&value, 100), Excerpt::new(name, 100));
                 let path = if is_path { path } else { "/DIRECTORY" };
@@ -132,7 +140,9 @@ impl Conf {
             (Kind::HadoopDelegationToken, "--hadoop-delegation-token", hadoop_delegation_token),
         ] {
             for text in values {
-                let Some((name, value)) = text.split_once('=') else { bail!("{flag} {text}: there is no path, write NAME=PATH") };
+                let Some((name, value)) = text.split_once('=') else {
+                    bail!("{flag} {text}: there is no path, write NAME=PATH")
+                };
                 asks.push(Ask { kind, name: name.to_owned(), value: value.to_owned() });
             }
         }
@@ -140,7 +150,8 @@ impl Conf {
     }
 }
 
-/// Rejects the set if a request fails on a pod of one of the roles, and tells of everything else that the webhook would say.
+/// Rejects the set if a request fails on a pod of one of the roles, and tells of everything else
+/// that the webhook would say.
 fn try_on_pods(roles: &[Role], annotations: &[(String, String)]) -> anyhow::Result<()> {
     let mut problems: Vec<Problem> = Vec::new();
     for problem in roles.iter().flat_map(|role| properties::problems(*role, annotations)) {
@@ -148,7 +159,8 @@ fn try_on_pods(roles: &[Role], annotations: &[(String, String)]) -> anyhow::Resu
             problems.push(problem);
         }
     }
-    let (errors, notes): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.severity() == Severity::Error);
+    let (errors, notes): (Vec<_>, Vec<_>) =
+        problems.iter().partition(|problem| problem.severity() == Severity::Error);
     for note in notes {
         super::say(format_args!("Warning: {}", note.text()));
     }
@@ -162,10 +174,13 @@ fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String
     let mut text = String::new();
     match format {
         Format::Properties | Format::Spark8t => {
-            if let Some((key, value)) =
-                properties.iter().find(|(_, value)| matches!(format, Format::Spark8t) && has_variable(value))
+            if let Some((key, value)) = properties
+                .iter()
+                .find(|(_, value)| matches!(format, Format::Spark8t) && has_variable(value))
             {
-                bail!("{key}={value}: spark8t would put a variable of the environment there; use a path without $");
+                bail!(
+                    "{key}={value}: spark8t would put a variable of the environment there; use a path without $"
+                );
             }
             for (key, value) in properties {
                 // To Java's properties a backslash begins an escape.
@@ -173,22 +188,31 @@ fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String
             }
         }
         Format::Args => {
-            // What a shell does to the words of `$(…)`: it splits them at blanks and expands globs, and knows no quotes.
+            // What a shell does to the words of `$(…)`: it splits them at blanks and expands globs,
+            // and knows no quotes.
             let is_word = |c: char| !c.is_whitespace() && !matches!(c, '*' | '?' | '[' | '\\');
-            if let Some((key, value)) = properties.iter().find(|(_, value)| !value.chars().all(is_word)) {
-                bail!("{key}={value}: a shell would take it apart; use --format properties and spark-submit --properties-file");
+            if let Some((key, value)) =
+                properties.iter().find(|(_, value)| !value.chars().all(is_word))
+            {
+                bail!(
+                    "{key}={value}: a shell would take it apart; use --format properties and spark-submit --properties-file"
+                );
             }
-            let words: Vec<String> = properties.iter().map(|(key, value)| format!("--conf {key}={value}")).collect();
+            let words: Vec<String> =
+                properties.iter().map(|(key, value)| format!("--conf {key}={value}")).collect();
             writeln!(text, "{}", words.join(" "))?;
         }
         Format::Json => {
-            let map: Map<String, Value> = properties.iter().map(|(key, value)| (key.clone(), Value::from(*value))).collect();
+            let map: Map<String, Value> =
+                properties.iter().map(|(key, value)| (key.clone(), Value::from(*value))).collect();
             writeln!(text, "{}", serde_json::to_string_pretty(&map)?)?;
         }
         Format::Env => {
             // PySpark takes it apart as a shell would, quotes included.
-            let words: Vec<String> =
-                properties.iter().map(|(key, value)| format!("--conf {}", quoted(&format!("{key}={value}")))).collect();
+            let words: Vec<String> = properties
+                .iter()
+                .map(|(key, value)| format!("--conf {}", quoted(&format!("{key}={value}"))))
+                .collect();
             writeln!(text, "PYSPARK_SUBMIT_ARGS={} pyspark-shell", words.join(" "))?;
         }
     }
@@ -197,7 +221,10 @@ fn write(format: Format, properties: &[(String, &str)]) -> anyhow::Result<String
 
 /// Whether Python's `expandvars` finds a variable, which nothing can keep it from.
 fn has_variable(value: &str) -> bool {
-    value.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{".contains(c)))
+    value
+        .split('$')
+        .skip(1)
+        .any(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{".contains(c)))
 }
 
 fn quoted(word: &str) -> String {
@@ -213,8 +240,14 @@ mod tests {
     fn each_format_says_the_same() {
         let properties = [("a.b/c".to_owned(), "/x"), ("d".to_owned(), "/y:mode=0440")];
         assert_eq!(write(Format::Properties, &properties).unwrap(), "a.b/c=/x\nd=/y:mode=0440\n");
-        assert_eq!(write(Format::Args, &properties).unwrap(), "--conf a.b/c=/x --conf d=/y:mode=0440\n");
-        assert_eq!(write(Format::Json, &properties).unwrap(), "{\n  \"a.b/c\": \"/x\",\n  \"d\": \"/y:mode=0440\"\n}\n");
+        assert_eq!(
+            write(Format::Args, &properties).unwrap(),
+            "--conf a.b/c=/x --conf d=/y:mode=0440\n"
+        );
+        assert_eq!(
+            write(Format::Json, &properties).unwrap(),
+            "{\n  \"a.b/c\": \"/x\",\n  \"d\": \"/y:mode=0440\"\n}\n"
+        );
         assert_eq!(
             write(Format::Env, &properties).unwrap(),
             "PYSPARK_SUBMIT_ARGS=--conf a.b/c=/x --conf d=/y:mode=0440 pyspark-shell\n"
@@ -223,9 +256,14 @@ mod tests {
 
     #[test]
     fn what_spark8t_would_change_is_refused_for_it() {
-        for (value, is_refused) in
-            [("/a$b", true), ("/a${b}", true), ("/$_", true), ("/a$", false), ("/a$-b", false), ("/a b", false)]
-        {
+        for (value, is_refused) in [
+            ("/a$b", true),
+            ("/a${b}", true),
+            ("/$_", true),
+            ("/a$", false),
+            ("/a$-b", false),
+            ("/a b", false),
+        ] {
             let properties = [("k".to_owned(), value)];
             assert_eq!(write(Format::Spark8t, &properties).is_err(), is_refused, "{value}");
             assert_eq!(write(Format::Properties, &properties).unwrap(), format!("k={value}\n"));

@@ -35,19 +35,23 @@ use crate::registration;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Doctor {
-    /// Namespace of the Spark pods; without it that of --service-account, of the context, or of the pod's service account
+    /// Namespace of the Spark pods; without it that of --service-account, of the context, or of the
+    /// pod's service account
     #[arg(short, long, env = "SPARK_WEBHOOK_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
 
-    /// A pod to look at, finished or not; without it all pods of the namespace that are not finished
+    /// A pod to look at, finished or not; without it all pods of the namespace that are not
+    /// finished
     #[arg(long, env = "SPARK_WEBHOOK_POD", value_name = "NAME")]
     pod: Option<String>,
 
-    /// An account of Charmed Spark's spark8t: what its pods will ask for, and what of that does not exist or is not allowed
+    /// An account of Charmed Spark's spark8t: what its pods will ask for, and what of that does not
+    /// exist or is not allowed
     #[arg(long, env = "SPARK_WEBHOOK_SERVICE_ACCOUNT", value_name = "NAMESPACE:NAME")]
     service_account: Option<Account>,
 
-    /// Kubeconfig to use; without it the existing files in KUBECONFIG, ~/.kube/config or the pod's service account
+    /// Kubeconfig to use; without it the existing files in KUBECONFIG, ~/.kube/config or the pod's
+    /// service account
     #[arg(long, env = "SPARK_WEBHOOK_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
@@ -59,7 +63,8 @@ pub(super) struct Doctor {
     #[arg(long, env = "SPARK_WEBHOOK_NAME", value_name = "NAME", default_value = registration::NAME)]
     name: String,
 
-    /// The administrator's rules, in YAML; without it those that the replicas behind the Service read
+    /// The administrator's rules, in YAML; without it those that the replicas behind the Service
+    /// read
     #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -67,13 +72,14 @@ pub(super) struct Doctor {
     #[arg(long, env = "SPARK_WEBHOOK_STRICT")]
     strict: bool,
 
-    /// Repeat the checks until the exit status is 0, for at most this long, and wait for the API server if it is down; the
-    /// last repetition runs to its end
+    /// Repeat the checks until the exit status is 0, for at most this long, and wait for the API
+    /// server if it is down; the last repetition runs to its end
     #[arg(long, env = "SPARK_WEBHOOK_WAIT", value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
 
-    /// How to print what was found: for people, or as a JSON array of {check, status, message, advice}, with status passed,
-    /// failed or unknown; if doctor cannot run, one row with status error
+    /// How to print what was found: for people, or as a JSON array of {check, status, message,
+    /// advice}, with status passed, failed or unknown; if doctor cannot run, one row with status
+    /// error
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
 }
@@ -109,10 +115,22 @@ impl Doctor {
     }
 
     async fn look(self) -> anyhow::Result<Vec<Finding>> {
-        let Self { namespace, pod, service_account: account, kubeconfig, context, name, config, strict, wait, output: _ } = self;
+        let Self {
+            namespace,
+            pod,
+            service_account: account,
+            kubeconfig,
+            context,
+            name,
+            config,
+            strict,
+            wait,
+            output: _,
+        } = self;
         let rules = config.as_deref().map(|file| super::read_rules(Some(file))).transpose()?;
         let connection = Connection::open(kubeconfig.as_deref(), context.as_deref()).await?;
-        let namespace = namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
+        let namespace =
+            namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
         let namespace = namespace.unwrap_or_else(|| connection.namespace().to_owned());
         let question = Question { namespace, pod, registration: name, rules, account };
         let (started, wait) = (Instant::now(), wait.unwrap_or_default());
@@ -140,7 +158,8 @@ impl Doctor {
     }
 }
 
-/// Runs a future to its end. Does not wait for threads that it leaves behind: a login command or the resolution of a name may never end.
+/// Runs a future to its end. Does not wait for threads that it leaves behind: a login command or
+/// the resolution of a name may never end.
 fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let output = runtime.block_on(future);
@@ -178,8 +197,11 @@ fn awaited(findings: &[Finding], strict: bool) -> String {
         Status::Failed => true,
         Status::Unknown => strict || !has_failed,
     };
-    let mut checks: Vec<&str> =
-        findings.iter().filter(|finding| is_awaited(finding.status)).map(|finding| finding.check).collect();
+    let mut checks: Vec<&str> = findings
+        .iter()
+        .filter(|finding| is_awaited(finding.status))
+        .map(|finding| finding.check)
+        .collect();
     checks.dedup();
     checks.join(", ")
 }
@@ -195,7 +217,11 @@ fn error_as_json(error: &anyhow::Error) -> Value {
         Some(ConnectError { obstacle, message, advice, is_temporary: _ }) => {
             (obstacle.as_str(), message.clone(), advice.as_str())
         }
-        None => ("config", format!("{error:#}"), "correct the file; spark-webhook check-config FILE checks it"),
+        None => (
+            "config",
+            format!("{error:#}"),
+            "correct the file; spark-webhook check-config FILE checks it",
+        ),
     };
     json!({"check": check, "status": "error", "message": message, "advice": advice})
 }
@@ -211,7 +237,8 @@ fn write_text(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
             Status::Unknown => AnsiColor::Yellow.on_default(),
         };
         // They quote what anybody may have written into the cluster, and this may be a terminal.
-        let [message, advice] = [message, advice].map(|text| Excerpt::new(text, MAX_CHARS).to_string());
+        let [message, advice] =
+            [message, advice].map(|text| Excerpt::new(text, MAX_CHARS).to_string());
         writeln!(out, "{style}{:<7}{style:#}  {check:<13}  {message}", status.as_str())?;
         if !advice.is_empty() {
             let dimmed = Style::new().dimmed();
@@ -249,7 +276,10 @@ mod tests {
         let text = String::from_utf8(text.into_inner()).unwrap();
         let expected = "failed   a              m\n                        → do\nfailed   a              m\npassed   b              m\nunknown  c              m\n\n1 passed, 2 failed, 1 unknown\n";
         assert_eq!(text, expected);
-        assert_eq!(as_json(&findings[0]), json!({"check": "a", "status": "failed", "message": "m", "advice": "do"}));
+        assert_eq!(
+            as_json(&findings[0]),
+            json!({"check": "a", "status": "failed", "message": "m", "advice": "do"})
+        );
     }
 
     #[test]
@@ -278,8 +308,12 @@ mod tests {
             (&[Unknown, Unknown], 3, 1),
             (&[], 3, 3),
         ] {
-            let finding =
-                |status: &Status| Finding { check: "a", status: *status, message: String::new(), advice: String::new() };
+            let finding = |status: &Status| Finding {
+                check: "a",
+                status: *status,
+                message: String::new(),
+                advice: String::new(),
+            };
             let findings: Vec<Finding> = statuses.iter().map(finding).collect();
             let exit_status = [false, true].map(|strict| Verdict::of(&findings, strict) as u8);
             assert_eq!(exit_status, [expected, strict], "{statuses:?}");
@@ -288,8 +322,12 @@ mod tests {
 
     #[test]
     fn what_a_cluster_says_does_not_reach_the_terminal_as_escapes() {
-        let finding =
-            Finding { check: "a", status: Status::Failed, message: "\u{1b}[2J".to_owned(), advice: "\u{1b}]0;x\u{7}".to_owned() };
+        let finding = Finding {
+            check: "a",
+            status: Status::Failed,
+            message: "\u{1b}[2J".to_owned(),
+            advice: "\u{1b}]0;x\u{7}".to_owned(),
+        };
         let mut text = Vec::new();
         write_text(&mut text, &[finding]).unwrap();
         let text = String::from_utf8(text).unwrap();

@@ -20,8 +20,9 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        clap_mangen::generate_to(Cli::command(), &self.directory)
-            .with_context(|| format!("{}: manual pages cannot be written", self.directory.display()))?;
+        clap_mangen::generate_to(Cli::command(), &self.directory).with_context(|| {
+            format!("{}: manual pages cannot be written", self.directory.display())
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

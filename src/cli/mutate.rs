@@ -1,7 +1,8 @@
 //! `spark-webhook mutate`: what the webhook would do, without a cluster.
 //!
-//! Every pod is put into an AdmissionReview and given to the function that the server calls, and the patch of its answer is
-//! applied, as an API server would. So what is shown here is what will happen.
+//! Every pod is put into an AdmissionReview and given to the function that the server calls, and
+//! the patch of its answer is applied, as an API server would. So what is shown here is what will
+//! happen.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ pub(super) struct Mutate {
     #[arg(default_value = "-")]
     file: PathBuf,
 
-    /// What to print: the changed pod in YAML, the JSON patch, a readable difference, or the whole response in JSON
+    /// What to print: the changed pod in YAML, the JSON patch, a readable difference, or the whole
+    /// response in JSON
     #[arg(short, long, value_name = "WHAT", default_value = "diff")]
     output: Output,
 
@@ -47,7 +49,8 @@ pub(super) struct Mutate {
     #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// What becomes of a driver whose annotations have errors: warn its creator, or deny its creation
+    /// What becomes of a driver whose annotations have errors: warn its creator, or deny its
+    /// creation
     #[arg(long, env = "SPARK_WEBHOOK_ON_PROBLEM", value_name = "WHAT", default_value = "warn")]
     on_problem: OnProblem,
 }
@@ -90,7 +93,11 @@ impl Mutate {
 }
 
 fn read(file: &Path) -> std::io::Result<String> {
-    if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) }
+    if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    }
 }
 
 /// A document and the line at which it begins.
@@ -99,7 +106,8 @@ type Document = (usize, Value);
 const EXPECTED: &str = "expected Pods, a List of Pods or an AdmissionReview, in YAML or JSON";
 
 fn documents(text: &str) -> anyhow::Result<Vec<Document>> {
-    // JSON is nearly YAML, but not where a string holds surrogate escapes; so what looks like JSON is tried as that first.
+    // JSON is nearly YAML, but not where a string holds surrogate escapes; so what looks like JSON
+    // is tried as that first.
     if text.trim_start().starts_with('{')
         && let Some(documents) = json_documents(text)
     {
@@ -110,12 +118,15 @@ fn documents(text: &str) -> anyhow::Result<Vec<Document>> {
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    let documents: Vec<serde_saphyr::Spanned<Value>> = serde_saphyr::from_multiple_with_options(text, options)
-        .map_err(|error| anyhow!("{}; {EXPECTED}", mistake(text, error.location())))?;
+    let documents: Vec<serde_saphyr::Spanned<Value>> =
+        serde_saphyr::from_multiple_with_options(text, options)
+            .map_err(|error| anyhow!("{}; {EXPECTED}", mistake(text, error.location())))?;
     if documents.is_empty() {
         bail!("line 1: it is empty; {EXPECTED}");
     }
-    let line = |document: &serde_saphyr::Spanned<Value>| usize::try_from(document.defined.line()).unwrap_or_default();
+    let line = |document: &serde_saphyr::Spanned<Value>| {
+        usize::try_from(document.defined.line()).unwrap_or_default()
+    };
     Ok(documents.into_iter().map(|document| (line(&document), document.value)).collect())
 }
 
@@ -133,7 +144,8 @@ fn json_documents(text: &str) -> Option<Vec<Document>> {
     }
 }
 
-/// What is wrong with a text that cannot be read, in words for its author instead of those of the library.
+/// What is wrong with a text that cannot be read, in words for its author instead of those of the
+/// library.
 fn mistake(text: &str, location: Option<Location>) -> Mistake {
     let first = match yaml::parse(text) {
         Ok(documents) => documents.into_iter().flat_map(|document| document.mistakes).next(),
@@ -146,7 +158,10 @@ fn mistake(text: &str, location: Option<Location>) -> Mistake {
 }
 
 /// Each pod of the documents as the review that an API server would send for it.
-fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Result<Vec<Document>> {
+fn into_reviews(
+    documents: Vec<Document>,
+    namespace: Option<&str>,
+) -> anyhow::Result<Vec<Document>> {
     let mut reviews = Vec::new();
     for (line, document) in documents {
         let kind = text_at(&document, "/kind").unwrap_or_default();
@@ -156,13 +171,16 @@ fn into_reviews(documents: Vec<Document>, namespace: Option<&str>) -> anyhow::Re
             "List" | "PodList" => {
                 // The items of a PodList may leave out what they are.
                 let implied = if kind == "PodList" { "Pod" } else { "nothing" };
-                let Some(items) = document.pointer("/items").and_then(Value::as_array).cloned() else {
+                let Some(items) = document.pointer("/items").and_then(Value::as_array).cloned()
+                else {
                     bail!("line {line}: the list has no items; {EXPECTED}");
                 };
                 for (index, mut item) in items.into_iter().enumerate() {
                     let kind = text_at(&item, "/kind").unwrap_or(implied);
                     if kind != "Pod" {
-                        bail!("line {line}: item {index} of the list is of kind {kind}; {EXPECTED}");
+                        bail!(
+                            "line {line}: item {index} of the list is of kind {kind}; {EXPECTED}"
+                        );
                     }
                     if let Some(pod) = item.as_object_mut() {
                         pod.insert("kind".to_owned(), json!("Pod"));
@@ -183,14 +201,21 @@ fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 
 fn review(mut pod: Value, namespace: Option<&str>) -> Value {
     read_nulls(&mut pod);
-    let namespace = namespace.or(text_at(&pod, "/metadata/namespace")).unwrap_or("default").to_owned();
+    let namespace =
+        namespace.or(text_at(&pod, "/metadata/namespace")).unwrap_or("default").to_owned();
     review::of(&pod, &namespace)
 }
 
-/// As the API server reads them, which never sends one: in a map of texts a null is an empty text, elsewhere the field is absent.
+/// As the API server reads them, which never sends one: in a map of texts a null is an empty text,
+/// elsewhere the field is absent.
 fn read_nulls(pod: &mut Value) {
     for texts in ["/metadata/labels", "/metadata/annotations", "/spec/nodeSelector"] {
-        for text in pod.pointer_mut(texts).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        for text in pod
+            .pointer_mut(texts)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(Map::values_mut)
+        {
             if text.is_null() {
                 *text = json!("");
             }
@@ -224,7 +249,9 @@ const MAX_NAME: usize = 253;
 fn report(admission: &Admission, name: &str) {
     match admission.outcome {
         Outcome::Ignored(reason) => super::say(format_args!("pod {name}: left alone, {reason}")),
-        Outcome::Unchanged => super::say(format_args!("pod {name}: unchanged, there is nothing more to do")),
+        Outcome::Unchanged => {
+            super::say(format_args!("pod {name}: unchanged, there is nothing more to do"));
+        }
         Outcome::Mutated => {}
         Outcome::Refused => super::say(format_args!("pod {name}: refused, because of its errors")),
     }
@@ -233,7 +260,13 @@ fn report(admission: &Admission, name: &str) {
     }
 }
 
-fn print(output: Output, index: usize, name: &str, review: &Value, admission: &Admission) -> anyhow::Result<()> {
+fn print(
+    output: Output,
+    index: usize,
+    name: &str,
+    review: &Value,
+    admission: &Admission,
+) -> anyhow::Result<()> {
     let mut out = super::stdout();
     let response: Value = serde_json::from_slice(&admission.response)?;
     let patch = match text_at(&response, "/response/patch") {
@@ -248,7 +281,9 @@ fn print(output: Output, index: usize, name: &str, review: &Value, admission: &A
         Output::Patch => writeln!(out, "{}", serde_json::to_string(&patch)?)?,
         // A refused pod does not come to be, and a deleted one is not in the review.
         Output::Pod if admission.outcome == Outcome::Refused || before.is_null() => {}
-        Output::Pod => write!(out, "{}{}", if index == 0 { "" } else { "---\n" }, to_yaml(&after)?)?,
+        Output::Pod => {
+            write!(out, "{}{}", if index == 0 { "" } else { "---\n" }, to_yaml(&after)?)?;
+        }
         Output::Diff => print_diff(&mut out, name, &to_yaml(before)?, &to_yaml(&after)?)?,
     }
     Ok(())
@@ -303,7 +338,8 @@ mod tests {
             ("{kind: Pod}", vec![(1, "Pod")]),
             (r#"{"kind": "Pod", "x": "\ud83d\ude00"}"#, vec![(1, "Pod")]),
         ] {
-            let expected: Vec<_> = expected.into_iter().map(|(line, kind)| (line, kind.to_owned())).collect();
+            let expected: Vec<_> =
+                expected.into_iter().map(|(line, kind)| (line, kind.to_owned())).collect();
             assert_eq!(lines_and_kinds(text), expected, "{text}");
         }
     }
@@ -320,15 +356,30 @@ mod tests {
             ("", "line 1: it is empty; expected Pods"),
             ("a: 1\nb: [\n", "line 2: \"[\" is not closed; add \"]\"; expected Pods"),
             ("kind: Pod\nkind: Pod\n", "line 2: kind is set twice; remove one; expected Pods"),
-            ("kind: Pod\nspec: {nodeName: *}\n", "line 2: * needs quotes in YAML; write \"*\"; expected Pods"),
-            ("kind: !!int x\n", "line 1: this value cannot be read; put it in quotes; expected Pods"),
+            (
+                "kind: Pod\nspec: {nodeName: *}\n",
+                "line 2: * needs quotes in YAML; write \"*\"; expected Pods",
+            ),
+            (
+                "kind: !!int x\n",
+                "line 1: this value cannot be read; put it in quotes; expected Pods",
+            ),
             ("kind: Pod\n---\nkind: Service\n", "line 3: a Service; expected Pods"),
             ("a: 1\n", "line 1: there is no kind; expected Pods"),
             ("kind: List\n", "line 1: the list has no items; expected Pods"),
-            ("kind: List\nitems: [{kind: Pod}, {kind: Job}]\n", "line 1: item 1 of the list is of kind Job; expected Pods"),
+            (
+                "kind: List\nitems: [{kind: Pod}, {kind: Job}]\n",
+                "line 1: item 1 of the list is of kind Job; expected Pods",
+            ),
         ] {
-            let error = documents(text).and_then(|documents| into_reviews(documents, None)).unwrap_err().to_string();
-            assert!(error.starts_with(expected) && error.contains("expected Pods"), "{text:?}: {error}");
+            let error = documents(text)
+                .and_then(|documents| into_reviews(documents, None))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with(expected) && error.contains("expected Pods"),
+                "{text:?}: {error}"
+            );
         }
     }
 
@@ -370,9 +421,11 @@ mod tests {
     #[test]
     fn the_namespace_is_the_flags_then_the_pods_then_default() {
         let in_namespace = json!({"kind": "Pod", "metadata": {"namespace": "own"}});
-        for (pod, flag, expected) in
-            [(&in_namespace, Some("flag"), "flag"), (&in_namespace, None, "own"), (&json!({"kind": "Pod"}), None, "default")]
-        {
+        for (pod, flag, expected) in [
+            (&in_namespace, Some("flag"), "flag"),
+            (&in_namespace, None, "own"),
+            (&json!({"kind": "Pod"}), None, "default"),
+        ] {
             assert_eq!(review(pod.clone(), flag)["request"]["namespace"], expected);
         }
     }

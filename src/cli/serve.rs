@@ -46,7 +46,8 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_ADMIN_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = socket_address)]
     admin_listen: SocketAddr,
 
-    /// What becomes of a driver whose annotations have errors: warn its creator, or deny its creation
+    /// What becomes of a driver whose annotations have errors: warn its creator, or deny its
+    /// creation
     #[arg(long, env = "SPARK_WEBHOOK_ON_PROBLEM", value_name = "WHAT", default_value = "warn")]
     on_problem: OnProblem,
 
@@ -54,15 +55,30 @@ pub(super) struct Serve {
     #[arg(long, env = "SPARK_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Certificate chain to serve, in PEM, read again when it changes; without it one is made in memory
-    #[arg(long, env = "SPARK_WEBHOOK_TLS_CERT", value_name = "FILE", requires = "tls_key", help_heading = "Certificate")]
+    /// Certificate chain to serve, in PEM, read again when it changes; without it one is made in
+    /// memory
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key",
+        help_heading = "Certificate"
+    )]
     tls_cert: Option<PathBuf>,
 
-    /// Key of the certificate, in PEM: PKCS#8, PKCS#1 or SEC1; ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits
-    #[arg(long, env = "SPARK_WEBHOOK_TLS_KEY", value_name = "FILE", requires = "tls_cert", help_heading = "Certificate")]
+    /// Key of the certificate, in PEM: PKCS#8, PKCS#1 or SEC1; ECDSA P-256 or P-384, Ed25519, or
+    /// RSA of 2048 to 4096 bits
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Certificate"
+    )]
     tls_key: Option<PathBuf>,
 
-    /// A CA that signs a short-lived certificate in memory of each replica, in PEM; read again when it changes
+    /// A CA that signs a short-lived certificate in memory of each replica, in PEM; read again when
+    /// it changes
     #[arg(
         long,
         env = "SPARK_WEBHOOK_CA_CERT",
@@ -74,11 +90,18 @@ pub(super) struct Serve {
     ca_cert: Option<PathBuf>,
 
     /// Key of the CA, in PEM: the same formats and kinds as --tls-key
-    #[arg(long, env = "SPARK_WEBHOOK_CA_KEY", value_name = "FILE", requires = "ca_cert", help_heading = "Certificate")]
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_CA_KEY",
+        value_name = "FILE",
+        requires = "ca_cert",
+        help_heading = "Certificate"
+    )]
     ca_key: Option<PathBuf>,
 
-    /// A Secret in which all replicas share a CA, made and renewed by them; each signs a certificate in memory, and the caBundle
-    /// of the MutatingWebhookConfiguration follows. The Secret must exist and may be empty
+    /// A Secret in which all replicas share a CA, made and renewed by them; each signs a
+    /// certificate in memory, and the caBundle of the MutatingWebhookConfiguration follows. The
+    /// Secret must exist and may be empty
     #[cfg(feature = "cluster")]
     #[arg(
         long,
@@ -101,7 +124,8 @@ pub(super) struct Serve {
     )]
     registration_name: String,
 
-    /// How long the CA of --ca-secret is valid, from 1h to 36500d; the next one comes at two thirds of it
+    /// How long the CA of --ca-secret is valid, from 1h to 36500d; the next one comes at two thirds
+    /// of it
     #[cfg(feature = "cluster")]
     #[arg(
         long,
@@ -113,7 +137,8 @@ pub(super) struct Serve {
     )]
     ca_lifetime: Duration,
 
-    /// How long a certificate that is made in memory is valid, from 10s to 365d; the next one comes at two thirds of it
+    /// How long a certificate that is made in memory is valid, from 10s to 365d; the next one comes
+    /// at two thirds of it
     #[arg(
         long,
         env = "SPARK_WEBHOOK_LEAF_LIFETIME",
@@ -124,12 +149,18 @@ pub(super) struct Serve {
     )]
     leaf_lifetime: Duration,
 
-    /// Serve only clients with a certificate of one of these CAs, in PEM; read again when the file changes
-    #[arg(long, env = "SPARK_WEBHOOK_CLIENT_CA", value_name = "FILE", help_heading = "Certificate")]
+    /// Serve only clients with a certificate of one of these CAs, in PEM; read again when the file
+    /// changes
+    #[arg(
+        long,
+        env = "SPARK_WEBHOOK_CLIENT_CA",
+        value_name = "FILE",
+        help_heading = "Certificate"
+    )]
     client_ca: Option<PathBuf>,
 
-    /// Another DNS name or IP address for a certificate that is made in memory, beside localhost, 127.0.0.1, ::1 and the address of
-    /// --listen; may be repeated
+    /// Another DNS name or IP address for a certificate that is made in memory, beside localhost,
+    /// 127.0.0.1, ::1 and the address of --listen; may be repeated
     #[arg(
         long,
         env = "SPARK_WEBHOOK_DNS_NAME",
@@ -140,7 +171,8 @@ pub(super) struct Serve {
     )]
     dns_name: Vec<String>,
 
-    /// Maximum number of open connections, from 32 to 1000000; beyond it, the one that has gone longest without a request is closed
+    /// Maximum number of open connections, from 32 to 1000000; beyond it, the one that has gone
+    /// longest without a request is closed
     ///
     /// Each connection takes memory, see the table below.
     #[arg(
@@ -154,8 +186,9 @@ pub(super) struct Serve {
     )]
     max_connections: usize,
 
-    /// Maximum bytes of requests and answers in transit at once, from 65536 to 68719476736; beyond it, the largest request is answered
-    /// with 503, and a client that does not read its answer is disconnected
+    /// Maximum bytes of requests and answers in transit at once, from 65536 to 68719476736; beyond
+    /// it, the largest request is answered with 503, and a client that does not read its answer is
+    /// disconnected
     #[arg(
         long,
         env = "SPARK_WEBHOOK_MAX_BODY_BYTES",
@@ -167,7 +200,8 @@ pub(super) struct Serve {
     )]
     max_body_bytes: usize,
 
-    /// How long to keep serving after SIGTERM, not ready, so that the API server goes elsewhere, up to 1h; Ctrl-C does not wait
+    /// How long to keep serving after SIGTERM, not ready, so that the API server goes elsewhere, up
+    /// to 1h; Ctrl-C does not wait
     #[arg(
         long,
         env = "SPARK_WEBHOOK_DRAIN_DELAY",
@@ -178,11 +212,13 @@ pub(super) struct Serve {
     )]
     drain_delay: Duration,
 
-    /// How log lines are written, to standard error. RUST_LOG sets their level: error, warn, info, debug, trace or off
+    /// How log lines are written, to standard error. RUST_LOG sets their level: error, warn, info,
+    /// debug, trace or off
     #[arg(long, env = "SPARK_WEBHOOK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 
-    /// Write the MutatingWebhookConfiguration that makes an API server call this process, for kubectl apply -f; - is standard output
+    /// Write the MutatingWebhookConfiguration that makes an API server call this process, for
+    /// kubectl apply -f; - is standard output
     #[arg(long, env = "SPARK_WEBHOOK_WRITE_REGISTRATION", value_name = "FILE")]
     write_registration: Option<PathBuf>,
 }
@@ -269,12 +305,21 @@ impl Serve {
     }
 
     fn certificate_source(&self) -> Source {
-        let pair = |cert: &Option<PathBuf>, key: &Option<PathBuf>| Some(Pair { cert: cert.clone()?, key: key.clone()? });
-        let leaves = Leaves { listen: self.listen.ip(), dns_names: self.dns_name.clone(), lifetime: self.leaf_lifetime };
+        let pair = |cert: &Option<PathBuf>, key: &Option<PathBuf>| {
+            Some(Pair { cert: cert.clone()?, key: key.clone()? })
+        };
+        let leaves = Leaves {
+            listen: self.listen.ip(),
+            dns_names: self.dns_name.clone(),
+            lifetime: self.leaf_lifetime,
+        };
         #[cfg(feature = "cluster")]
         if let Some((namespace, secret)) = self.ca_secret.clone() {
             let registration = self.registration_name.clone();
-            return Source::Managed(ManagedCa { namespace, secret, registration, lifetime: self.ca_lifetime }, leaves);
+            return Source::Managed(
+                ManagedCa { namespace, secret, registration, lifetime: self.ca_lifetime },
+                leaves,
+            );
         }
         match (pair(&self.tls_cert, &self.tls_key), pair(&self.ca_cert, &self.ca_key)) {
             (Some(files), _) => Source::Files(files),
@@ -291,27 +336,39 @@ fn count_between(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, St
     }
 }
 
-fn duration_between(least: &'static str, most: &'static str) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+fn duration_between(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     move |text| {
-        let parse = |text| humantime::parse_duration(text).map_err(|error| format!("{error}; write one such as {most}"));
+        let parse = |text| {
+            humantime::parse_duration(text)
+                .map_err(|error| format!("{error}; write one such as {most}"))
+        };
         let duration = parse(text)?;
         let is_between = (parse(least)?..=parse(most)?).contains(&duration);
-        if is_between { Ok(duration) } else { Err(format!("write a duration from {least} to {most}")) }
+        if is_between {
+            Ok(duration)
+        } else {
+            Err(format!("write a duration from {least} to {most}"))
+        }
     }
 }
 
 #[cfg(feature = "cluster")]
 fn namespaced_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
             Ok((namespace.to_owned(), name.to_owned()))
         }
         _ => Err("write NAMESPACE/NAME, such as spark-webhook/spark-webhook-ca".to_owned()),
     }
 }
 
-/// An address and a port, or a host name that stands for one. Of several addresses it is the first IPv4 address: every machine
-/// has 127.0.0.1, and some have no ::1.
+/// An address and a port, or a host name that stands for one. Of several addresses it is the first
+/// IPv4 address: every machine has 127.0.0.1, and some have no ::1.
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -323,7 +380,9 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
     };
     let addresses: Vec<SocketAddr> = addresses.collect();
     let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    first.copied().ok_or_else(|| "the name has no address; write an IP address, such as 127.0.0.1:8443".to_owned())
+    first.copied().ok_or_else(|| {
+        "the name has no address; write an IP address, such as 127.0.0.1:8443".to_owned()
+    })
 }
 
 /// The address as a client on this machine, or with one of the certificate's names, can use it.
@@ -341,14 +400,19 @@ fn reachable(address: SocketAddr, dns_names: &[String]) -> String {
 }
 
 fn write(file: &Path, registration: &Value) -> anyhow::Result<()> {
-    let yaml = serde_saphyr::to_string(registration).context("the registration could not be written as YAML")?;
+    let yaml = serde_saphyr::to_string(registration)
+        .context("the registration could not be written as YAML")?;
     if file.as_os_str() == "-" {
         super::stdout().write_all(yaml.as_bytes())?;
         // A reader such as `kubectl apply -f -` waits for the end, and this process goes on.
-        return rustix::stdio::dup2_stdout(File::create("/dev/null")?).context("standard output cannot be closed");
+        return rustix::stdio::dup2_stdout(File::create("/dev/null")?)
+            .context("standard output cannot be closed");
     }
     std::fs::write(file, yaml).with_context(|| {
-        format!("--write-registration {}: cannot write the file; give one in a directory that exists", file.display())
+        format!(
+            "--write-registration {}: cannot write the file; give one in a directory that exists",
+            file.display()
+        )
     })
 }
 
@@ -360,7 +424,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// The first one ends the server when it has finished what runs, the second at once.
@@ -391,7 +458,9 @@ impl Signals {
 fn memory_help() -> String {
     let rows = memory::rows();
     let width = rows.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
-    let line = |(what, mib): &(String, usize)| format!("\n  {:width$} {mib:>5} MiB", what.replace('`', ""));
+    let line = |(what, mib): &(String, usize)| {
+        format!("\n  {:width$} {mib:>5} MiB", what.replace('`', ""))
+    };
     let lines: String = rows.iter().map(line).collect();
     format!("Maximum memory with the default limits, whatever clients send:\n{lines}")
 }
@@ -418,8 +487,14 @@ mod tests {
             #[cfg(feature = "cluster")]
             ("ca-lifetime", "59m", "1h", "36500d", "36501d"),
         ] {
-            let is_accepted = |value: &str| command().try_get_matches_from(["serve", &format!("--{flag}={value}")]).is_ok();
-            assert_eq!([below, least, most, above].map(is_accepted), [false, true, true, false], "{flag}");
+            let is_accepted = |value: &str| {
+                command().try_get_matches_from(["serve", &format!("--{flag}={value}")]).is_ok()
+            };
+            assert_eq!(
+                [below, least, most, above].map(is_accepted),
+                [false, true, true, false],
+                "{flag}"
+            );
             let help = command()
                 .get_arguments()
                 .find(|argument| argument.get_long() == Some(flag))
@@ -427,14 +502,28 @@ mod tests {
                 .get_help()
                 .unwrap()
                 .to_string();
-            assert!(help.contains(most) && (least == "0s" || help.contains(&format!("from {least} to"))), "{help}");
+            assert!(
+                help.contains(most)
+                    && (least == "0s" || help.contains(&format!("from {least} to"))),
+                "{help}"
+            );
         }
         for value in ["", "x", "-1", "1e3", "99999999999999999999"] {
-            let error = command().try_get_matches_from(["serve", &format!("--max-connections={value}")]).unwrap_err().to_string();
-            assert!(error.contains("--max-connections") && error.contains("write a number from 32 to 1000000"), "{error}");
+            let error = command()
+                .try_get_matches_from(["serve", &format!("--max-connections={value}")])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("--max-connections")
+                    && error.contains("write a number from 32 to 1000000"),
+                "{error}"
+            );
         }
         for value in ["7", "1000000d", "99999999999999999999d", "", "5 parsecs"] {
-            let error = command().try_get_matches_from(["serve", &format!("--drain-delay={value}")]).unwrap_err().to_string();
+            let error = command()
+                .try_get_matches_from(["serve", &format!("--drain-delay={value}")])
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("--drain-delay") && error.contains("write"), "{error}");
         }
     }
@@ -457,14 +546,21 @@ mod tests {
 
     #[test]
     fn an_address_may_be_a_host_name() {
-        for (text, expected) in
-            [("127.0.0.1:8443", "127.0.0.1:8443"), ("[::]:8443", "[::]:8443"), ("localhost:8443", "127.0.0.1:8443")]
-        {
+        for (text, expected) in [
+            ("127.0.0.1:8443", "127.0.0.1:8443"),
+            ("[::]:8443", "[::]:8443"),
+            ("localhost:8443", "127.0.0.1:8443"),
+        ] {
             assert_eq!(socket_address(text).unwrap().to_string(), expected);
         }
-        for text in ["8443", ":8443", "localhost", "127.0.0.1", "::1:8443:", "https://localhost:8443"] {
+        for text in
+            ["8443", ":8443", "localhost", "127.0.0.1", "::1:8443:", "https://localhost:8443"]
+        {
             let error = socket_address(text).unwrap_err();
-            assert!(error.starts_with("write ADDRESS:PORT, such as 127.0.0.1:8443"), "{text}: {error}");
+            assert!(
+                error.starts_with("write ADDRESS:PORT, such as 127.0.0.1:8443"),
+                "{text}: {error}"
+            );
         }
     }
 }

@@ -1,10 +1,11 @@
-//! A service account of Charmed Spark: what its pods will ask for, what of that the rules do not allow, and what is half-written or missing
-//! behind it.
+//! A service account of Charmed Spark: what its pods will ask for, what of that the rules do not
+//! allow, and what is half-written or missing behind it.
 //!
-//! spark8t and the integration hub keep an account's properties in a Secret each, and spark8t puts them into every submission.
-//! Whoever submits sees neither, and spark8t reads a Secret that it cannot decode as an empty one, without a word. The Secrets
-//! hold access keys too: of their values only annotations of ours and paths of truststores are ever shown. Nothing of an account
-//! is ever written.
+//! spark8t and the integration hub keep an account's properties in a Secret each, and spark8t puts
+//! them into every submission. Whoever submits sees neither, and spark8t reads a Secret that it
+//! cannot decode as an empty one, without a word. The Secrets hold access keys too: of their values
+//! only annotations of ours and paths of truststores are ever shown. Nothing of an account is ever
+//! written.
 
 mod secret_key;
 
@@ -21,7 +22,9 @@ use super::reading::Reader;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::problem::Excerpt;
 use crate::annotations::value::{FileName, ObjectName};
-use crate::annotations::{self, Origin, PREFIXES, Problem, ProblemKind, Request, Requests, Severity, Source};
+use crate::annotations::{
+    self, Origin, PREFIXES, Problem, ProblemKind, Request, Requests, Severity, Source,
+};
 use crate::rules::{self, Rules};
 
 const CHECK: &str = "account";
@@ -79,14 +82,20 @@ struct Stored {
 
 type Properties = BTreeMap<String, Stored>;
 
-pub(super) async fn check(reader: &Reader, account: &Account, rules: Option<&Rules>) -> Vec<Finding> {
+pub(super) async fn check(
+    reader: &Reader,
+    account: &Account,
+    rules: Option<&Rules>,
+) -> Vec<Finding> {
     let Account { namespace, name } = account;
     let mut findings = Vec::new();
     match reader.exists_in::<ServiceAccount>(namespace, name).await {
         Ok(true) => {}
         Ok(false) => {
             let message = format!("service account {name} does not exist in namespace {namespace}");
-            let advice = format!("create it: service-account-registry create --username {name} --namespace {namespace}");
+            let advice = format!(
+                "create it: service-account-registry create --username {name} --namespace {namespace}"
+            );
             return vec![Finding::failed(CHECK, message, advice)];
         }
         Err(unreadable) => findings.push(unreadable.finding(CHECK)),
@@ -98,7 +107,10 @@ pub(super) async fn check(reader: &Reader, account: &Account, rules: Option<&Rul
             Err(unreadable) => {
                 is_complete = false;
                 let finding = unreadable.finding(CHECK);
-                findings.push(Finding { message: format!("Secret {}: {}", keeper.secret(name), finding.message), ..finding });
+                findings.push(Finding {
+                    message: format!("Secret {}: {}", keeper.secret(name), finding.message),
+                    ..finding
+                });
             }
         }
     }
@@ -112,23 +124,38 @@ pub(super) async fn check(reader: &Reader, account: &Account, rules: Option<&Rul
 }
 
 /// Adds the properties of a Secret, and says what is wrong with it.
-fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &mut Properties) -> Vec<Finding> {
+fn read(
+    account: &Account,
+    keeper: Keeper,
+    secret: Option<Secret>,
+    properties: &mut Properties,
+) -> Vec<Finding> {
     let Account { namespace, name } = account;
     let secret_name = keeper.secret(name);
-    let store = format!("service-account-registry add-config --username {name} --namespace {namespace}");
+    let store =
+        format!("service-account-registry add-config --username {name} --namespace {namespace}");
     let Some(secret) = secret else {
         if keeper == Keeper::Hub {
             return Vec::new();
         }
-        let message = format!("Secret {secret_name} does not exist, so {name} has no properties, and add-config fails");
-        let advice = format!("kubectl --namespace {namespace} create secret generic {secret_name}; then {store} --conf …");
+        let message = format!(
+            "Secret {secret_name} does not exist, so {name} has no properties, and add-config fails"
+        );
+        let advice = format!(
+            "kubectl --namespace {namespace} create secret generic {secret_name}; then {store} --conf …"
+        );
         return vec![Finding::failed(CHECK, message, advice)];
     };
     let data = secret.data.unwrap_or_default();
     if data.is_empty() && keeper == Keeper::Spark8t {
-        let message =
-            format!("Secret {secret_name} is empty: nothing was stored, or an add-config that was refused has wiped it");
-        return vec![Finding::unknown(CHECK, message, format!("store what it is to hold: {store} --conf …"))];
+        let message = format!(
+            "Secret {secret_name} is empty: nothing was stored, or an add-config that was refused has wiped it"
+        );
+        return vec![Finding::unknown(
+            CHECK,
+            message,
+            format!("store what it is to hold: {store} --conf …"),
+        )];
     }
     let (mut findings, mut stored, mut is_readable) = (Vec::new(), Properties::new(), true);
     for (key, value) in data {
@@ -141,7 +168,9 @@ fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &
         };
         let property = secret_key::property(&key);
         if property.is_none() {
-            let message = format!("key {key} of Secret {secret_name} is none that spark8t writes, and its property is lost");
+            let message = format!(
+                "key {key} of Secret {secret_name} is none that spark8t writes, and its property is lost"
+            );
             findings.push(Finding::failed(CHECK, message, format!("{remove}; {again}")));
         }
         match (property, String::from_utf8(value.0)) {
@@ -151,15 +180,17 @@ fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &
             (None, Ok(_)) => {}
             (_, Err(_)) => {
                 is_readable = false;
-                let message =
-                    format!("the value of {key} in Secret {secret_name} is not UTF-8, and spark8t reads the Secret as empty");
+                let message = format!(
+                    "the value of {key} in Secret {secret_name} is not UTF-8, and spark8t reads the Secret as empty"
+                );
                 findings.push(Finding::failed(CHECK, message, format!("{remove}; {again}")));
             }
         }
     }
     if is_readable {
         for (property, mut stored) in stored {
-            // Java options are the one thing of which spark8t keeps both, the later winning for each `-D`.
+            // Java options are the one thing of which spark8t keeps both, the later winning for
+            // each `-D`.
             if property.ends_with("JavaOptions")
                 && let Some(earlier) = properties.get(&property)
             {
@@ -171,7 +202,8 @@ fn read(account: &Account, keeper: Keeper, secret: Option<Secret>, properties: &
     findings
 }
 
-/// A value after its way through the properties file that spark8t writes and Spark reads, where a backslash escapes.
+/// A value after its way through the properties file that spark8t writes and Spark reads, where a
+/// backslash escapes.
 fn as_spark_reads(value: &str) -> String {
     let (mut read, mut rest) = (String::with_capacity(value.len()), value.trim().chars());
     while let Some(character) = rest.next() {
@@ -193,20 +225,40 @@ fn as_spark_reads(value: &str) -> String {
     read
 }
 
-/// What the pods of each role will ask for, as far as the account's Secrets could be read, and what is wrong with it or is not allowed.
-fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, is_complete: bool) -> Vec<Finding> {
+/// What the pods of each role will ask for, as far as the account's Secrets could be read, and what
+/// is wrong with it or is not allowed.
+fn told(
+    account: &Account,
+    properties: &Properties,
+    rules: Option<&Rules>,
+    is_complete: bool,
+) -> Vec<Finding> {
     let Account { namespace, name } = account;
     let mut findings = Vec::new();
     for property in properties.keys().filter(|property| is_plural(property)) {
-        let advice = format!("write it in the singular: {}", property.replacen(".annotations.", ".annotation.", 1));
-        findings.push(Finding::failed(CHECK, format!("{name} stores {property}, which Spark does not know"), advice));
+        let advice = format!(
+            "write it in the singular: {}",
+            property.replacen(".annotations.", ".annotation.", 1)
+        );
+        findings.push(Finding::failed(
+            CHECK,
+            format!("{name} stores {property}, which Spark does not know"),
+            advice,
+        ));
     }
     let mut problems: BTreeMap<String, (Problem, Vec<&str>)> = BTreeMap::new();
     for (role, pods) in ROLES {
         for problem in requests(account, properties, rules, role).problems.iter() {
-            problems.entry(problem.text().to_owned()).or_insert((problem.clone(), Vec::new())).1.push(pods);
+            problems
+                .entry(problem.text().to_owned())
+                .or_insert((problem.clone(), Vec::new()))
+                .1
+                .push(pods);
         }
-        let shown: Vec<String> = annotations(properties, role).into_iter().map(|(key, stored)| shown(key, stored)).collect();
+        let shown: Vec<String> = annotations(properties, role)
+            .into_iter()
+            .map(|(key, stored)| shown(key, stored))
+            .collect();
         let asks = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
         let message = format!("{pods} of {namespace}:{name} will ask for {asks}");
         findings.push(if is_complete {
@@ -220,11 +272,17 @@ fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, is_co
         let message = format!("{}: {text}", pods.join(" and "));
         let of_account = format!("--username {name} --namespace {namespace} --conf …");
         let advice = match problem.kind() {
-            ProblemKind::NotAllowed => "have it allowed in the webhook's rules, or ask for another".to_owned(),
-            ProblemKind::Enforced => {
-                format!("service-account-registry remove-config {of_account}; where it is the hub's, remove it there")
+            ProblemKind::NotAllowed => {
+                "have it allowed in the webhook's rules, or ask for another".to_owned()
             }
-            _ => format!("do what it says, and store that: service-account-registry add-config {of_account}"),
+            ProblemKind::Enforced => {
+                format!(
+                    "service-account-registry remove-config {of_account}; where it is the hub's, remove it there"
+                )
+            }
+            _ => format!(
+                "do what it says, and store that: service-account-registry add-config {of_account}"
+            ),
         };
         findings.push(match problem.severity() {
             Severity::Error => Finding::failed(CHECK, message, advice),
@@ -235,14 +293,23 @@ fn told(account: &Account, properties: &Properties, rules: Option<&Rules>, is_co
 }
 
 /// What pods of a role ask for, and get without asking, as far as the rules let them.
-fn requests<'p>(account: &Account, properties: &'p Properties, rules: Option<&'p Rules>, role: &'static str) -> Requests<'p> {
+fn requests<'p>(
+    account: &Account,
+    properties: &'p Properties,
+    rules: Option<&'p Rules>,
+    role: &'static str,
+) -> Requests<'p> {
     let annotations = annotations(properties, role);
-    let requests = annotations::parse(annotations.into_iter().map(|(key, stored)| (key, stored.value.as_str())));
+    let requests = annotations::parse(
+        annotations.into_iter().map(|(key, stored)| (key, stored.value.as_str())),
+    );
     let Some(rules) = rules else { return requests };
     // Those that are stored; what Spark itself or a submission adds is not known.
     let label = |key: &str| match key {
         "spark-role" => Some(role),
-        key => properties.get(&format!("spark.kubernetes.{role}.label.{key}")).map(|stored| stored.value.as_str()),
+        key => properties
+            .get(&format!("spark.kubernetes.{role}.label.{key}"))
+            .map(|stored| stored.value.as_str()),
     };
     rules.apply(&rules::Subject { namespace: &account.namespace, role, label: &label }, requests)
 }
@@ -250,7 +317,9 @@ fn requests<'p>(account: &Account, properties: &'p Properties, rules: Option<&'p
 /// The annotations under our prefixes that pods of a role get.
 fn annotations<'p>(properties: &'p Properties, role: &str) -> Vec<(&'p str, &'p Stored)> {
     let start = format!("spark.kubernetes.{role}.annotation.");
-    let annotations = properties.iter().filter_map(|(property, stored)| Some((property.strip_prefix(&start)?, stored)));
+    let annotations = properties
+        .iter()
+        .filter_map(|(property, stored)| Some((property.strip_prefix(&start)?, stored)));
     annotations.filter(|(key, _)| PrefixedKey::parse(key).is_some()).collect()
 }
 
@@ -261,41 +330,63 @@ fn shown(key: &str, Stored { value, by }: &Stored) -> String {
     format!("{}{by}", Excerpt::new(&annotation, SHOWN))
 }
 
-/// The objects that pods ask for, and the Secrets that Spark itself will mount, above all that of a truststore with its file in it;
-/// and which truststore nothing mounts.
-fn name_objects(account: &Account, properties: &Properties, rules: Option<&Rules>) -> (BTreeMap<Named, By>, Vec<Finding>) {
+/// The objects that pods ask for, and the Secrets that Spark itself will mount, above all that of a
+/// truststore with its file in it; and which truststore nothing mounts.
+fn name_objects(
+    account: &Account,
+    properties: &Properties,
+    rules: Option<&Rules>,
+) -> (BTreeMap<Named, By>, Vec<Finding>) {
     let (mut named, mut findings) = (BTreeMap::new(), Vec::new());
     for (role, pods) in ROLES {
         let mounts = requests(account, properties, rules, role).mounts;
-        let own: Vec<Request> = mounts.iter().filter(|request| request.origin == Origin::Pod).cloned().collect();
+        let own: Vec<Request> =
+            mounts.iter().filter(|request| request.origin == Origin::Pod).cloned().collect();
         objects::add(&mut named, &own, pods);
         let start = format!("spark.kubernetes.{role}.secrets.");
         let mounted = |property: &'_ str| property.strip_prefix(&start).map(str::to_owned);
         let mut secrets: Vec<(String, &str, Option<String>)> = properties
             .iter()
-            .filter_map(|(property, stored)| Some((mounted(property)?, stored.value.trim_end_matches('/'), None)))
+            .filter_map(|(property, stored)| {
+                Some((mounted(property)?, stored.value.trim_end_matches('/'), None))
+            })
             .collect();
         if let Some(truststore) = truststore(properties, role) {
-            let file = |directory: &str| Some(truststore.strip_prefix(directory)?.strip_prefix('/')?.to_owned());
-            let holder = secrets.iter_mut().find_map(|(_, directory, key)| Some((key, file(directory)?)));
+            let file = |directory: &str| {
+                Some(truststore.strip_prefix(directory)?.strip_prefix('/')?.to_owned())
+            };
+            let holder =
+                secrets.iter_mut().find_map(|(_, directory, key)| Some((key, file(directory)?)));
             if let Some((key, file)) = holder {
                 *key = Some(file);
-            } else if !mounts.iter().any(|request| Path::new(truststore).starts_with(request.path.as_str())) {
-                let message =
-                    format!("{pods} read the truststore {truststore}, which no property mounts: it must be in the image");
-                let advice = format!("mount its Secret, unless the image has it: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
+            } else if !mounts
+                .iter()
+                .any(|request| Path::new(truststore).starts_with(request.path.as_str()))
+            {
+                let message = format!(
+                    "{pods} read the truststore {truststore}, which no property mounts: it must be in the image"
+                );
+                let advice = format!(
+                    "mount its Secret, unless the image has it: spark.kubernetes.{role}.secrets.NAME=DIRECTORY"
+                );
                 findings.push(Finding::unknown(CHECK, message, advice));
             }
         }
         for (name, _, key) in secrets {
             // Anybody may have written the properties, and what is named further on is for a shell.
-            if ObjectName::parse(&name).is_err() || key.as_ref().is_some_and(|key| FileName::parse(key).is_none()) {
+            if ObjectName::parse(&name).is_err()
+                || key.as_ref().is_some_and(|key| FileName::parse(key).is_none())
+            {
                 let object = match key {
                     Some(key) => format!("Secret {name} with the key {key}"),
                     None => format!("Secret {name}"),
                 };
-                let message = format!("{pods} are to mount {}, and none can have that name", Excerpt::new(&object, 200));
-                let advice = format!("write another one: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
+                let message = format!(
+                    "{pods} are to mount {}, and none can have that name",
+                    Excerpt::new(&object, 200)
+                );
+                let advice =
+                    format!("write another one: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
                 findings.push(Finding::failed(CHECK, message, advice));
                 continue;
             }
@@ -309,8 +400,10 @@ fn name_objects(account: &Account, properties: &Properties, rules: Option<&Rules
 
 /// The file that the last `-Djavax.net.ssl.trustStore=` of a role names.
 fn truststore<'p>(properties: &'p Properties, role: &str) -> Option<&'p str> {
-    let options = ["defaultJavaOptions", "extraJavaOptions"].map(|name| properties.get(&format!("spark.{role}.{name}")));
-    let words = options.into_iter().flatten().flat_map(|stored| stored.value.split_ascii_whitespace());
+    let options = ["defaultJavaOptions", "extraJavaOptions"]
+        .map(|name| properties.get(&format!("spark.{role}.{name}")));
+    let words =
+        options.into_iter().flatten().flat_map(|stored| stored.value.split_ascii_whitespace());
     words.filter_map(|word| word.strip_prefix("-Djavax.net.ssl.trustStore=")).next_back()
 }
 
@@ -325,8 +418,10 @@ mod tests {
     }
 
     fn secret(data: &[(&str, &[u8])]) -> Secret {
-        let data: BTreeMap<_, _> =
-            data.iter().map(|(key, value)| (*key, base64_simd::STANDARD.encode_to_string(value))).collect();
+        let data: BTreeMap<_, _> = data
+            .iter()
+            .map(|(key, value)| (*key, base64_simd::STANDARD.encode_to_string(value)))
+            .collect();
         serde_json::from_value(json!({"data": data})).unwrap()
     }
 
@@ -336,7 +431,10 @@ mod tests {
     }
 
     fn lines(findings: &[Finding]) -> Vec<String> {
-        findings.iter().map(|Finding { status, message, .. }| format!("{} {message}", status.as_str())).collect()
+        findings
+            .iter()
+            .map(|Finding { status, message, .. }| format!("{} {message}", status.as_str()))
+            .collect()
     }
 
     #[test]
@@ -354,15 +452,38 @@ mod tests {
         for (keeper, secret, expected, kept) in [
             (Keeper::Hub, None, "", 0),
             (Keeper::Hub, Some(secret(&[])), "", 0),
-            (Keeper::Spark8t, None, "failed Secret spark8t-sa-conf-etl does not exist, so etl has no properties", 0),
-            (Keeper::Spark8t, Some(secret(&[])), "unknown Secret spark8t-sa-conf-etl is empty: nothing was stored, or", 0),
-            (Keeper::Spark8t, Some(half), "failed key spark_zz of Secret spark8t-sa-conf-etl is none that spark8t writes", 1),
-            (Keeper::Hub, Some(binary), "failed the value of spark.b in Secret integrator-hub-conf-etl is not UTF-8", 0),
+            (
+                Keeper::Spark8t,
+                None,
+                "failed Secret spark8t-sa-conf-etl does not exist, so etl has no properties",
+                0,
+            ),
+            (
+                Keeper::Spark8t,
+                Some(secret(&[])),
+                "unknown Secret spark8t-sa-conf-etl is empty: nothing was stored, or",
+                0,
+            ),
+            (
+                Keeper::Spark8t,
+                Some(half),
+                "failed key spark_zz of Secret spark8t-sa-conf-etl is none that spark8t writes",
+                1,
+            ),
+            (
+                Keeper::Hub,
+                Some(binary),
+                "failed the value of spark.b in Secret integrator-hub-conf-etl is not UTF-8",
+                0,
+            ),
         ] {
             let mut properties = Properties::new();
             let findings = read(&account(), keeper, secret, &mut properties);
             let shown = lines(&findings).join("\n");
-            assert!(shown.starts_with(expected) && shown.is_empty() == expected.is_empty(), "{expected}: {shown}");
+            assert!(
+                shown.starts_with(expected) && shown.is_empty() == expected.is_empty(),
+                "{expected}: {shown}"
+            );
             assert_eq!(properties.len(), kept, "{expected}");
             assert!(findings.iter().all(|finding| !finding.advice.is_empty()));
         }
@@ -372,9 +493,18 @@ mod tests {
     fn the_accounts_own_property_wins_over_the_hubs_and_java_options_are_joined() {
         let mut properties = Properties::new();
         let option = "spark.driver.extraJavaOptions";
-        let hub = secret(&[("spark.a", b"hub"), ("spark.b", b"hub"), (option, b"-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks")]);
+        let hub = secret(&[
+            ("spark.a", b"hub"),
+            ("spark.b", b"hub"),
+            (option, b"-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks"),
+        ]);
         read(&account(), Keeper::Hub, Some(hub), &mut properties);
-        read(&account(), Keeper::Spark8t, Some(secret(&[("spark.a", b"own"), (option, b"-Dx=own")])), &mut properties);
+        read(
+            &account(),
+            Keeper::Spark8t,
+            Some(secret(&[("spark.a", b"own"), (option, b"-Dx=own")])),
+            &mut properties,
+        );
         let value = |property: &str| properties[property].value.as_str();
         assert_eq!((value("spark.a"), value("spark.b")), ("own", "hub"));
         assert_eq!(value(option), "-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks -Dx=own");
@@ -419,55 +549,105 @@ mod tests {
             "unknown drivers of n:etl will ask for nothing, as far as may be read"
         );
         let hub = Stored { value: "hadoop".to_owned(), by: Keeper::Hub };
-        assert_eq!(shown("spark-operator.k8s.io/hadoopConfigMap", &hub), "hadoopConfigMap=hadoop (by the hub)");
+        assert_eq!(
+            shown("spark-operator.k8s.io/hadoopConfigMap", &hub),
+            "hadoopConfigMap=hadoop (by the hub)"
+        );
     }
 
     #[test]
     fn a_truststore_needs_its_secret_with_the_file_in_it() {
-        let option = ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/etc/conf/hub/t.jks");
+        let option =
+            ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/etc/conf/hub/t.jks");
         let secrets = ("spark.kubernetes.driver.secrets.hub", "/etc/conf/hub/");
-        let asked = ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.own", "/etc/conf/hub");
-        for (properties, expected, unmounted) in
-            [(&[option, secrets][..], "hub#t.jks", 0), (&[secrets], "hub#", 0), (&[option, asked], "own#", 0), (&[option], "", 1)]
-        {
+        let asked = (
+            "spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.own",
+            "/etc/conf/hub",
+        );
+        for (properties, expected, unmounted) in [
+            (&[option, secrets][..], "hub#t.jks", 0),
+            (&[secrets], "hub#", 0),
+            (&[option, asked], "own#", 0),
+            (&[option], "", 1),
+        ] {
             let (named, findings) = name_objects(&account(), &stored(properties), None);
-            let shown: Vec<String> =
-                named.keys().map(|named| format!("{}#{}", named.name, named.key.as_deref().unwrap_or_default())).collect();
+            let shown: Vec<String> = named
+                .keys()
+                .map(|named| format!("{}#{}", named.name, named.key.as_deref().unwrap_or_default()))
+                .collect();
             assert_eq!((shown.join(","), findings.len()), (expected.to_owned(), unmounted));
         }
     }
 
     #[test]
     fn the_rules_take_from_an_account_and_give_to_it_as_they_do_to_its_pods() {
-        const ASKED: (&str, &str) = ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.db", "/db");
+        const ASKED: (&str, &str) =
+            ("spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.db", "/db");
         const TIER: (&str, &str) = ("spark.kubernetes.driver.label.tier", "batch");
-        const STORE: (&str, &str) = ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/db/t.jks");
+        const STORE: (&str, &str) =
+            ("spark.driver.extraJavaOptions", "-Djavax.net.ssl.trustStore=/db/t.jks");
         let default = |selection: &str| {
-            format!("defaults: [{{enforce: true, {selection}, annotations: {{spark-operator.k8s.io/secret.db: /other}}}}]")
+            format!(
+                "defaults: [{{enforce: true, {selection}, annotations: {{spark-operator.k8s.io/secret.db: /other}}}}]"
+            )
         };
         let of_driver = default("selector: {matchLabels: {tier: batch}}");
         let of_executor = default("roles: [executor]");
-        let (not_allowed, enforced) = ("this Secret is not allowed", "default for it is enforced, remove this annotation");
+        let (not_allowed, enforced) =
+            ("this Secret is not allowed", "default for it is enforced, remove this annotation");
         let unmounted = "drivers read the truststore /db/t.jks, which no property mounts";
         for (rules, properties, problem, advice, named, truststore) in [
-            ("allow: [{secrets: [\"!db\"]}]", &[ASKED, STORE][..], not_allowed, "have it allowed", "", unmounted),
+            (
+                "allow: [{secrets: [\"!db\"]}]",
+                &[ASKED, STORE][..],
+                not_allowed,
+                "have it allowed",
+                "",
+                unmounted,
+            ),
             ("allow: [{secrets: [\"d*\"]}]", &[ASKED, STORE], "", "", "db", ""),
-            (&of_driver, &[ASKED, TIER], enforced, "service-account-registry remove-config", "", ""),
+            (
+                &of_driver,
+                &[ASKED, TIER],
+                enforced,
+                "service-account-registry remove-config",
+                "",
+                "",
+            ),
             (&of_driver, &[ASKED], "", "", "db", ""),
             (&of_executor, &[ASKED], "", "", "db", ""),
-            ("defaults: [{annotations: {spark-operator.k8s.io/secret.ts: /db}}]", &[STORE], "", "", "", ""),
+            (
+                "defaults: [{annotations: {spark-operator.k8s.io/secret.ts: /db}}]",
+                &[STORE],
+                "",
+                "",
+                "",
+                "",
+            ),
         ] {
             let rules = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{rules}\n")).unwrap();
             let properties = stored(properties);
-            let failed =
-                told(&account(), &properties, Some(&rules), true).into_iter().filter(|finding| !finding.advice.is_empty());
+            let failed = told(&account(), &properties, Some(&rules), true)
+                .into_iter()
+                .filter(|finding| !finding.advice.is_empty());
             let failed: Vec<Finding> = failed.collect();
             assert_eq!(failed.len(), usize::from(!problem.is_empty()), "{failed:?}");
-            assert!(failed.iter().all(|found| found.message.contains(problem) && found.advice.contains(advice)), "{failed:?}");
+            assert!(
+                failed
+                    .iter()
+                    .all(|found| found.message.contains(problem) && found.advice.contains(advice)),
+                "{failed:?}"
+            );
             let (objects, findings) = name_objects(&account(), &properties, Some(&rules));
-            assert_eq!(objects.keys().map(|named| &*named.name).collect::<Vec<_>>().join(","), named);
+            assert_eq!(
+                objects.keys().map(|named| &*named.name).collect::<Vec<_>>().join(","),
+                named
+            );
             assert_eq!(findings.len(), usize::from(!truststore.is_empty()), "{findings:?}");
-            assert!(findings.iter().all(|found| found.message.starts_with(truststore)), "{findings:?}");
+            assert!(
+                findings.iter().all(|found| found.message.starts_with(truststore)),
+                "{findings:?}"
+            );
         }
     }
 
@@ -480,7 +660,10 @@ mod tests {
         ] {
             let (named, findings) = name_objects(&account(), &stored(properties), None);
             assert!(named.is_empty());
-            assert!(findings[0].message.contains("$(id)") && !findings[0].advice.contains("$(id)"), "{findings:?}");
+            assert!(
+                findings[0].message.contains("$(id)") && !findings[0].advice.contains("$(id)"),
+                "{findings:?}"
+            );
         }
     }
 }

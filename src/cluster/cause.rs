@@ -1,7 +1,7 @@
 //! Why a request got no answer, in words that a person can act on.
 //!
-//! The errors of kube, hyper, rustls and the system nest. The outer ones are types of the program (`ServiceError: client error
-//! (Connect)`), and only an inner one says what happened.
+//! The errors of kube, hyper, rustls and the system nest. The outer ones are types of the program
+//! (`ServiceError: client error (Connect)`), and only an inner one says what happened.
 
 use std::error::Error;
 use std::io;
@@ -52,7 +52,8 @@ impl Cause {
         let mut next = Some(error);
         while let Some(error) = next {
             text = error.to_string();
-            if let Some(cause) = Self::of_proxy(error, &text).or_else(|| Self::known(error, &text)) {
+            if let Some(cause) = Self::of_proxy(error, &text).or_else(|| Self::known(error, &text))
+            {
                 return cause;
             }
             next = inner(error);
@@ -60,20 +61,26 @@ impl Cause {
         Self::Other(text)
     }
 
-    /// hyper-util 0.1 does not export the types of these errors, so their texts have to do; `tests/doctor.rs` meets them all.
+    /// hyper-util 0.1 does not export the types of these errors, so their texts have to do;
+    /// `tests/doctor.rs` meets them all.
     fn of_proxy(error: &(dyn Error + 'static), text: &str) -> Option<Self> {
-        let problem = text.strip_prefix("tunnel error: ").or_else(|| text.strip_prefix("SOCKS error: "))?;
+        let problem =
+            text.strip_prefix("tunnel error: ").or_else(|| text.strip_prefix("SOCKS error: "))?;
         Some(match problem {
             "failed to create underlying connection" => {
                 Self::ProxyUnreachable(inner(error).map(|error| Box::new(Self::of(error))))
             }
-            "proxy authorization required" | "credentials not accepted" | "server does not support user/pass authentication" => {
-                Self::ProxyLogin
-            }
-            "unexpected end of file" | "io error establishing tunnel" | "io error during SOCKS handshake" => {
+            "proxy authorization required"
+            | "credentials not accepted"
+            | "server does not support user/pass authentication" => Self::ProxyLogin,
+            "unexpected end of file"
+            | "io error establishing tunnel"
+            | "io error during SOCKS handshake" => {
                 Self::ProxyRefused("it closes the connection".to_owned())
             }
-            "unsuccessful" => Self::ProxyRefused("it answers with another status than 200".to_owned()),
+            "unsuccessful" => {
+                Self::ProxyRefused("it answers with another status than 200".to_owned())
+            }
             problem => Self::ProxyRefused(problem.to_owned()),
         })
     }
@@ -81,13 +88,15 @@ impl Cause {
     fn known(error: &(dyn Error + 'static), text: &str) -> Option<Self> {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             use io::ErrorKind::{
-                BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
-                UnexpectedEof,
+                BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+                NetworkUnreachable, TimedOut, UnexpectedEof,
             };
             return match error.kind() {
                 ConnectionRefused => Some(Self::Refused),
                 TimedOut => Some(Self::TimedOut),
-                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Some(Self::Closed),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => {
+                    Some(Self::Closed)
+                }
                 HostUnreachable | NetworkUnreachable => Some(Self::NoRoute),
                 _ => None,
             };
@@ -98,7 +107,13 @@ impl Cause {
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
             return match error {
                 error if error.is_parse() => Some(Self::NotHttp),
-                error if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => Some(Self::Closed),
+                error
+                    if error.is_incomplete_message()
+                        || error.is_canceled()
+                        || error.is_closed() =>
+                {
+                    Some(Self::Closed)
+                }
                 _ => None,
             };
         }
@@ -108,21 +123,27 @@ impl Cause {
 
     fn of_tls(error: &rustls::Error) -> Self {
         use CertificateError::{
-            Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+            Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+            NotValidYetContext,
         };
         match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Self::UnknownAuthority,
-            rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Self::OtherName,
-            rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }) => {
-                Self::Expired
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                Self::UnknownAuthority
             }
+            rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+                Self::OtherName
+            }
+            rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+            ) => Self::Expired,
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::NotTls,
             _ => Self::Handshake,
         }
     }
 }
 
-/// What an error holds. The source of an `io::Error` is not the error that it holds, but that error's own source.
+/// What an error holds. The source of an `io::Error` is not the error that it holds, but that
+/// error's own source.
 fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(held) => Some(held),
@@ -155,7 +176,8 @@ mod tests {
     #[test]
     fn the_first_error_that_says_what_happened_counts() {
         use io::ErrorKind::{
-            ConnectionRefused, ConnectionReset, HostUnreachable, InvalidData, NotFound, PermissionDenied, TimedOut,
+            ConnectionRefused, ConnectionReset, HostUnreachable, InvalidData, NotFound,
+            PermissionDenied, TimedOut,
         };
         let io = |kind: io::ErrorKind| io::Error::new(kind, "text");
         let refused = || around("tcp connect error", io(ConnectionRefused));
@@ -164,17 +186,35 @@ mod tests {
             (around("client error (Connect)", io(TimedOut)), Cause::TimedOut),
             (around("client error (SendRequest)", io(ConnectionReset)), Cause::Closed),
             (around("client error (Connect)", io(HostUnreachable)), Cause::NoRoute),
-            (around("client error (Connect)", around("dns error", io(NotFound))), Cause::UnknownHost),
+            (
+                around("client error (Connect)", around("dns error", io(NotFound))),
+                Cause::UnknownHost,
+            ),
             // What an `io::Error` holds is looked at, not passed over.
-            (around("client error (Connect)", io::Error::new(InvalidData, rustls::Error::DecryptError)), Cause::Handshake),
+            (
+                around(
+                    "client error (Connect)",
+                    io::Error::new(InvalidData, rustls::Error::DecryptError),
+                ),
+                Cause::Handshake,
+            ),
             (around("client error (Connect)", io::Error::other(refused())), Cause::Refused),
             (around("a", around("b", io(PermissionDenied))), Cause::Other("text".to_owned())),
             (
-                around("a", around("tunnel error: failed to create underlying connection", refused())),
+                around(
+                    "a",
+                    around("tunnel error: failed to create underlying connection", refused()),
+                ),
                 Cause::ProxyUnreachable(Some(Box::new(Cause::Refused))),
             ),
-            (around("a", around("tunnel error: proxy authorization required", refused())), Cause::ProxyLogin),
-            (around("a", around("SOCKS error: credentials not accepted", refused())), Cause::ProxyLogin),
+            (
+                around("a", around("tunnel error: proxy authorization required", refused())),
+                Cause::ProxyLogin,
+            ),
+            (
+                around("a", around("SOCKS error: credentials not accepted", refused())),
+                Cause::ProxyLogin,
+            ),
             (
                 around("a", around("SOCKS error: connection not allowed", refused())),
                 Cause::ProxyRefused("connection not allowed".to_owned()),
@@ -192,17 +232,33 @@ mod tests {
         for (error, expected) in [
             (certificate(CertificateError::UnknownIssuer), Cause::UnknownAuthority),
             (certificate(CertificateError::NotValidForName), Cause::OtherName),
-            (certificate(CertificateError::NotValidForNameContext { expected: name, presented: Vec::new() }), Cause::OtherName),
+            (
+                certificate(CertificateError::NotValidForNameContext {
+                    expected: name,
+                    presented: Vec::new(),
+                }),
+                Cause::OtherName,
+            ),
             (certificate(CertificateError::Expired), Cause::Expired),
-            (certificate(CertificateError::ExpiredContext { time: now, not_after: now }), Cause::Expired),
+            (
+                certificate(CertificateError::ExpiredContext { time: now, not_after: now }),
+                Cause::Expired,
+            ),
             (certificate(CertificateError::NotValidYet), Cause::Expired),
-            (certificate(CertificateError::NotValidYetContext { time: now, not_before: now }), Cause::Expired),
+            (
+                certificate(CertificateError::NotValidYetContext { time: now, not_before: now }),
+                Cause::Expired,
+            ),
             (certificate(CertificateError::BadSignature), Cause::Handshake),
             (rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType), Cause::NotTls),
             (rustls::Error::AlertReceived(AlertDescription::BadCertificate), Cause::Handshake),
             (rustls::Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered), Cause::Handshake),
         ] {
-            assert_eq!(Cause::of(&io::Error::new(io::ErrorKind::InvalidData, error.clone())), expected, "{error:?}");
+            assert_eq!(
+                Cause::of(&io::Error::new(io::ErrorKind::InvalidData, error.clone())),
+                expected,
+                "{error:?}"
+            );
         }
     }
 

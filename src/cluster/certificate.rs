@@ -1,8 +1,8 @@
 //! Whether the certificate that is served is one that the API server takes.
 //!
-//! The API server verifies with the `caBundle` of the registration and nothing else, for the Service's name or the URL's host.
-//! The same is done here, after a handshake that takes any certificate: so what is served can be named, also where it is
-//! wrong.
+//! The API server verifies with the `caBundle` of the registration and nothing else, for the
+//! Service's name or the URL's host. The same is done here, after a handshake that takes any
+//! certificate: so what is served can be named, also where it is wrong.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,11 +12,17 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
 use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
@@ -31,10 +37,19 @@ const MAX_PROBES: usize = 8;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) async fn check(registered: &Registered, places: &[Place], is_mutated: Option<bool>) -> Vec<Finding> {
+pub(super) async fn check(
+    registered: &Registered,
+    places: &[Place],
+    is_mutated: Option<bool>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (webhook, place) in registered.webhooks.iter().zip(places) {
-        let bundle = webhook.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice()).unwrap_or_default();
+        let bundle = webhook
+            .client_config
+            .ca_bundle
+            .as_ref()
+            .map(|bundle| bundle.0.as_slice())
+            .unwrap_or_default();
         findings.push(check_place(bundle, place, is_mutated).await);
     }
     findings
@@ -63,7 +78,9 @@ async fn check_place(bundle: &[u8], place: &Place, is_mutated: Option<bool>) -> 
                 Ok(validity) => seen = Some(validity.finding()),
                 Err(fault) => wrong = Some((fault, target)),
             },
-            Err(reason) => unreached = Some(format!("{target} cannot be reached from here: {reason}")),
+            Err(reason) => {
+                unreached = Some(format!("{target} cannot be reached from here: {reason}"));
+            }
         }
     }
     if let Some((fault, target)) = wrong {
@@ -71,16 +88,22 @@ async fn check_place(bundle: &[u8], place: &Place, is_mutated: Option<bool>) -> 
         let is_another = matches!(fault, Fault::Untrusted { .. } | Fault::Name { .. });
         // Outside the cluster, a pod's address may be that of anybody.
         if is_another && seen.is_none() && is_mutated == Some(true) {
-            let message =
-                format!("{}; but the API server takes what it meets: from here that may be another machine", finding.message);
+            let message = format!(
+                "{}; but the API server takes what it meets: from here that may be another machine",
+                finding.message
+            );
             return Finding::unknown(CHECK, message, advice_where_unreached(place));
         }
         return finding;
     }
     seen.unwrap_or_else(|| {
-        let reason = unreached.unwrap_or_else(|| "there is nobody to ask for the certificate".to_owned());
-        let taken =
-            if is_mutated == Some(true) { "the API server takes the certificate, but its end cannot be seen: " } else { "" };
+        let reason =
+            unreached.unwrap_or_else(|| "there is nobody to ask for the certificate".to_owned());
+        let taken = if is_mutated == Some(true) {
+            "the API server takes the certificate, but its end cannot be seen: "
+        } else {
+            ""
+        };
         Finding::unknown(CHECK, format!("{taken}{reason}"), advice_where_unreached(place))
     })
 }
@@ -93,14 +116,19 @@ fn advice_where_unreached(place: &Place) -> String {
             service.namespace, service.name, place.server_name
         ),
         Found::Url(target, _) => {
-            format!("openssl s_client -connect {target} </dev/null | openssl x509 -noout -dates -ext subjectAltName")
+            format!(
+                "openssl s_client -connect {target} </dev/null | openssl x509 -noout -dates -ext subjectAltName"
+            )
         }
         _ => "see the endpoints below".to_owned(),
     }
 }
 
 /// The chain that somebody serves, whatever it is worth.
-async fn served_by(target: &Target, server_name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+async fn served_by(
+    target: &Target,
+    server_name: &str,
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let name = ServerName::try_from(server_name.to_owned()).map_err(|error| error.to_string())?;
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
@@ -115,7 +143,9 @@ async fn served_by(target: &Target, server_name: &str) -> Result<Vec<Certificate
     };
     let stream = tokio::time::timeout(PROBE_TIMEOUT, shake_hands)
         .await
-        .map_err(|_| format!("nothing was heard for {}", humantime::format_duration(PROBE_TIMEOUT)))?
+        .map_err(|_| {
+            format!("nothing was heard for {}", humantime::format_duration(PROBE_TIMEOUT))
+        })?
         .map_err(|error| error.to_string())?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
@@ -143,7 +173,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -152,7 +187,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -208,8 +248,10 @@ fn judge(
 ) -> Result<Validity, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(error.to_string());
     let (leaf, intermediates) = chain.split_first().ok_or_else(|| unreadable(&"none is served"))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(&error))?;
-    let (begin, end) = (at(parsed.validity().not_before.timestamp()), at(parsed.validity().not_after.timestamp()));
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(&error))?;
+    let (begin, end) =
+        (at(parsed.validity().not_before.timestamp()), at(parsed.validity().not_after.timestamp()));
     let names = names_of(&parsed);
     if end <= now {
         return Err(Fault::Ended(now.duration_since(end).unwrap_or_default()));
@@ -217,11 +259,18 @@ fn judge(
     if begin > now {
         return Err(Fault::NotYet(begin.duration_since(now).unwrap_or_default()));
     }
-    // Go does not take a CA that has ended, and takes a certificate that is itself in the bundle; webpki does it the other way round.
-    let ended = authorities.iter().filter(|authority| end_of(authority).is_none_or(|end| end <= now)).count();
+    // Go does not take a CA that has ended, and takes a certificate that is itself in the bundle;
+    // webpki does it the other way round.
+    let ended = authorities
+        .iter()
+        .filter(|authority| end_of(authority).is_none_or(|end| end <= now))
+        .count();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(
-        authorities.iter().filter(|authority| end_of(authority).is_some_and(|end| end > now)).cloned(),
+        authorities
+            .iter()
+            .filter(|authority| end_of(authority).is_some_and(|end| end > now))
+            .cloned(),
     );
     let certificate = ParsedCertificate::try_from(leaf).map_err(|error| unreadable(&error))?;
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -252,7 +301,9 @@ fn judge(
 fn names_of(certificate: &X509Certificate) -> String {
     let extension = certificate.subject_alternative_name().ok().flatten();
     let mut names: Vec<String> = Vec::new();
-    for name in extension.iter().flat_map(|extension| &extension.value.general_names).filter_map(shown_name) {
+    for name in
+        extension.iter().flat_map(|extension| &extension.value.general_names).filter_map(shown_name)
+    {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -274,7 +325,9 @@ fn shown_name(name: &GeneralName) -> Option<String> {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
             Ok(bytes) => Some(std::net::Ipv4Addr::from(bytes).to_string()),
-            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
         },
         _ => None,
     }
@@ -283,7 +336,8 @@ fn shown_name(name: &GeneralName) -> Option<String> {
 impl Validity {
     fn finding(&self) -> Finding {
         let Self { lifetime, left, names } = self;
-        let message = format!("caBundle verifies what is served, for {names}; {} left", shown(*left));
+        let message =
+            format!("caBundle verifies what is served, for {names}; {} left", shown(*left));
         // Whoever renews does it at two thirds of its life; a last tenth means that nobody does.
         if *left < (*lifetime / 10).min(DAY * 7) {
             return Finding::failed(
@@ -303,7 +357,9 @@ impl Fault {
             Self::Empty => ("caBundle is empty".to_owned(), put),
             Self::Garbage => ("caBundle holds no PEM certificates".to_owned(), put),
             Self::Untrusted { issuer, ended } => {
-                let mut message = format!("caBundle does not verify the certificate{of}, which {issuer} has signed");
+                let mut message = format!(
+                    "caBundle does not verify the certificate{of}, which {issuer} has signed"
+                );
                 if *ended > 0 {
                     // A String takes whatever is written to it.
                     let _ = write!(message, "; {ended} of its CAs ended");
@@ -322,7 +378,10 @@ impl Fault {
                 format!("the certificate{of} is valid only in {}", shown(*later)),
                 "compare the clocks of this machine and of who made the certificate",
             ),
-            Self::Unreadable(reason) => (format!("the certificate{of} cannot be read: {reason}"), "give the webhook another one"),
+            Self::Unreadable(reason) => (
+                format!("the certificate{of} cannot be read: {reason}"),
+                "give the webhook another one",
+            ),
         };
         Finding::failed(CHECK, message, advice)
     }
@@ -345,7 +404,9 @@ mod tests {
     use super::*;
 
     fn params(names: &[&str], from: SystemTime, to: SystemTime) -> CertificateParams {
-        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+                .unwrap();
         (params.not_before, params.not_after) = (from.into(), to.into());
         params
     }
@@ -363,12 +424,19 @@ mod tests {
         let ended_ca = ca_params.self_signed(&key).unwrap();
         let issuer = Issuer::from_ca_cert_der(ca.der(), key).unwrap();
         let leaf_key = KeyPair::generate().unwrap();
-        let leaf = |names: &[&str], from, to| params(names, from, to).signed_by(&leaf_key, &issuer).unwrap().der().clone();
+        let leaf = |names: &[&str], from, to| {
+            params(names, from, to).signed_by(&leaf_key, &issuer).unwrap().der().clone()
+        };
         let service = "hook.spark.svc";
         let self_signed = params(&[service], past, future).self_signed(&leaf_key).unwrap();
         let good = || leaf(&[service, "127.0.0.1"], past, future);
         for (bundle, served, name, expected) in [
-            (ca.pem(), good(), service, "passed: caBundle verifies what is served, for hook.spark.svc, 127.0.0.1; 9 days left"),
+            (
+                ca.pem(),
+                good(),
+                service,
+                "passed: caBundle verifies what is served, for hook.spark.svc, 127.0.0.1; 9 days left",
+            ),
             (ca.pem(), good(), "127.0.0.1", "passed: "),
             (format!("{}{}", other_ca.pem(), ca.pem()), good(), service, "passed: "),
             (self_signed.pem(), self_signed.der().clone(), service, "passed: "),
@@ -378,16 +446,36 @@ mod tests {
                 "other.spark.svc",
                 "failed: the certificate of it is for hook.spark.svc, 127.0.0.1, and not for other.spark.svc",
             ),
-            (ca.pem(), leaf(&[], past, future), service, "failed: the certificate of it is for none"),
-            (other_ca.pem(), good(), service, "failed: caBundle does not verify the certificate of it"),
+            (
+                ca.pem(),
+                leaf(&[], past, future),
+                service,
+                "failed: the certificate of it is for none",
+            ),
+            (
+                other_ca.pem(),
+                good(),
+                service,
+                "failed: caBundle does not verify the certificate of it",
+            ),
             (
                 ended_ca.pem(),
                 good(),
                 service,
                 "failed: caBundle does not verify the certificate of it, which CN=rcgen self signed cert has signed; 1 of its CAs ended",
             ),
-            (ca.pem(), leaf(&[service], past, now - DAY * 3), service, "failed: the certificate of it expired 3 days ago"),
-            (ca.pem(), leaf(&[service], now + DAY * 3, future), service, "failed: the certificate of it is valid only in "),
+            (
+                ca.pem(),
+                leaf(&[service], past, now - DAY * 3),
+                service,
+                "failed: the certificate of it expired 3 days ago",
+            ),
+            (
+                ca.pem(),
+                leaf(&[service], now + DAY * 3, future),
+                service,
+                "failed: the certificate of it is valid only in ",
+            ),
             (
                 ca.pem(),
                 leaf(&[service], past, now + DAY / 2),
@@ -395,14 +483,16 @@ mod tests {
                 "failed: caBundle verifies what is served, for hook.spark.svc; 11 h left",
             ),
         ] {
-            let finding = match judge(&authorities(bundle.as_bytes()).unwrap(), &[served], name, now) {
-                Ok(validity) => validity.finding(),
-                Err(fault) => fault.finding(" of it"),
-            };
+            let finding =
+                match judge(&authorities(bundle.as_bytes()).unwrap(), &[served], name, now) {
+                    Ok(validity) => validity.finding(),
+                    Err(fault) => fault.finding(" of it"),
+                };
             let shown = format!("{}: {}", finding.status.as_str(), finding.message);
             assert!(shown.starts_with(expected), "{shown}\n{expected}");
         }
-        for (bundle, expected) in [("", Fault::Empty), ("\n", Fault::Empty), ("x", Fault::Garbage)] {
+        for (bundle, expected) in [("", Fault::Empty), ("\n", Fault::Empty), ("x", Fault::Garbage)]
+        {
             assert_eq!(authorities(bundle.as_bytes()), Err(expected), "{bundle:?}");
         }
     }

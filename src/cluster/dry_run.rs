@@ -1,7 +1,9 @@
-//! The proof: a driver and an executor that ask for something come back from the API server with it.
+//! The proof: a driver and an executor that ask for something come back from the API server with
+//! it.
 //!
-//! All of the way is walked, by the API server itself: selectors, condition, network, certificate, webhook, patch. A dry run
-//! stores nothing and starts nothing. What the pods ask for is optional and need not exist.
+//! All of the way is walked, by the API server itself: selectors, condition, network, certificate,
+//! webhook, patch. A dry run stores nothing and starts nothing. What the pods ask for is optional
+//! and need not exist.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,8 @@ const CHECK: &str = "dry-run";
 /// So often each role is created: enough for a median.
 const ROUNDS: usize = 5;
 
-/// Begins the names of the pods, and is that of the ConfigMap that they ask for and of their images.
+/// Begins the names of the pods, and is that of the ConfigMap that they ask for and of their
+/// images.
 const NAME: &str = "spark-webhook-doctor";
 
 /// What the dry runs have shown.
@@ -31,7 +34,11 @@ pub(super) struct Proof {
     pub(super) findings: Vec<Finding>,
 }
 
-pub(super) async fn check(reader: &Reader, question: &Question, registration: &Registration) -> Proof {
+pub(super) async fn check(
+    reader: &Reader,
+    question: &Question,
+    registration: &Registration,
+) -> Proof {
     let (mut took, mut have_mounts) = (Vec::new(), true);
     for _ in 0..ROUNDS {
         for role in ROLES {
@@ -43,8 +50,11 @@ pub(super) async fn check(reader: &Reader, question: &Question, registration: &R
                 }
                 Err(finding) => {
                     // An excluded namespace says nothing about the webhook.
-                    let should_be = registration.found().is_some_and(|registered| registered.withheld.is_none());
-                    let is_mutated = (should_be && finding.status == Status::Failed).then_some(false);
+                    let should_be = registration
+                        .found()
+                        .is_some_and(|registered| registered.withheld.is_none());
+                    let is_mutated =
+                        (should_be && finding.status == Status::Failed).then_some(false);
                     return Proof { is_mutated, findings: vec![*finding] };
                 }
             }
@@ -62,10 +72,16 @@ pub(super) async fn check(reader: &Reader, question: &Question, registration: &R
 }
 
 /// Whether a pod of the role gets its mount; `false` where the webhook itself says no.
-async fn create(reader: &Reader, question: &Question, registration: &Registration, role: &str) -> Result<bool, Box<Finding>> {
+async fn create(
+    reader: &Reader,
+    question: &Question,
+    registration: &Registration,
+    role: &str,
+) -> Result<bool, Box<Finding>> {
     let registered = registration.found();
     let namespace = &question.namespace;
-    let unreadable = |error: &kube::Error| Unreadable::new("create", "pods", Some(namespace), error);
+    let unreadable =
+        |error: &kube::Error| Unreadable::new("create", "pods", Some(namespace), error);
     let created = match serde_json::from_value::<Pod>(pod(registered, role)) {
         Ok(pod) => {
             let dry_run = PostParams { dry_run: true, ..PostParams::default() };
@@ -78,21 +94,36 @@ async fn create(reader: &Reader, question: &Question, registration: &Registratio
         Ok(created) if has_record(&created) => Ok(false),
         Ok(_) => Err(Box::new(unchanged(registration, role))),
         Err(kube::Error::Api(status)) => {
-            let webhooks: Vec<&str> =
-                registered.iter().flat_map(|registered| &registered.webhooks).map(|webhook| webhook.name.as_str()).collect();
+            let webhooks: Vec<&str> = registered
+                .iter()
+                .flat_map(|registered| &registered.webhooks)
+                .map(|webhook| webhook.name.as_str())
+                .collect();
             let message = format!("a {role} is refused: {}", status.message);
             match meaning(&status.message, &webhooks) {
                 Some(Refusal::ByRules) => Ok(false),
-                Some(Refusal::Forbidden) => Err(Box::new(unreadable(&kube::Error::Api(status)).finding(CHECK))),
-                Some(Refusal::Webhook(advice)) => Err(Box::new(Finding::failed(CHECK, message, advice))),
-                // What comes after the webhook, or before it, says nothing about it.
-                Some(Refusal::Other(advice)) => Err(Box::new(Finding::unknown(CHECK, message, advice))),
-                None => {
-                    Err(Box::new(Finding::unknown(CHECK, message, "the message is that of the API server, not of this webhook")))
+                Some(Refusal::Forbidden) => {
+                    Err(Box::new(unreadable(&kube::Error::Api(status)).finding(CHECK)))
                 }
+                Some(Refusal::Webhook(advice)) => {
+                    Err(Box::new(Finding::failed(CHECK, message, advice)))
+                }
+                // What comes after the webhook, or before it, says nothing about it.
+                Some(Refusal::Other(advice)) => {
+                    Err(Box::new(Finding::unknown(CHECK, message, advice)))
+                }
+                None => Err(Box::new(Finding::unknown(
+                    CHECK,
+                    message,
+                    "the message is that of the API server, not of this webhook",
+                ))),
             }
         }
-        Err(error) => Err(Box::new(Finding::unknown(CHECK, format!("no answer: {}", Cause::of(&error)), "run it again"))),
+        Err(error) => Err(Box::new(Finding::unknown(
+            CHECK,
+            format!("no answer: {}", Cause::of(&error)),
+            "run it again",
+        ))),
     }
 }
 
@@ -101,19 +132,33 @@ fn unchanged(registration: &Registration, role: &str) -> Finding {
     let registered = match registration {
         Registration::Found(registered) => registered,
         Registration::Absent => {
-            return Finding::failed(CHECK, format!("{message}: there is no registration"), "see configuration");
+            return Finding::failed(
+                CHECK,
+                format!("{message}: there is no registration"),
+                "see configuration",
+            );
         }
         Registration::Unseen => {
-            return Finding::failed(CHECK, message, "ask who may see the registration to run this: see configuration");
+            return Finding::failed(
+                CHECK,
+                message,
+                "ask who may see the registration to run this: see configuration",
+            );
         }
     };
     if let Some(reason) = &registered.withheld {
-        return Finding::failed(CHECK, format!("{message}: {reason}"), "see configuration and selectors");
+        return Finding::failed(
+            CHECK,
+            format!("{message}: {reason}"),
+            "see configuration and selectors",
+        );
     }
     if registered.ignores_failure() {
         return Finding::failed(
             CHECK,
-            format!("{message}: the call fails, and failurePolicy Ignore lets the pod through, or a condition leaves it out"),
+            format!(
+                "{message}: the call fails, and failurePolicy Ignore lets the pod through, or a condition leaves it out"
+            ),
             "see certificate, endpoints and condition; the API server's log and its metric \
              apiserver_admission_webhook_fail_open_count tell of failed calls",
         );
@@ -125,10 +170,12 @@ fn unchanged(registration: &Registration, role: &str) -> Finding {
     )
 }
 
-/// A pod that passes Pod Security `restricted` and most quotas, so that nobody but the webhook has a say in what comes back.
+/// A pod that passes Pod Security `restricted` and most quotas, so that nobody but the webhook has
+/// a say in what comes back.
 fn pod(registered: Option<&Registered>, role: &str) -> Value {
     let webhooks = registered.map(|registered| registered.webhooks.as_slice()).unwrap_or_default();
-    let labels = webhooks.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role));
+    let labels =
+        webhooks.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role));
     let resources = json!({"cpu": "10m", "memory": "16Mi"});
     json!({
         "metadata": {
@@ -185,22 +232,43 @@ fn meaning(message: &str, webhooks: &[&str]) -> Option<Refusal> {
         ("connection refused", "nobody listens there: see endpoints; kubectl logs of the webhook"),
         ("no endpoints available", "no replica is ready: see endpoints"),
         ("not found", "what is called does not exist: see endpoints"),
-        ("certificate signed by unknown authority", "caBundle is not of the CA that is served: see certificate"),
+        (
+            "certificate signed by unknown authority",
+            "caBundle is not of the CA that is served: see certificate",
+        ),
         ("certificate has expired", "see certificate"),
-        ("certificate is valid for", "the certificate lacks the name that is called: see certificate"),
-        ("cannot validate certificate", "the certificate lacks the name that is called: see certificate"),
+        (
+            "certificate is valid for",
+            "the certificate lacks the name that is called: see certificate",
+        ),
+        (
+            "cannot validate certificate",
+            "the certificate lacks the name that is called: see certificate",
+        ),
         ("x509:", "the certificate is not taken: see certificate"),
-        ("tls:", "the certificate is not taken, or it is not the webhook that answers: see certificate"),
-        ("deadline exceeded", "a network policy or firewall drops the call, or the webhook has no CPU"),
+        (
+            "tls:",
+            "the certificate is not taken, or it is not the webhook that answers: see certificate",
+        ),
+        (
+            "deadline exceeded",
+            "a network policy or firewall drops the call, or the webhook has no CPU",
+        ),
         ("no such host", "the API server cannot resolve the name"),
-        ("no route to host", "the API server cannot reach pods: see hostNetwork in the chart's values"),
+        (
+            "no route to host",
+            "the API server cannot reach pods: see hostNetwork in the chart's values",
+        ),
     ];
     if message.contains("failed calling webhook") {
         if !is_ours {
             return Some(Refusal::Other("another webhook fails: the message names it"));
         }
-        let advice = failed.iter().find(|(text, _)| message.contains(text)).map(|(_, advice)| *advice);
-        return Some(Refusal::Webhook(advice.unwrap_or("the webhook's answer is not one: read its log")));
+        let advice =
+            failed.iter().find(|(text, _)| message.contains(text)).map(|(_, advice)| *advice);
+        return Some(Refusal::Webhook(
+            advice.unwrap_or("the webhook's answer is not one: read its log"),
+        ));
     }
     if message.contains("denied the request") {
         return Some(if is_ours {
@@ -292,7 +360,8 @@ mod tests {
             let mut pod = pod(None, role);
             pod["kind"] = json!("Pod");
             let body = serde_json::to_vec(&crate::admission::review::of(&pod, "n")).unwrap();
-            let admission = crate::admission::admit(&body, &crate::admission::Policy::default()).unwrap();
+            let admission =
+                crate::admission::admit(&body, &crate::admission::Policy::default()).unwrap();
             assert_eq!(admission.outcome, crate::admission::Outcome::Mutated);
             assert!(admission.subject.unwrap().problems.is_empty());
         }

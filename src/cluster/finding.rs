@@ -41,11 +41,19 @@ impl Finding {
         Self { check, status: Status::Passed, message: message.into(), advice: String::new() }
     }
 
-    pub(super) fn failed(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn failed(
+        check: &'static str,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self { check, status: Status::Failed, message: message.into(), advice: advice.into() }
     }
 
-    pub(super) fn unknown(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn unknown(
+        check: &'static str,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self { check, status: Status::Unknown, message: message.into(), advice: advice.into() }
     }
 }

@@ -1,4 +1,5 @@
-//! ConfigMaps, Secrets and keys that pods ask for and that do not exist: the kubelet waits for them, and says so only in events.
+//! ConfigMaps, Secrets and keys that pods ask for and that do not exist: the kubelet waits for
+//! them, and says so only in events.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,12 @@ pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) ->
 }
 
 /// What of it does not exist in a namespace.
-pub(super) async fn report(reader: &Reader, check: &'static str, namespace: &str, named: BTreeMap<Named, By>) -> Vec<Finding> {
+pub(super) async fn report(
+    reader: &Reader,
+    check: &'static str,
+    namespace: &str,
+    named: BTreeMap<Named, By>,
+) -> Vec<Finding> {
     let (mut findings, mut told) = (Vec::new(), String::new());
     let count = named.len();
     for (object, by) in named {
@@ -60,7 +66,8 @@ pub(super) async fn report(reader: &Reader, check: &'static str, namespace: &str
                 Some(key) => format!("create it with the key: kubectl create {} {name} --from-file={key}=…", created_as(kind)),
                 None => format!("create it: kubectl create {} {name} --from-file=…", created_as(kind)),
             };
-            let message = format!("{lacks} in namespace {namespace}; asked for by {}", some_of(&by.pods));
+            let message =
+                format!("{lacks} in namespace {namespace}; asked for by {}", some_of(&by.pods));
             findings.push(Finding::failed(check, message, advice));
         } else {
             told = format!("{told}; {lacks}, and is optional");
@@ -70,7 +77,11 @@ pub(super) async fn report(reader: &Reader, check: &'static str, namespace: &str
         let message = if count == 0 {
             "no pod names any".to_owned()
         } else {
-            format!("{} asked for{}", counted(count, "object"), if told.is_empty() { ", all there" } else { &told })
+            format!(
+                "{} asked for{}",
+                counted(count, "object"),
+                if told.is_empty() { ", all there" } else { &told }
+            )
         };
         findings.push(Finding::passed(check, message));
     }
@@ -85,7 +96,8 @@ pub(super) fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
     let mut named: BTreeMap<Named, By> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| asks(pod)) {
         let annotations = pod.metadata.annotations.iter().flatten();
-        let requests = annotations::parse(annotations.map(|(key, value)| (key.as_str(), value.as_str())));
+        let requests =
+            annotations::parse(annotations.map(|(key, value)| (key.as_str(), value.as_str())));
         add(&mut named, &requests.mounts, &name(pod));
     }
     named
@@ -94,8 +106,11 @@ pub(super) fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
 /// Adds what a pod asks for.
 pub(super) fn add(named: &mut BTreeMap<Named, By>, mounts: &[Request], pod: &str) {
     for request in mounts {
-        let object =
-            Named { kind: request.source().kind(), name: request.name.to_string(), key: key_of(request).map(str::to_owned) };
+        let object = Named {
+            kind: request.source().kind(),
+            name: request.name.to_string(),
+            key: key_of(request).map(str::to_owned),
+        };
         let by = named.entry(object).or_default();
         by.is_required |= !request.options.optional;
         if by.pods.last().is_none_or(|last| last != pod) {
@@ -115,7 +130,11 @@ fn key_of<'r>(request: &'r Request) -> Option<&'r str> {
 }
 
 /// What is not there; a Secret's data are read only where a key is looked for.
-async fn look_for(reader: &Reader, namespace: &str, object: &Named) -> Result<Option<String>, Unreadable> {
+async fn look_for(
+    reader: &Reader,
+    namespace: &str,
+    object: &Named,
+) -> Result<Option<String>, Unreadable> {
     let Named { kind, name, key } = object;
     let is_secret = *kind == Source::Secret.kind();
     let Some(key) = key else {
@@ -132,7 +151,8 @@ async fn look_for(reader: &Reader, namespace: &str, object: &Named) -> Result<Op
     } else {
         let found = reader.get_in::<ConfigMap>(namespace, name).await?;
         found.map(|found| {
-            found.data.is_some_and(|data| data.contains_key(key)) || found.binary_data.is_some_and(|data| data.contains_key(key))
+            found.data.is_some_and(|data| data.contains_key(key))
+                || found.binary_data.is_some_and(|data| data.contains_key(key))
         })
     };
     Ok(match has_key {
@@ -151,21 +171,47 @@ mod tests {
     #[test]
     fn what_pods_name_is_collected_once_with_the_keys_that_they_need() {
         let pod = |name: &str, annotations: &[(&str, &str)]| -> Pod {
-            let annotations: BTreeMap<_, _> =
-                annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
-            serde_json::from_value(json!({"metadata": {"name": name, "annotations": annotations}})).unwrap()
+            let annotations: BTreeMap<_, _> = annotations
+                .iter()
+                .map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value))
+                .collect();
+            serde_json::from_value(json!({"metadata": {"name": name, "annotations": annotations}}))
+                .unwrap()
         };
         let pods = [
-            pod("a", &[("hadoopConfigMap", "h"), ("secret.s", "/s:optional"), ("configMap.k", "/k.conf:file=k.conf")]),
-            pod("b", &[("hadoopConfigMap", "h"), ("secret.s", "/s"), ("GCPServiceAccount.g", "/g")]),
-            pod("c", &[("hadoopDelegationToken.t", "/t:key=x"), ("sparkConfigMap", "c:optional"), ("configMaps", "h=/1,h=/2")]),
+            pod(
+                "a",
+                &[
+                    ("hadoopConfigMap", "h"),
+                    ("secret.s", "/s:optional"),
+                    ("configMap.k", "/k.conf:file=k.conf"),
+                ],
+            ),
+            pod(
+                "b",
+                &[("hadoopConfigMap", "h"), ("secret.s", "/s"), ("GCPServiceAccount.g", "/g")],
+            ),
+            pod(
+                "c",
+                &[
+                    ("hadoopDelegationToken.t", "/t:key=x"),
+                    ("sparkConfigMap", "c:optional"),
+                    ("configMaps", "h=/1,h=/2"),
+                ],
+            ),
             pod("d", &[]),
         ];
         let shown: Vec<String> = named(&pods)
             .into_iter()
             .map(|(object, by)| {
                 let key = object.key.map(|key| format!("#{key}")).unwrap_or_default();
-                format!("{} {}{key} {} {}", object.kind, object.name, by.pods.join(","), by.is_required)
+                format!(
+                    "{} {}{key} {} {}",
+                    object.kind,
+                    object.name,
+                    by.pods.join(","),
+                    by.is_required
+                )
             })
             .collect();
         assert_eq!(

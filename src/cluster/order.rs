@@ -1,8 +1,9 @@
 //! Who else changes Spark pods, and in which order.
 //!
-//! The API server calls mutating webhooks in the order of the names of their configurations. Most may stand anywhere: what a later
-//! one adds is seen in a second round. Not so the CRD operator's: it mounts without looking whether something is mounted there, so
-//! it must come first (`tests/neighbours/operator.rs` shows what happens otherwise).
+//! The API server calls mutating webhooks in the order of the names of their configurations. Most
+//! may stand anywhere: what a later one adds is seen in a second round. Not so the CRD operator's:
+//! it mounts without looking whether something is mounted there, so it must come first
+//! (`tests/neighbours/operator.rs` shows what happens otherwise).
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ use crate::annotations::PREFIXES;
 
 const CHECK: &str = "order";
 
-/// How the names of the CRD operator's webhooks end, in its chart, whatever the release and so the configuration is called.
+/// How the names of the CRD operator's webhooks end, in its chart, whatever the release and so the
+/// configuration is called.
 const OPERATOR: &str = ".sparkoperator.k8s.io";
 
 /// Another configuration that may be called for Spark pods.
@@ -28,16 +30,27 @@ struct Other<'a> {
     is_operators: bool,
 }
 
-pub(super) async fn check(reader: &Reader, question: &Question, registered: Option<&Registered>) -> Vec<Finding> {
+pub(super) async fn check(
+    reader: &Reader,
+    question: &Question,
+    registered: Option<&Registered>,
+) -> Vec<Finding> {
     let configurations = match reader.list::<MutatingWebhookConfiguration>().await {
         Ok(configurations) => configurations,
         Err(unreadable) => return vec![unreadable.finding(CHECK)],
     };
     // Without its labels, only selectors without requirements are taken to select the namespace.
-    let labels =
-        reader.get::<Namespace>(&question.namespace).await.ok().flatten().and_then(|namespace| namespace.metadata.labels);
+    let labels = reader
+        .get::<Namespace>(&question.namespace)
+        .await
+        .ok()
+        .flatten()
+        .and_then(|namespace| namespace.metadata.labels);
     let is_reinvoked = registered.is_some_and(|registered| {
-        registered.webhooks.iter().all(|webhook| webhook.reinvocation_policy.as_deref() == Some("IfNeeded"))
+        registered
+            .webhooks
+            .iter()
+            .all(|webhook| webhook.reinvocation_policy.as_deref() == Some("IfNeeded"))
     });
     vec![judge(&question.registration, is_reinvoked, &configurations, &labels.unwrap_or_default())]
 }
@@ -52,7 +65,8 @@ fn judge(
         .iter()
         .filter_map(|configuration| {
             let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
-            let touching: Vec<&MutatingWebhook> = webhooks.iter().filter(|webhook| touches(webhook, namespace)).collect();
+            let touching: Vec<&MutatingWebhook> =
+                webhooks.iter().filter(|webhook| touches(webhook, namespace)).collect();
             let other = Other {
                 name: configuration.metadata.name.as_deref()?,
                 is_like_ours: touching.iter().any(|webhook| knows_our_prefixes(webhook)),
@@ -86,13 +100,21 @@ fn judge(
     }
     let like_ours = names(&|other| other.is_like_ours);
     if !like_ours.is_empty() {
-        told.push(format!("{} is another registration for the same annotations", some_of(&like_ours)));
+        told.push(format!(
+            "{} is another registration for the same annotations",
+            some_of(&like_ours)
+        ));
     }
-    let told = if told.is_empty() { "no other webhook changes Spark pods".to_owned() } else { told.join("; ") };
+    let told = if told.is_empty() {
+        "no other webhook changes Spark pods".to_owned()
+    } else {
+        told.join("; ")
+    };
     Finding::passed(CHECK, told)
 }
 
-/// Whether a webhook may be called for a Spark pod: its conditions are programs, and not looked into.
+/// Whether a webhook may be called for a Spark pod: its conditions are programs, and not looked
+/// into.
 fn touches(webhook: &MutatingWebhook, namespace: &BTreeMap<String, String>) -> bool {
     calls_for_pods(webhook.rules.as_deref().unwrap_or_default())
         && selects(webhook.namespace_selector.as_ref(), namespace)
@@ -101,7 +123,9 @@ fn touches(webhook: &MutatingWebhook, namespace: &BTreeMap<String, String>) -> b
 
 fn knows_our_prefixes(webhook: &MutatingWebhook) -> bool {
     let conditions = webhook.match_conditions.iter().flatten();
-    conditions.into_iter().any(|condition| PREFIXES.iter().any(|prefix| condition.expression.contains(prefix)))
+    conditions
+        .into_iter()
+        .any(|condition| PREFIXES.iter().any(|prefix| condition.expression.contains(prefix)))
 }
 
 #[cfg(test)]
@@ -121,7 +145,11 @@ mod tests {
                 json!([])
             };
             let resource = if name.contains("jobs") { "jobs" } else { "pods" };
-            let webhook = if name.contains("operator") { "mutate--v1-pod.sparkoperator.k8s.io" } else { "w.example.com" };
+            let webhook = if name.contains("operator") {
+                "mutate--v1-pod.sparkoperator.k8s.io"
+            } else {
+                "w.example.com"
+            };
             serde_json::from_value(json!({"metadata": {"name": name}, "webhooks": [{
                 "name": webhook, "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None", "matchConditions": like_ours,
                 "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]}],
@@ -130,17 +158,32 @@ mod tests {
             .unwrap()
         };
         for (names, own, is_reinvoked, expected) in [
-            (vec!["spark-webhook", "jobs", "elsewhere"], "spark-webhook", true, "passed: no other webhook changes Spark pods"),
+            (
+                vec!["spark-webhook", "jobs", "elsewhere"],
+                "spark-webhook",
+                true,
+                "passed: no other webhook changes Spark pods",
+            ),
             (
                 vec!["spark-webhook", "spark-operator-webhook", "istio"],
                 "spark-webhook",
                 true,
                 "passed: before spark-webhook: istio, spark-operator-webhook",
             ),
-            (vec!["spark-webhook", "vault"], "spark-webhook", true, "passed: after it: vault, after which it is called again"),
+            (
+                vec!["spark-webhook", "vault"],
+                "spark-webhook",
+                true,
+                "passed: after it: vault, after which it is called again",
+            ),
             (vec!["spark-webhook", "vault"], "spark-webhook", false, "passed: after it: vault"),
             // A second round of this one cannot take away what the operator's has mounted again.
-            (vec!["hook", "spark-operator-webhook"], "hook", true, "failed: spark-operator-webhook is called after hook"),
+            (
+                vec!["hook", "spark-operator-webhook"],
+                "hook",
+                true,
+                "failed: spark-operator-webhook is called after hook",
+            ),
             (
                 vec!["spark-webhook", "sparkoperator-spark-operator-webhook"],
                 "spark-webhook",

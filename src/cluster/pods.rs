@@ -1,8 +1,8 @@
 //! Spark pods that ask for something and did not get it, and why.
 //!
-//! What a pod should have is what the webhook itself would still do to it: the pod as it is stored is admitted once more, in
-//! this process. That it is not as it should be is thus certain; why the webhook was not called is told from what can be seen
-//! now, the likeliest first.
+//! What a pod should have is what the webhook itself would still do to it: the pod as it is stored
+//! is admitted once more, in this process. That it is not as it should be is thus certain; why the
+//! webhook was not called is told from what can be seen now, the likeliest first.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,10 @@ const CHECK: &str = "pods";
 pub(super) async fn asked_about(reader: &Reader, question: &Question) -> Result<Vec<Pod>, Finding> {
     let namespace = &question.namespace;
     let Some(name) = &question.pod else {
-        let pods = reader.list_in::<Pod>(namespace, "").await.map_err(|unreadable| unreadable.finding(CHECK))?;
+        let pods = reader
+            .list_in::<Pod>(namespace, "")
+            .await
+            .map_err(|unreadable| unreadable.finding(CHECK))?;
         return Ok(pods.into_iter().filter(is_unfinished).collect());
     };
     match reader.get_in::<Pod>(namespace, name).await {
@@ -55,7 +58,12 @@ pub(super) fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
 }
 
-pub(super) fn check(question: &Question, registration: &Registration, rules: Option<&Rules>, pods: &[Pod]) -> Vec<Finding> {
+pub(super) fn check(
+    question: &Question,
+    registration: &Registration,
+    rules: Option<&Rules>,
+    pods: &[Pod],
+) -> Vec<Finding> {
     // Pods that have the same to say are said once: an application has hundreds of executors.
     let mut grouped: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let (mut asking, mut with_notes) = (0, 0);
@@ -64,19 +72,23 @@ pub(super) fn check(question: &Question, registration: &Registration, rules: Opt
         match judge(pod, &question.namespace, registration, rules) {
             Judged::Fine => {}
             Judged::Noted => with_notes += 1,
-            Judged::Wrong { what, advice } => grouped.entry((what, advice)).or_default().push(name(pod)),
+            Judged::Wrong { what, advice } => {
+                grouped.entry((what, advice)).or_default().push(name(pod));
+            }
         }
     }
     if !grouped.is_empty() {
         let told = grouped.into_iter();
         return told
-            .map(|((what, advice), names)| Finding::failed(CHECK, format!("{}: {what}", some_of(&names)), advice))
+            .map(|((what, advice), names)| {
+                Finding::failed(CHECK, format!("{}: {what}", some_of(&names)), advice)
+            })
             .collect();
     }
-    let which = question
-        .pod
-        .as_ref()
-        .map_or_else(|| format!("of {} in {}", counted(pods.len(), "pod"), question.namespace), Clone::clone);
+    let which = question.pod.as_ref().map_or_else(
+        || format!("of {} in {}", counted(pods.len(), "pod"), question.namespace),
+        Clone::clone,
+    );
     let message = match (asking, &question.pod) {
         (0, Some(pod)) => format!("{pod} has no annotation of ours, and asks for nothing"),
         (0, None) => format!("{which}, none asks for anything"),
@@ -92,7 +104,12 @@ pub(super) fn check(question: &Question, registration: &Registration, rules: Opt
     } else {
         format!("; {} with notes in the annotation {INJECTED}", counted(with_notes, "pod"))
     };
-    vec![Finding { status: Status::Passed, check: CHECK, message: message + &notes, advice: String::new() }]
+    vec![Finding {
+        status: Status::Passed,
+        check: CHECK,
+        message: message + &notes,
+        advice: String::new(),
+    }]
 }
 
 /// What there is to say about a pod that asks for something.
@@ -114,21 +131,31 @@ impl Judged {
 }
 
 fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<&Rules>) -> Judged {
-    let Ok(body) = serde_json::to_value(pod).and_then(|pod| serde_json::to_vec(&review::of(&pod, namespace))) else {
+    let Ok(body) =
+        serde_json::to_value(pod).and_then(|pod| serde_json::to_vec(&review::of(&pod, namespace)))
+    else {
         return Judged::Fine;
     };
-    // What the rules allow is in the record that the webhook left; here only what the pod itself asks for counts.
+    // What the rules allow is in the record that the webhook left; here only what the pod itself
+    // asks for counts.
     let policy = Policy::default();
     let Ok(admission) = admit(&body, &policy) else { return Judged::Fine };
     let problems = admission.subject.as_ref().map(|subject| &*subject.problems).unwrap_or_default();
-    let record = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
+    let record =
+        pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
     if let Some(record) = record {
-        let is_note = |text: &str| problems.iter().any(|problem| problem.text() == text && problem.severity() == Severity::Note);
+        let is_note = |text: &str| {
+            problems
+                .iter()
+                .any(|problem| problem.text() == text && problem.severity() == Severity::Note)
+        };
         let recorded = recorded_problems(record);
         return match recorded.iter().find(|text| !is_note(text)) {
             Some(problem) => Judged::wrong(
                 format!("a request was not carried out: {problem}"),
-                format!("correct the annotation, and submit again; kubectl describe pod shows all of {INJECTED}"),
+                format!(
+                    "correct the annotation, and submit again; kubectl describe pod shows all of {INJECTED}"
+                ),
             ),
             None if recorded.is_empty() => Judged::Fine,
             None => Judged::Noted,
@@ -153,28 +180,53 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
 fn recorded_problems(record: &str) -> Vec<String> {
     let record: Value = serde_json::from_str(record).unwrap_or_default();
     let problems = record.get("problems").and_then(Value::as_array);
-    problems.into_iter().flatten().filter_map(|problem| problem.as_str().map(str::to_owned)).collect()
+    problems
+        .into_iter()
+        .flatten()
+        .filter_map(|problem| problem.as_str().map(str::to_owned))
+        .collect()
 }
 
-fn why_not_called(pod: &Pod, registration: &Registration, rules: Option<&Rules>) -> (String, String) {
+fn why_not_called(
+    pod: &Pod,
+    registration: &Registration,
+    rules: Option<&Rules>,
+) -> (String, String) {
     const AGAIN: &str = "submit it again: pods are changed only when they are created";
     let registered = match registration {
         Registration::Found(registered) => registered,
-        Registration::Absent => return ("there is no registration".to_owned(), format!("see configuration; then {AGAIN}")),
+        Registration::Absent => {
+            return (
+                "there is no registration".to_owned(),
+                format!("see configuration; then {AGAIN}"),
+            );
+        }
         Registration::Unseen => {
             let what = "why, the registration would tell, which you may not see";
-            return (what.to_owned(), "ask who may see it to run this: see configuration".to_owned());
+            return (
+                what.to_owned(),
+                "ask who may see it to run this: see configuration".to_owned(),
+            );
         }
     };
     if let Some(reason) = &registered.withheld {
         return (reason.clone(), "see configuration and selectors".to_owned());
     }
     let labels = pod.metadata.labels.clone().unwrap_or_default();
-    if !registered.webhooks.iter().any(|webhook| selects(webhook.object_selector.as_ref(), &labels)) {
-        let wanted = registered.webhooks.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), "driver"));
-        let wanted: Vec<String> = wanted.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    if !registered.webhooks.iter().any(|webhook| selects(webhook.object_selector.as_ref(), &labels))
+    {
+        let wanted = registered
+            .webhooks
+            .iter()
+            .find_map(|webhook| labels_for(webhook.object_selector.as_ref(), "driver"));
+        let wanted: Vec<String> =
+            wanted.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
         let what = format!("the objectSelector wants labels such as {}", wanted.join(","));
-        return (what, "set them: spark.kubernetes.driver.label.KEY and spark.kubernetes.executor.label.KEY".to_owned());
+        return (
+            what,
+            "set them: spark.kubernetes.driver.label.KEY and spark.kubernetes.executor.label.KEY"
+                .to_owned(),
+        );
     }
     let created = pod.metadata.creation_timestamp.as_ref();
     // In whole seconds; and an API server takes about one to learn of a registration.
@@ -184,7 +236,10 @@ fn why_not_called(pod: &Pod, registration: &Registration, rules: Option<&Rules>)
         return ("it is older than the registration".to_owned(), AGAIN.to_owned());
     }
     if super::registration::check_condition(registered, rules).status == Status::Failed {
-        return ("the registration's condition left it out".to_owned(), format!("see condition; then {AGAIN}"));
+        return (
+            "the registration's condition left it out".to_owned(),
+            format!("see condition; then {AGAIN}"),
+        );
     }
     if registered.ignores_failure() {
         let what = "probably the webhook was away when it was created, and failurePolicy Ignore let it through";
@@ -233,8 +288,13 @@ mod tests {
         let (late, early) = ("2026-01-03T00:00:00Z", "2026-01-01T00:00:00Z");
         let mut mounted = pod("driver", early, None);
         mounted["spec"]["volumes"] = json!([{"name": "v", "secret": {"secretName": "s"}}]);
-        mounted["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/s", "readOnly": true}]);
-        let mut noted = pod("driver", early, Some(r#"{"problems":["secretx: unknown key, ignored; the nearest is secrets"]}"#));
+        mounted["spec"]["containers"][0]["volumeMounts"] =
+            json!([{"name": "v", "mountPath": "/s", "readOnly": true}]);
+        let mut noted = pod(
+            "driver",
+            early,
+            Some(r#"{"problems":["secretx: unknown key, ignored; the nearest is secrets"]}"#),
+        );
         noted["metadata"]["annotations"]["spark-operator.k8s.io/secretx"] = json!("");
         for (pod, registration, expected) in [
             (pod("driver", late, Some("{}")), Some(&fail), "fine"),
@@ -257,9 +317,21 @@ mod tests {
                 Some(&json!({"objectSelector": {"matchLabels": {"canary": "yes"}}})),
                 "not mutated: the objectSelector wants labels such as canary=yes",
             ),
-            (pod("driver", early, None), Some(&fail), "not mutated: it is older than the registration"),
-            (pod("executor", late, None), Some(&json!({"policy": "Ignore"})), "not mutated: probably the webhook was away"),
-            (pod("executor", late, None), Some(&fail), "not mutated: the webhook was not called, though"),
+            (
+                pod("driver", early, None),
+                Some(&fail),
+                "not mutated: it is older than the registration",
+            ),
+            (
+                pod("executor", late, None),
+                Some(&json!({"policy": "Ignore"})),
+                "not mutated: probably the webhook was away",
+            ),
+            (
+                pod("executor", late, None),
+                Some(&fail),
+                "not mutated: the webhook was not called, though",
+            ),
         ] {
             let parsed: Pod = serde_json::from_value(pod.clone()).unwrap();
             let registration = registration.map_or(Registration::Absent, registered);

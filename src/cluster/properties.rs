@@ -1,5 +1,6 @@
-//! Properties in the plural, `spark.kubernetes.driver.annotations.…`, which Spark takes without a word and which leave no
-//! annotation on the pod: they are found only in the properties that a driver was submitted with.
+//! Properties in the plural, `spark.kubernetes.driver.annotations.…`, which Spark takes without a
+//! word and which leave no annotation on the pod: they are found only in the properties that a
+//! driver was submitted with.
 
 use std::collections::BTreeSet;
 
@@ -25,13 +26,17 @@ pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) ->
     for (pod, config_map) in pods.iter().filter_map(|pod| Some((name(pod), conf_map(pod)?))) {
         match reader.get_in::<ConfigMap>(&question.namespace, &config_map).await {
             Ok(found) => {
-                let text = found.and_then(|found| found.data?.remove(PROPERTIES)).unwrap_or_default();
+                let text =
+                    found.and_then(|found| found.data?.remove(PROPERTIES)).unwrap_or_default();
                 read += 1;
                 for key in plural_keys(&text) {
                     findings.push(Finding::failed(
                         CHECK,
                         format!("{pod} was submitted with {key}, which Spark does not know"),
-                        format!("write it in the singular: {}", key.replacen(".annotations.", ".annotation.", 1)),
+                        format!(
+                            "write it in the singular: {}",
+                            key.replacen(".annotations.", ".annotation.", 1)
+                        ),
                     ));
                 }
             }
@@ -67,9 +72,11 @@ fn plural_keys(text: &str) -> BTreeSet<String> {
 /// Whether a property was meant to be an annotation of ours, and is not.
 pub(super) fn is_plural(property: &str) -> bool {
     let rest = property.strip_prefix("spark.kubernetes.");
-    let rest = rest.and_then(|rest| rest.strip_prefix("driver").or_else(|| rest.strip_prefix("executor")));
+    let rest =
+        rest.and_then(|rest| rest.strip_prefix("driver").or_else(|| rest.strip_prefix("executor")));
     let annotation = rest.and_then(|rest| rest.strip_prefix(".annotations."));
-    annotation.is_some_and(|annotation| PREFIXES.iter().any(|prefix| annotation.starts_with(prefix)))
+    annotation
+        .is_some_and(|annotation| PREFIXES.iter().any(|prefix| annotation.starts_with(prefix)))
 }
 
 /// Up to the first separator that no backslash precedes, which would be a part of the key.

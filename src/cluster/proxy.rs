@@ -1,8 +1,9 @@
 //! The proxy between this process and an API server.
 //!
-//! kubectl takes `proxy-url` of the kubeconfig's cluster. Without it, it reads `HTTPS_PROXY` and `NO_PROXY` as Go's `httpproxy` does.
-//! kube 5.0 reads the same variables, but compares `NO_PROXY` with the proxy's own host, fails on an empty entry, and leaves a
-//! pod's service account without a proxy. So this module chooses the proxy, and kube connects through it.
+//! kubectl takes `proxy-url` of the kubeconfig's cluster. Without it, it reads `HTTPS_PROXY` and
+//! `NO_PROXY` as Go's `httpproxy` does. kube 5.0 reads the same variables, but compares `NO_PROXY`
+//! with the proxy's own host, fails on an empty entry, and leaves a pod's service account without a
+//! proxy. So this module chooses the proxy, and kube connects through it.
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -62,7 +63,11 @@ pub(super) fn choose(
         let set = |name| Some((name, variable(name).filter(|value| !value.is_empty())?));
         names.into_iter().find_map(set)
     };
-    let names = if is_plain_http(server) { ["HTTP_PROXY", "http_proxy"] } else { ["HTTPS_PROXY", "https_proxy"] };
+    let names = if is_plain_http(server) {
+        ["HTTP_PROXY", "http_proxy"]
+    } else {
+        ["HTTPS_PROXY", "https_proxy"]
+    };
     let Some((name, url)) = first_set(names) else { return Ok(None) };
     let no_proxy = first_set(["NO_PROXY", "no_proxy"]).map_or_else(String::new, |(_, value)| value);
     if is_exempt(server, &no_proxy) {
@@ -94,26 +99,34 @@ fn parse(text: &str, origin: Origin) -> Result<Proxy, ConnectError> {
     if scheme == "socks5" && authority.contains('@') {
         return Err(error("has a user name, but doctor cannot log in to a SOCKS5 proxy"));
     }
-    let read = |text: String| text.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()));
+    let read = |text: String| {
+        text.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()))
+    };
     let url = match read(format!("{scheme}://{authority}/")) {
         // kube takes port 80 for a SOCKS5 proxy without a port.
-        Some(url) if url.port().is_none() => read(format!("{scheme}://{authority}:{default_port}/")),
+        Some(url) if url.port().is_none() => {
+            read(format!("{scheme}://{authority}:{default_port}/"))
+        }
         url => url,
     };
     url.map(|url| Proxy { url, origin }).ok_or_else(|| error("is not the URL of a proxy"))
 }
 
-/// Whether `NO_PROXY`, or the host alone, keeps an API server from being reached through a proxy of the environment.
+/// Whether `NO_PROXY`, or the host alone, keeps an API server from being reached through a proxy of
+/// the environment.
 fn is_exempt(server: &Uri, no_proxy: &str) -> bool {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
     let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
     let port = server.port_u16().unwrap_or(if is_plain_http(server) { 80 } else { 443 });
     host == "localhost"
         || address.is_some_and(|address| address.is_loopback())
-        || no_proxy.split(',').any(|entry| exempts(&entry.trim().to_ascii_lowercase(), &host, address, port))
+        || no_proxy
+            .split(',')
+            .any(|entry| exempts(&entry.trim().to_ascii_lowercase(), &host, address, port))
 }
 
-/// Whether one entry of `NO_PROXY` names a host: `*`, a network, an address or a domain; the latter two with a port or without.
+/// Whether one entry of `NO_PROXY` names a host: `*`, a network, an address or a domain; the latter
+/// two with a port or without.
 fn exempts(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
     if entry == "*" {
         return true;
@@ -161,20 +174,50 @@ mod tests {
         let server = "https://api.example:6443";
         for (server, proxy_url, variables, expected) in [
             (server, None, &[][..], "none"),
-            (server, None, &[("HTTPS_PROXY", "http://a:1"), ("https_proxy", "http://b:1")], "the proxy http://a:1 (HTTPS_PROXY)"),
-            (server, None, &[("HTTPS_PROXY", ""), ("https_proxy", "http://b:1")], "the proxy http://b:1 (https_proxy)"),
+            (
+                server,
+                None,
+                &[("HTTPS_PROXY", "http://a:1"), ("https_proxy", "http://b:1")],
+                "the proxy http://a:1 (HTTPS_PROXY)",
+            ),
+            (
+                server,
+                None,
+                &[("HTTPS_PROXY", ""), ("https_proxy", "http://b:1")],
+                "the proxy http://b:1 (https_proxy)",
+            ),
             (server, None, &[("HTTP_PROXY", "http://a:1"), ("ALL_PROXY", "http://b:1")], "none"),
-            ("http://api.example", None, &[("HTTP_PROXY", "http://a:1")], "the proxy http://a:1 (HTTP_PROXY)"),
-            ("http://api.example", None, &[("http_proxy", "http://a:1")], "the proxy http://a:1 (http_proxy)"),
+            (
+                "http://api.example",
+                None,
+                &[("HTTP_PROXY", "http://a:1")],
+                "the proxy http://a:1 (HTTP_PROXY)",
+            ),
+            (
+                "http://api.example",
+                None,
+                &[("http_proxy", "http://a:1")],
+                "the proxy http://a:1 (http_proxy)",
+            ),
             ("http://api.example", None, &[("HTTPS_PROXY", "http://a:1")], "none"),
-            (server, None, &[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", ""), ("no_proxy", "api.example")], "none"),
+            (
+                server,
+                None,
+                &[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", ""), ("no_proxy", "api.example")],
+                "none",
+            ),
             (
                 server,
                 None,
                 &[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "b"), ("no_proxy", "api.example")],
                 "the proxy http://a:1 (HTTPS_PROXY)",
             ),
-            (server, Some(""), &[("HTTPS_PROXY", "http://a:1")], "the proxy http://a:1 (HTTPS_PROXY)"),
+            (
+                server,
+                Some(""),
+                &[("HTTPS_PROXY", "http://a:1")],
+                "the proxy http://a:1 (HTTPS_PROXY)",
+            ),
             // As kubectl: what the kubeconfig says is not subject to NO_PROXY.
             (
                 "https://127.0.0.1:6443",
@@ -183,7 +226,11 @@ mod tests {
                 "the proxy http://k:1 (proxy-url in the kubeconfig)",
             ),
         ] {
-            assert_eq!(chosen(server, proxy_url, variables), expected, "{server} {proxy_url:?} {variables:?}");
+            assert_eq!(
+                chosen(server, proxy_url, variables),
+                expected,
+                "{server} {proxy_url:?} {variables:?}"
+            );
         }
     }
 
@@ -192,24 +239,52 @@ mod tests {
         let forms = "write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT";
         for (url, expected) in [
             ("http://proxy.example", "the proxy http://proxy.example:80 (HTTPS_PROXY)".to_owned()),
-            ("https://proxy.example/", "the proxy https://proxy.example:443 (HTTPS_PROXY)".to_owned()),
+            (
+                "https://proxy.example/",
+                "the proxy https://proxy.example:443 (HTTPS_PROXY)".to_owned(),
+            ),
             ("proxy.example:3128", "the proxy http://proxy.example:3128 (HTTPS_PROXY)".to_owned()),
-            ("HTTP://u:secret@proxy.example:3128/x?y", "the proxy http://proxy.example:3128 (HTTPS_PROXY)".to_owned()),
-            ("socks5://proxy.example", "the proxy socks5://proxy.example:1080 (HTTPS_PROXY)".to_owned()),
-            ("socks5h://[2001:db8::1]:9", "the proxy socks5://[2001:db8::1]:9 (HTTPS_PROXY)".to_owned()),
-            ("socks4://proxy.example:1", format!("HTTPS_PROXY has a scheme that doctor does not support; {forms}")),
+            (
+                "HTTP://u:secret@proxy.example:3128/x?y",
+                "the proxy http://proxy.example:3128 (HTTPS_PROXY)".to_owned(),
+            ),
+            (
+                "socks5://proxy.example",
+                "the proxy socks5://proxy.example:1080 (HTTPS_PROXY)".to_owned(),
+            ),
+            (
+                "socks5h://[2001:db8::1]:9",
+                "the proxy socks5://[2001:db8::1]:9 (HTTPS_PROXY)".to_owned(),
+            ),
+            (
+                "socks4://proxy.example:1",
+                format!("HTTPS_PROXY has a scheme that doctor does not support; {forms}"),
+            ),
             ("http://", format!("HTTPS_PROXY is not the URL of a proxy; {forms}")),
             ("http://u:secret@", format!("HTTPS_PROXY is not the URL of a proxy; {forms}")),
-            ("http://u:secret@proxy.example:port", format!("HTTPS_PROXY is not the URL of a proxy; {forms}")),
+            (
+                "http://u:secret@proxy.example:port",
+                format!("HTTPS_PROXY is not the URL of a proxy; {forms}"),
+            ),
             (
                 "socks5://u:secret@proxy.example:1",
-                format!("HTTPS_PROXY has a user name, but doctor cannot log in to a SOCKS5 proxy; {forms}"),
+                format!(
+                    "HTTPS_PROXY has a user name, but doctor cannot log in to a SOCKS5 proxy; {forms}"
+                ),
             ),
         ] {
-            assert_eq!(chosen("https://api.example", None, &[("HTTPS_PROXY", url)]), expected, "{url}");
+            assert_eq!(
+                chosen("https://api.example", None, &[("HTTPS_PROXY", url)]),
+                expected,
+                "{url}"
+            );
         }
         // kube logs in by what the URL holds.
-        let proxy = choose(&Uri::from_static("https://api.example"), Some("http://u:secret@proxy.example:3128"), |_| None);
+        let proxy = choose(
+            &Uri::from_static("https://api.example"),
+            Some("http://u:secret@proxy.example:3128"),
+            |_| None,
+        );
         assert_eq!(proxy.unwrap().unwrap().url, "http://u:secret@proxy.example:3128/");
     }
 
@@ -268,7 +343,11 @@ mod tests {
             ("https://api.example", "api.example:80", false),
             ("http://api.example", "api.example:80", true),
         ] {
-            assert_eq!(is_exempt(&server.parse().unwrap(), no_proxy), expected, "{server} {no_proxy}");
+            assert_eq!(
+                is_exempt(&server.parse().unwrap(), no_proxy),
+                expected,
+                "{server} {no_proxy}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reading from the API server, which may be forbidden.
 //!
-//! Who runs the checks is often not an administrator. So what may not be read is a value of its own, which says the verb and
-//! the resource that are missing and becomes an `unknown` finding.
+//! Who runs the checks is often not an administrator. So what may not be read is a value of its
+//! own, which says the verb and the resource that are missing and becomes an `unknown` finding.
 
 use std::fmt::Debug;
 
@@ -32,8 +32,14 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn new(verb: &str, resource: &str, namespace: Option<&str>, error: &kube::Error) -> Self {
-        let namespace = namespace.map_or_else(String::new, |namespace| format!(" --namespace {namespace}"));
+    pub(super) fn new(
+        verb: &str,
+        resource: &str,
+        namespace: Option<&str>,
+        error: &kube::Error,
+    ) -> Self {
+        let namespace =
+            namespace.map_or_else(String::new, |namespace| format!(" --namespace {namespace}"));
         let reason = match error {
             kube::Error::Api(status) if status.code == 403 => String::new(),
             kube::Error::Api(status) => status.message.clone(),
@@ -49,7 +55,11 @@ impl Unreadable {
             let advice = format!("allow it, or ask who may: kubectl auth can-i {action}");
             return Finding::unknown(check, format!("you may not {action}"), advice);
         }
-        Finding::unknown(check, format!("cannot {action}: {reason}"), "run it again; if it stays, look at the API server")
+        Finding::unknown(
+            check,
+            format!("cannot {action}: {reason}"),
+            "run it again; if it stays, look at the API server",
+        )
     }
 }
 
@@ -66,7 +76,10 @@ impl Reader {
     /// An object of the cluster; `None` where there is none.
     pub(super) async fn get<K>(&self, name: &str) -> Result<Option<K>, Unreadable>
     where
-        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
     {
         Api::<K>::all(self.client.clone())
             .get_opt(name)
@@ -75,39 +88,65 @@ impl Reader {
     }
 
     /// An object of a namespace.
-    pub(super) async fn get_in<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, Unreadable>
+    pub(super) async fn get_in<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<K>, Unreadable>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
     {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
-        api.get_opt(name).await.map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))
+        api.get_opt(name)
+            .await
+            .map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))
     }
 
-    /// Whether there is an object in a namespace; nothing but its metadata is sent, so that no secret passes by.
+    /// Whether there is an object in a namespace; nothing but its metadata is sent, so that no
+    /// secret passes by.
     pub(super) async fn exists_in<K>(&self, namespace: &str, name: &str) -> Result<bool, Unreadable>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
     {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         let found = api.get_metadata_opt(name).await;
-        Ok(found.map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))?.is_some())
+        Ok(found
+            .map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))?
+            .is_some())
     }
 
     /// All objects of the cluster.
     pub(super) async fn list<K>(&self) -> Result<Vec<K>, Unreadable>
     where
-        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
     {
         let listed = list_pages(&Api::<K>::all(self.client.clone()), "").await;
         listed.map_err(|error| Unreadable::new("list", &resource::<K>(), None, &error))
     }
 
     /// All objects of a namespace that a selector selects.
-    pub(super) async fn list_in<K>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, Unreadable>
+    pub(super) async fn list_in<K>(
+        &self,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<K>, Unreadable>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
     {
-        let listed = list_pages(&Api::<K>::namespaced(self.client.clone(), namespace), labels).await;
+        let listed =
+            list_pages(&Api::<K>::namespaced(self.client.clone(), namespace), labels).await;
         listed.map_err(|error| Unreadable::new("list", &resource::<K>(), Some(namespace), &error))
     }
 }
@@ -143,9 +182,12 @@ mod tests {
     #[test]
     fn what_may_not_be_read_names_verb_and_resource() {
         use k8s_openapi::api::discovery::v1::EndpointSlice;
-        let error = |code| kube::Error::Api(Box::new(Status::failure("no", "Reason").with_code(code)));
-        let unreadable =
-            |code| Unreadable::new("list", &resource::<EndpointSlice>(), Some("spark"), &error(code)).finding("endpoints");
+        let error =
+            |code| kube::Error::Api(Box::new(Status::failure("no", "Reason").with_code(code)));
+        let unreadable = |code| {
+            Unreadable::new("list", &resource::<EndpointSlice>(), Some("spark"), &error(code))
+                .finding("endpoints")
+        };
         let expected = "list endpointslices.discovery.k8s.io --namespace spark";
         assert_eq!(unreadable(403).message, format!("you may not {expected}"));
         assert_eq!(unreadable(500).message, format!("cannot {expected}: no"));

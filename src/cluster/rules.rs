@@ -1,7 +1,7 @@
 //! The administrator's rules against the namespaces that there are.
 //!
-//! A default is only as good as the objects that it names and the registration that sends the pods. The rules are those that
-//! were given, or those that the replicas behind the Service read.
+//! A default is only as good as the objects that it names and the registration that sends the pods.
+//! The rules are those that were given, or those that the replicas behind the Service read.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,11 @@ impl Known<'_> {
 }
 
 /// The rules in force, and what is to be said where they cannot be seen.
-pub(super) async fn read<'q>(reader: &Reader, question: &'q Question, places: &[Place]) -> (Known<'q>, Vec<Finding>) {
+pub(super) async fn read<'q>(
+    reader: &Reader,
+    question: &'q Question,
+    places: &[Place],
+) -> (Known<'q>, Vec<Finding>) {
     if let Some(rules) = &question.rules {
         return (Known::Given(rules), Vec::new());
     }
@@ -56,21 +60,33 @@ pub(super) async fn read<'q>(reader: &Reader, question: &'q Question, places: &[
     let Some(service) = service else {
         return (
             Known::Unseen,
-            vec![Finding::unknown(CHECK, "there is no Service whose pods would tell which rules they read", give)],
+            vec![Finding::unknown(
+                CHECK,
+                "there is no Service whose pods would tell which rules they read",
+                give,
+            )],
         );
     };
     match read_mounted(reader, service).await {
         Ok(Mounted::None) => (Known::Absent, Vec::new()),
         Ok(Mounted::Elsewhere(path)) => {
-            let message = format!("the replicas read their rules from {path}, which is of no ConfigMap");
+            let message =
+                format!("the replicas read their rules from {path}, which is of no ConfigMap");
             (Known::Unseen, vec![Finding::unknown(CHECK, message, give)])
         }
-        Ok(Mounted::NoReplica) => (Known::Unseen, vec![Finding::unknown(CHECK, "there is no replica to tell its rules", give)]),
+        Ok(Mounted::NoReplica) => (
+            Known::Unseen,
+            vec![Finding::unknown(CHECK, "there is no replica to tell its rules", give)],
+        ),
         Ok(Mounted::Text { config_map, text }) => match Rules::parse(&text) {
             Ok(rules) => (Known::Read(rules), Vec::new()),
             Err(error) => {
-                let message = format!("ConfigMap {}/{config_map} holds rules that are refused: {error}", service.namespace);
-                let advice = "correct them; until then the replicas keep older rules, or do not start";
+                let message = format!(
+                    "ConfigMap {}/{config_map} holds rules that are refused: {error}",
+                    service.namespace
+                );
+                let advice =
+                    "correct them; until then the replicas keep older rules, or do not start";
                 (Known::Unseen, vec![Finding::failed(CHECK, message, advice)])
             }
         },
@@ -93,12 +109,18 @@ enum Mounted {
 async fn read_mounted(reader: &Reader, service: &ServiceFound) -> Result<Mounted, Unreadable> {
     let pods = reader.list_in::<Pod>(&service.namespace, &service.selector).await?;
     // The newest tells what will be.
-    let newest = pods.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    let newest = pods
+        .into_iter()
+        .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     let Some(spec) = newest.and_then(|pod| pod.spec) else { return Ok(Mounted::NoReplica) };
-    let Some((container, path)) = spec.containers.iter().find_map(|container| Some((container, config_flag(container)?))) else {
+    let Some((container, path)) =
+        spec.containers.iter().find_map(|container| Some((container, config_flag(container)?)))
+    else {
         return Ok(Mounted::None);
     };
-    let Some((config_map, key)) = config_map_at(&spec, container, &path) else { return Ok(Mounted::Elsewhere(path)) };
+    let Some((config_map, key)) = config_map_at(&spec, container, &path) else {
+        return Ok(Mounted::Elsewhere(path));
+    };
     let found = reader.get_in::<ConfigMap>(&service.namespace, &config_map).await?;
     let text = found.and_then(|found| found.data?.remove(&key));
     Ok(text.map_or(Mounted::Elsewhere(path), |text| Mounted::Text { config_map, text }))
@@ -106,7 +128,8 @@ async fn read_mounted(reader: &Reader, service: &ServiceFound) -> Result<Mounted
 
 /// The file that `--config` or its variable names.
 fn config_flag(container: &Container) -> Option<String> {
-    let words: Vec<&String> = container.command.iter().flatten().chain(container.args.iter().flatten()).collect();
+    let words: Vec<&String> =
+        container.command.iter().flatten().chain(container.args.iter().flatten()).collect();
     let mut following = words.iter().skip(1);
     for word in &words {
         let next = following.next();
@@ -117,7 +140,8 @@ fn config_flag(container: &Container) -> Option<String> {
             return next.map(|path| (*path).clone());
         }
     }
-    let variable = container.env.iter().flatten().find(|variable| variable.name == "SPARK_WEBHOOK_CONFIG");
+    let variable =
+        container.env.iter().flatten().find(|variable| variable.name == "SPARK_WEBHOOK_CONFIG");
     variable.and_then(|variable| variable.value.clone())
 }
 
@@ -125,17 +149,27 @@ fn config_flag(container: &Container) -> Option<String> {
 fn config_map_at(spec: &PodSpec, container: &Container, path: &str) -> Option<(String, String)> {
     let (directory, file) = path.rsplit_once('/')?;
     let mounts = container.volume_mounts.iter().flatten();
-    let mount = mounts.into_iter().find(|mount| mount.mount_path.trim_end_matches('/') == directory)?;
+    let mount =
+        mounts.into_iter().find(|mount| mount.mount_path.trim_end_matches('/') == directory)?;
     let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
     let source = volume.config_map.as_ref()?;
     let item = source.items.iter().flatten().find(|item| item.path == file);
     Some((source.name.clone(), item.map_or_else(|| file.to_owned(), |item| item.key.clone())))
 }
 
-pub(super) async fn check(reader: &Reader, registered: Option<&Registered>, known: &Known<'_>) -> Vec<Finding> {
+pub(super) async fn check(
+    reader: &Reader,
+    registered: Option<&Registered>,
+    known: &Known<'_>,
+) -> Vec<Finding> {
     let rules = match known {
         Known::Unseen => return Vec::new(),
-        Known::Absent => return vec![Finding::passed(CHECK, "the replicas read no rules, so there are no defaults")],
+        Known::Absent => {
+            return vec![Finding::passed(
+                CHECK,
+                "the replicas read no rules, so there are no defaults",
+            )];
+        }
         Known::Given(rules) => rules,
         Known::Read(rules) => rules,
     };
@@ -144,12 +178,15 @@ pub(super) async fn check(reader: &Reader, registered: Option<&Registered>, know
     }
     let mut findings = Vec::new();
     let webhooks = registered.map(|registered| registered.webhooks.as_slice()).unwrap_or_default();
-    if let Some(lacking) =
-        webhooks.iter().find_map(|webhook| lacking(webhook.match_conditions.as_deref().unwrap_or_default(), rules))
+    if let Some(lacking) = webhooks
+        .iter()
+        .find_map(|webhook| lacking(webhook.match_conditions.as_deref().unwrap_or_default(), rules))
     {
         findings.push(Finding::failed(
             CHECK,
-            format!("the matchConditions leave out pods of the rules' defaults: they lack {lacking}"),
+            format!(
+                "the matchConditions leave out pods of the rules' defaults: they lack {lacking}"
+            ),
             "bring the registration up to date: helm upgrade, or write and apply it again",
         ));
     }
@@ -157,10 +194,16 @@ pub(super) async fn check(reader: &Reader, registered: Option<&Registered>, know
         Ok(namespaces) => {
             let sent = |namespace: &&Namespace| {
                 let labels = namespace.metadata.labels.clone().unwrap_or_default();
-                webhooks.is_empty() || webhooks.iter().any(|webhook| selects(webhook.namespace_selector.as_ref(), &labels))
+                webhooks.is_empty()
+                    || webhooks
+                        .iter()
+                        .any(|webhook| selects(webhook.namespace_selector.as_ref(), &labels))
             };
-            let names: Vec<&str> =
-                namespaces.iter().filter(sent).filter_map(|namespace| namespace.metadata.name.as_deref()).collect();
+            let names: Vec<&str> = namespaces
+                .iter()
+                .filter(sent)
+                .filter_map(|namespace| namespace.metadata.name.as_deref())
+                .collect();
             findings.extend(check_namespaces(reader, rules, &names).await);
         }
         Err(unreadable) => findings.push(unreadable.finding(CHECK)),
@@ -173,8 +216,10 @@ fn lacking(conditions: &[MatchCondition], rules: &Rules) -> Option<String> {
     if conditions.is_empty() {
         return None;
     }
-    let wanted = rules.default_namespaces().map(|globs| format!("|| {}", globs.to_cel("request.namespace")));
-    let mut lacking = wanted.filter(|wanted| !conditions.iter().any(|condition| condition.expression.contains(wanted)));
+    let wanted =
+        rules.default_namespaces().map(|globs| format!("|| {}", globs.to_cel("request.namespace")));
+    let mut lacking = wanted
+        .filter(|wanted| !conditions.iter().any(|condition| condition.expression.contains(wanted)));
     lacking.next()
 }
 
@@ -204,7 +249,10 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
             };
             match exists {
                 Ok(true) => {}
-                Ok(false) => missing.entry((source.kind(), name, is_optional)).or_default().push((*namespace).to_owned()),
+                Ok(false) => missing
+                    .entry((source.kind(), name, is_optional))
+                    .or_default()
+                    .push((*namespace).to_owned()),
                 Err(unreadable) => {
                     let finding = unreadable.finding(CHECK);
                     // What may not be read in one namespace may be in none.
@@ -232,7 +280,10 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::passed(CHECK, format!("the defaults apply in {}{told}", counted(selected, "namespace"))));
+        findings.push(Finding::passed(
+            CHECK,
+            format!("the defaults apply in {}{told}", counted(selected, "namespace")),
+        ));
     }
     findings
 }
@@ -245,7 +296,8 @@ fn created_as(kind: &str) -> &'static str {
 fn named_in(rules: &Rules, namespace: &str) -> Vec<Named> {
     let mut named: Vec<Named> = Vec::new();
     for request in rules.requests_in(namespace) {
-        let (source, name, is_optional) = (request.source(), request.name.as_str(), request.options.optional);
+        let (source, name, is_optional) =
+            (request.source(), request.name.as_str(), request.options.optional);
         match named.iter_mut().find(|other| (other.0, other.1.as_str()) == (source, name)) {
             Some(other) => other.2 &= is_optional,
             None => named.push((source, name.to_owned(), is_optional)),
@@ -279,8 +331,13 @@ mod tests {
             (a, all, Some("|| true")),
             (all, all, None),
         ] {
-            let condition = MatchCondition { name: "c".to_owned(), expression: condition(&rules(registered)) };
-            assert_eq!(lacking(&[condition], &rules(wanted)).as_deref(), expected, "{registered} {wanted}");
+            let condition =
+                MatchCondition { name: "c".to_owned(), expression: condition(&rules(registered)) };
+            assert_eq!(
+                lacking(&[condition], &rules(wanted)).as_deref(),
+                expected,
+                "{registered} {wanted}"
+            );
             assert_eq!(lacking(&[], &rules(wanted)), None);
         }
     }
@@ -295,15 +352,20 @@ mod tests {
         for (container, expected) in [
             (json!({"args": ["serve", "--config=/etc/rules/a.yaml"]}), Some(Some("r a.yaml"))),
             (json!({"args": ["serve", "--config", "/etc/rules/a.yaml"]}), Some(Some("r a.yaml"))),
-            (json!({"env": [{"name": "SPARK_WEBHOOK_CONFIG", "value": "/etc/rules/b"}]}), Some(Some("r b"))),
+            (
+                json!({"env": [{"name": "SPARK_WEBHOOK_CONFIG", "value": "/etc/rules/b"}]}),
+                Some(Some("r b")),
+            ),
             (json!({"args": ["serve", "--config=/tmp/a.yaml"]}), Some(None)),
             (json!({"args": ["serve"]}), None),
         ] {
             let mut container = container;
             (container["name"], container["volumeMounts"]) = (json!("c"), mounts.clone());
             let spec = spec(container.clone());
-            let found = config_flag(&spec.containers[0])
-                .map(|path| config_map_at(&spec, &spec.containers[0], &path).map(|(name, key)| format!("{name} {key}")));
+            let found = config_flag(&spec.containers[0]).map(|path| {
+                config_map_at(&spec, &spec.containers[0], &path)
+                    .map(|(name, key)| format!("{name} {key}"))
+            });
             assert_eq!(found.as_ref().map(Option::as_deref), expected, "{container}");
         }
     }
@@ -316,7 +378,11 @@ mod tests {
         );
         let named = |namespace: &str| {
             let named = named_in(&rules, namespace).into_iter();
-            named.map(|(source, name, is_optional)| format!("{} {name} {is_optional}", source.kind())).collect::<Vec<_>>()
+            named
+                .map(|(source, name, is_optional)| {
+                    format!("{} {name} {is_optional}", source.kind())
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(named("a"), ["ConfigMap h true", "Secret s false"]);
         assert_eq!(named("b"), ["ConfigMap h true", "Secret s true"]);

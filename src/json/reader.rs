@@ -1,8 +1,12 @@
 //! From text to values, by serde.
 //!
-//! What is read is bounded, so that no text can make values that are many times its size: at most [`MAX_ELEMENTS`] of any array or map,
-//! and [`MAX_VIEW`] bytes in all. What is more is left out, and [`Reading`] says so.
-#![expect(clippy::inline_always, reason = "a tenth of the instructions of an admission, see benches/instructions.txt")]
+//! What is read is bounded, so that no text can make values that are many times its size: at most
+//! [`MAX_ELEMENTS`] of any array or map, and [`MAX_VIEW`] bytes in all. What is more is left out,
+//! and [`Reading`] says so.
+#![expect(
+    clippy::inline_always,
+    reason = "a tenth of the instructions of an admission, see benches/instructions.txt"
+)]
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,10 +18,12 @@ use wide::u8x16;
 
 use super::{BLOCK, to_be_escaped};
 
-/// The most elements of an array or map: ten times what the largest pod of a real Spark has in all of them.
+/// The most elements of an array or map: ten times what the largest pod of a real Spark has in all
+/// of them.
 pub const MAX_ELEMENTS: usize = 4096;
 
-/// The most bytes of vectors and of text that had escapes: four arrays of the largest elements, or what a pod can be in all.
+/// The most bytes of vectors and of text that had escapes: four arrays of the largest elements, or
+/// what a pod can be in all.
 pub const MAX_VIEW: usize = 2 * 1024 * 1024;
 
 /// A value that was read.
@@ -54,7 +60,8 @@ enum Problem {
     Value,
 }
 
-/// A string without its escapes is forgotten where it has more room than this: it would count twice.
+/// A string without its escapes is forgotten where it has more room than this: it would count
+/// twice.
 const MAX_KEPT: usize = 1024;
 
 /// The most characters of a key in an error.
@@ -66,7 +73,15 @@ const MAX_SHOWN: usize = 64;
 ///
 /// Where the text is not JSON, or not of the value's shape.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Reading<'a, T>, ReadError> {
-    let mut reader = Reader { text, at: 0, key: 0, room: MAX_VIEW, too_many: None, expected: None, unescaped: String::new() };
+    let mut reader = Reader {
+        text,
+        at: 0,
+        key: 0,
+        room: MAX_VIEW,
+        too_many: None,
+        expected: None,
+        unescaped: String::new(),
+    };
     let value = T::deserialize(&mut reader).and_then(|value| match reader.peek() {
         None => Ok(value),
         Some(_) => Err(reader.expected("nothing more")),
@@ -81,8 +96,8 @@ pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Reading<'a, T>, Rea
     })
 }
 
-/// That something is wrong. A result with it is made for everything that is read, so it is nothing in itself, and what was expected
-/// is left in the reader.
+/// That something is wrong. A result with it is made for everything that is read, so it is nothing
+/// in itself, and what was expected is left in the reader.
 #[derive(Debug, thiserror::Error)]
 #[error("not read")]
 struct Unread;
@@ -104,7 +119,8 @@ struct Reader<'a> {
     too_many: Option<TooMany<'a>>,
     /// What should have been there, where the text is not JSON.
     expected: Option<&'static str>,
-    /// The last string that had escapes. It keeps its room, because most such strings are short and many are only compared.
+    /// The last string that had escapes. It keeps its room, because most such strings are short and
+    /// many are only compared.
     unescaped: String,
 }
 
@@ -119,11 +135,13 @@ impl<'a> Reader<'a> {
         self.bytes().get(self.at).copied()
     }
 
-    /// The next byte that is no blank. The API server writes none but at the end, so everything else is tried before.
+    /// The next byte that is no blank. The API server writes none but at the end, so everything
+    /// else is tried before.
     #[cold]
     fn peek(&mut self) -> Option<u8> {
         let rest = self.bytes().get(self.at..).unwrap_or_default();
-        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
+        let blanks =
+            rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
         self.at += blanks;
         rest.get(blanks).copied()
     }
@@ -158,7 +176,12 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn advance_past_blanks(&mut self, end: u8, is_first: bool, what: &'static str) -> Result<bool, Unread> {
+    fn advance_past_blanks(
+        &mut self,
+        end: u8,
+        is_first: bool,
+        what: &'static str,
+    ) -> Result<bool, Unread> {
         match self.peek() {
             Some(byte) if byte == end => Ok(false),
             Some(b',') if !is_first => {
@@ -171,7 +194,8 @@ impl<'a> Reader<'a> {
     }
 
     fn literal(&mut self, literal: &'static str) -> Result<(), Unread> {
-        let is_there = self.bytes().get(self.at..).is_some_and(|rest| rest.starts_with(literal.as_bytes()));
+        let is_there =
+            self.bytes().get(self.at..).is_some_and(|rest| rest.starts_with(literal.as_bytes()));
         if !is_there {
             return Err(self.expected(literal));
         }
@@ -179,7 +203,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whatever comes, after blanks too. What a visitor wants most often is tried before it comes to this.
+    /// Whatever comes, after blanks too. What a visitor wants most often is tried before it comes
+    /// to this.
     #[inline(never)]
     fn visit_any<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Value, Unread> {
         if self.next().is_none_or(|byte| byte <= b' ') {
@@ -213,7 +238,11 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn visit_escaped<V: Visitor<'a>>(&mut self, escape: usize, visitor: V) -> Result<V::Value, Unread> {
+    fn visit_escaped<V: Visitor<'a>>(
+        &mut self,
+        escape: usize,
+        visitor: V,
+    ) -> Result<V::Value, Unread> {
         let unescaped = unescape(self.text, self.at + 1, escape, self.room, &mut self.unescaped);
         let end = unescaped.map_or_else(|| skip_escaped(self.bytes(), escape), Ok)?;
         let Some(room) = self.room.checked_sub(end - self.at) else {
@@ -239,12 +268,15 @@ impl<'a> Reader<'a> {
         let (end, is_integer) = skip_number(self.bytes(), start)?;
         // `-0` is no integer for serde_json either.
         let number = self.text.get(start..end).filter(|number| is_integer && *number != "-0");
-        let number = number.and_then(|number| number.parse().ok()).ok_or_else(|| self.expected("an integer"))?;
+        let number = number
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| self.expected("an integer"))?;
         self.at = end;
         visitor.visit_i64(number)
     }
 
-    /// An object of a struct. Its end is consumed by who reads the last key, so that the value is not moved once more.
+    /// An object of a struct. Its end is consumed by who reads the last key, so that the value is
+    /// not moved once more.
     #[inline(always)]
     fn visit_object<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Value, Unread> {
         self.at += 1;
@@ -254,7 +286,11 @@ impl<'a> Reader<'a> {
     fn visit_map<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Value, Unread> {
         self.at += 1;
         let key = self.key;
-        visitor.visit_map(Entries { fields: Fields { reader: self, is_first: true }, key, count: 0 })
+        visitor.visit_map(Entries {
+            fields: Fields { reader: self, is_first: true },
+            key,
+            count: 0,
+        })
     }
 
     #[inline(always)]
@@ -295,7 +331,10 @@ impl<'a> Reader<'a> {
 
     /// A string, as it is written, that has been read before.
     fn text_of(&self, string: usize) -> &'a str {
-        skip_string(self.bytes(), string).ok().and_then(|end| self.text.get(string + 1..end - 1)).unwrap_or_default()
+        skip_string(self.bytes(), string)
+            .ok()
+            .and_then(|end| self.text.get(string + 1..end - 1))
+            .unwrap_or_default()
     }
 }
 
@@ -341,9 +380,16 @@ fn skip_escaped(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     }
 }
 
-/// A string without its escapes, and its end. It starts at a place and has its first escape at another. `None` where an escape is
-/// wrong, the string has no end, or it has more than so many bytes.
-fn unescape(text: &str, start: usize, mut escape: usize, most: usize, unescaped: &mut String) -> Option<usize> {
+/// A string without its escapes, and its end. It starts at a place and has its first escape at
+/// another. `None` where an escape is wrong, the string has no end, or it has more than so many
+/// bytes.
+fn unescape(
+    text: &str,
+    start: usize,
+    mut escape: usize,
+    most: usize,
+    unescaped: &mut String,
+) -> Option<usize> {
     let bytes = text.as_bytes();
     unescaped.clear();
     if start < escape {
@@ -381,8 +427,8 @@ fn simple_escape(escaped: u8) -> Option<char> {
     })
 }
 
-/// The character of the escape `\u` that begins here, and the end of it. Two of them make one character where it needs more than four
-/// digits.
+/// The character of the escape `\u` that begins here, and the end of it. Two of them make one
+/// character where it needs more than four digits.
 fn unicode_escape(bytes: &[u8], at: usize) -> Option<(char, usize)> {
     let unit = |at: usize| {
         let digits = bytes.get(at..)?.strip_prefix(br"\u")?.get(..4)?;
@@ -424,8 +470,9 @@ fn skip_number(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Unread> {
 /// As many bytes as there are bits in a mask.
 const CHUNK: usize = 64;
 
-/// The end of the array or object that begins here, or in which this is at some depth. Much of a review is in such as nobody looks
-/// into, so only their brackets are counted, those in strings left out; whether there is JSON between them is left open.
+/// The end of the array or object that begins here, or in which this is at some depth. Much of a
+/// review is in such as nobody looks into, so only their brackets are counted, those in strings
+/// left out; whether there is JSON between them is left open.
 fn skip_nested(bytes: &[u8], mut at: usize, mut depth: u32) -> Result<usize, Unread> {
     let mut strings = Strings::default();
     loop {
@@ -462,7 +509,11 @@ impl Places {
     #[inline(always)]
     fn from(bytes: &[u8], at: usize) -> Option<Self> {
         let rest = bytes.get(at..)?;
-        if let Some(chunk) = rest.first_chunk() { Some(Self::of(chunk)) } else { Self::of_last(rest) }
+        if let Some(chunk) = rest.first_chunk() {
+            Some(Self::of(chunk))
+        } else {
+            Self::of_last(rest)
+        }
     }
 
     #[cold]
@@ -560,7 +611,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unread> {
-        if self.next().is_some_and(|byte| byte.is_ascii_digit()) { self.visit_number(visitor) } else { self.visit_any(visitor) }
+        if self.next().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.visit_number(visitor)
+        } else {
+            self.visit_any(visitor)
+        }
     }
 
     #[inline]
@@ -593,7 +648,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline(always)]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unread> {
-        let next = if self.next().is_some_and(|byte| byte <= b' ') { self.peek() } else { self.next() };
+        let next =
+            if self.next().is_some_and(|byte| byte <= b' ') { self.peek() } else { self.next() };
         if next == Some(b'n') {
             return self.literal("null").and_then(|()| visitor.visit_none());
         }
@@ -652,7 +708,10 @@ impl<'a> SeqAccess<'a> for Elements<'_, 'a> {
     type Error = Unread;
 
     #[inline(always)]
-    fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Unread> {
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Unread> {
         if !self.reader.advance(b']', self.count == 0, "`,` or `]`")? {
             return Ok(None);
         }
@@ -685,7 +744,10 @@ impl<'a> MapAccess<'a> for Fields<'_, 'a> {
     type Error = Unread;
 
     #[inline(always)]
-    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Unread> {
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Unread> {
         if !self.reader.advance(b'}', self.is_first, "`,` or `}`")? {
             self.reader.at += 1;
             return Ok(None);
@@ -707,8 +769,8 @@ impl<'a> MapAccess<'a> for Fields<'_, 'a> {
     }
 }
 
-/// What is left of an object whose keys are anybody's. All of it is read, because what matters may come late; what is kept is left to
-/// the visitor.
+/// What is left of an object whose keys are anybody's. All of it is read, because what matters may
+/// come late; what is kept is left to the visitor.
 struct Entries<'r, 'a> {
     fields: Fields<'r, 'a>,
     /// Where the key begins under which it stands.
@@ -719,7 +781,10 @@ struct Entries<'r, 'a> {
 impl<'a> MapAccess<'a> for Entries<'_, 'a> {
     type Error = Unread;
 
-    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Unread> {
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Unread> {
         let key = self.fields.next_key_seed(seed)?;
         if self.count == MAX_ELEMENTS && key.is_some() {
             self.fields.reader.leave_out(self.key);
@@ -828,7 +893,9 @@ mod tests {
             let expected: Option<Values> = serde_json::from_str(text).ok();
             assert_eq!(expected.is_some(), error.is_empty(), "{text}");
             match read::<Values>(text) {
-                Ok(Reading { value, too_many: None }) => assert_eq!(Some(value), expected, "{text}"),
+                Ok(Reading { value, too_many: None }) => {
+                    assert_eq!(Some(value), expected, "{text}");
+                }
                 Ok(reading) => panic!("{reading:?}"),
                 Err(found) => assert_eq!(found.to_string(), error, "{text}"),
             }
@@ -847,7 +914,8 @@ mod tests {
         }
         let array = |element: &str, count: usize| format!("[{}]", vec![element; count].join(","));
         let map = |count: usize| {
-            let pairs: Vec<String> = (0..count).map(|number| format!(r#""{number:04}":1"#)).collect();
+            let pairs: Vec<String> =
+                (0..count).map(|number| format!(r#""{number:04}":1"#)).collect();
             format!("{{{}}}", pairs.join(","))
         };
         let escaped = |length: usize| format!(r#""\n{}""#, "x".repeat(length - 1));
@@ -856,8 +924,22 @@ mod tests {
         let most = MAX_VIEW / (64 * size_of::<i64>());
         for (text, one, many, entries, length, too_many) in [
             (format!(r#"{{"one":{}}}"#, array("1", all)), all, 0, 0, 0, None),
-            (format!(r#"{{"one":{},"many":[[1]]}}"#, array("1", all + 1)), all, 1, 0, 0, Some("one")),
-            (format!(r#"{{"one":{},"many":{}}}"#, array(" 1 ", 5 * all), array("[]", 5 * all)), all, all, 0, 0, Some("one")),
+            (
+                format!(r#"{{"one":{},"many":[[1]]}}"#, array("1", all + 1)),
+                all,
+                1,
+                0,
+                0,
+                Some("one"),
+            ),
+            (
+                format!(r#"{{"one":{},"many":{}}}"#, array(" 1 ", 5 * all), array("[]", 5 * all)),
+                all,
+                all,
+                0,
+                0,
+                Some("one"),
+            ),
             (format!(r#"{{"many":{},"one":[1]}}"#, array(&array("1", 9), all)), 1, all, 0, 0, None),
             (format!(r#"{{"map":{}}}"#, map(all)), 0, 0, all, 0, None),
             // All of them, because which of them matter is not known here.
@@ -867,12 +949,18 @@ mod tests {
         ] {
             let Reading { value, too_many: found } = read::<Fields>(&text).unwrap();
             let lengths = (value.one.len(), value.many.len(), value.map.len(), value.text.len());
-            assert_eq!((lengths, found.map(|found| found.field)), ((one, many, entries, length), too_many));
+            assert_eq!(
+                (lengths, found.map(|found| found.field)),
+                ((one, many, entries, length), too_many)
+            );
         }
         let text = format!(r#"{{"many":{}}}"#, array(&array("1", 64), all));
         let Reading { value, too_many } = read::<Fields>(&text).unwrap();
         let found: usize = value.many.iter().map(Vec::len).sum();
-        assert!(too_many.is_some() && found > most * 48 && found <= most * 64, "{found} of {too_many:?}");
+        assert!(
+            too_many.is_some() && found > most * 48 && found <= most * 64,
+            "{found} of {too_many:?}"
+        );
     }
 
     proptest! {
@@ -915,7 +1003,12 @@ mod tests {
 
     /// Values with brackets, quotation marks and backslashes in their strings.
     fn values() -> impl Strategy<Value = Value> {
-        let text = || prop::collection::vec(prop::sample::select(r#"{}[]",:\ aé"#.chars().collect::<Vec<_>>()), 0..90);
+        let text = || {
+            prop::collection::vec(
+                prop::sample::select(r#"{}[]",:\ aé"#.chars().collect::<Vec<_>>()),
+                0..90,
+            )
+        };
         let text = move || text().prop_map(String::from_iter);
         let scalar = prop_oneof![
             Just(Value::Null),
@@ -926,7 +1019,8 @@ mod tests {
         scalar.prop_recursive(6, 60, 6, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::vec((text(), inner), 0..6).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+                prop::collection::vec((text(), inner), 0..6)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
             ]
         })
     }

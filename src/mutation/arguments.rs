@@ -1,8 +1,8 @@
 //! `defaults`: a driver reads `spark-defaults.conf` of its conf dir.
 //!
-//! Spark starts a driver with `--properties-file`, and then ignores `spark-defaults.conf`, unless `--load-spark-defaults` is there
-//! too; what was set at submission still wins (seen with 4.1.2). The option is new in Spark 4: 3.5.9 ends with "Unrecognized
-//! option" (seen).
+//! Spark starts a driver with `--properties-file`, and then ignores `spark-defaults.conf`, unless
+//! `--load-spark-defaults` is there too; what was set at submission still wins (seen with 4.1.2).
+//! The option is new in Spark 4: 3.5.9 ends with "Unrecognized option" (seen).
 
 use super::Plan;
 use crate::annotations::{ProblemKind, Request};
@@ -13,12 +13,25 @@ use crate::text::Text;
 pub const LOAD_SPARK_DEFAULTS: &str = "--load-spark-defaults";
 
 /// Plans the driver's arguments for the requests that are mounted.
-pub(super) fn apply(pod: &Pod, role: Role, container: &Container, mounted: &[&Request], plan: &mut Plan) {
-    let Some(request) = mounted.iter().find(|request| request.options.defaults).filter(|_| role == Role::Driver) else { return };
+pub(super) fn apply(
+    pod: &Pod,
+    role: Role,
+    container: &Container,
+    mounted: &[&Request],
+    plan: &mut Plan,
+) {
+    let Some(request) =
+        mounted.iter().find(|request| request.options.defaults).filter(|_| role == Role::Driver)
+    else {
+        return;
+    };
     let arguments = container.args.as_deref().unwrap_or_default();
     match obstacle(pod, arguments.first().map(|argument| &**argument)) {
         // Once: it may be there since the first round, or by a template.
-        None => plan.loads_spark_defaults = !has_option(arguments.get(1..).unwrap_or_default(), LOAD_SPARK_DEFAULTS),
+        None => {
+            plan.loads_spark_defaults =
+                !has_option(arguments.get(1..).unwrap_or_default(), LOAD_SPARK_DEFAULTS);
+        }
         Some(reason) => plan.problems.push(
             ProblemKind::Defaults,
             request.annotation,
@@ -28,11 +41,19 @@ pub(super) fn apply(pod: &Pod, role: Role, container: &Container, mounted: &[&Re
 }
 
 /// The options of spark-submit that take no value (`SparkSubmitOptionParser` of Spark 4.1).
-const SWITCHES: [&str; 8] =
-    ["--help", "-h", "--load-spark-defaults", "--supervise", "--usage-error", "--verbose", "-v", "--version"];
+const SWITCHES: [&str; 8] = [
+    "--help",
+    "-h",
+    "--load-spark-defaults",
+    "--supervise",
+    "--usage-error",
+    "--verbose",
+    "-v",
+    "--version",
+];
 
-/// Whether an option is among the arguments that Spark reads. The first that is neither an option nor an option's value is the primary
-/// resource, and whatever follows is the application's.
+/// Whether an option is among the arguments that Spark reads. The first that is neither an option
+/// nor an option's value is the primary resource, and whatever follows is the application's.
 fn has_option(arguments: &[Text], option: &str) -> bool {
     let mut arguments = arguments.iter().map(|argument| &**argument);
     while let Some(argument) = arguments.next().filter(|argument| argument.starts_with('-')) {
@@ -83,7 +104,8 @@ mod tests {
             (&["--name", "--load-spark-defaults", "local:///a.jar"], false),
             (&["--name"], false),
         ] {
-            let arguments: Vec<Text> = before.iter().chain(arguments).map(|argument| Text::from(*argument)).collect();
+            let arguments: Vec<Text> =
+                before.iter().chain(arguments).map(|argument| Text::from(*argument)).collect();
             assert_eq!(has_option(&arguments, LOAD_SPARK_DEFAULTS), expected, "{arguments:?}");
         }
     }
@@ -91,30 +113,70 @@ mod tests {
     #[test]
     fn the_option_is_inserted_where_spark_knows_it_and_a_note_says_where_not() {
         let own = json!(["driver", "--properties-file", "x"]);
-        let note =
-            |reason: &str| Some(format!("sparkConfigMap=c:defaults: mounted, but spark-defaults.conf is not read: {reason}"));
+        let note = |reason: &str| {
+            Some(format!(
+                "sparkConfigMap=c:defaults: mounted, but spark-defaults.conf is not read: {reason}"
+            ))
+        };
         for (role, version, args, inserted, expected) in [
             (Role::Driver, json!("4.1.2"), &own, true, None),
             (Role::Driver, json!("4.0.0-preview1"), &own, true, None),
             (Role::Driver, json!("10.0"), &own, true, None),
             (Role::Driver, json!("3.5.9"), &own, false, note("that needs Spark 4")),
-            (Role::Driver, json!("latest"), &own, false, note("the label spark-version is no version")),
+            (
+                Role::Driver,
+                json!("latest"),
+                &own,
+                false,
+                note("the label spark-version is no version"),
+            ),
             (Role::Driver, Value::Null, &own, false, note("the pod has no label spark-version")),
-            (Role::Driver, json!("4.1.2"), &json!(["sh"]), false, note("the arguments do not begin with driver")),
-            (Role::Driver, json!("4.1.2"), &Value::Null, false, note("the arguments do not begin with driver")),
-            (Role::Driver, json!("4.1.2"), &json!(["driver", "--load-spark-defaults", "x"]), false, None),
-            (Role::Driver, json!("4.1.2"), &json!(["driver", "x", "--load-spark-defaults"]), true, None),
+            (
+                Role::Driver,
+                json!("4.1.2"),
+                &json!(["sh"]),
+                false,
+                note("the arguments do not begin with driver"),
+            ),
+            (
+                Role::Driver,
+                json!("4.1.2"),
+                &Value::Null,
+                false,
+                note("the arguments do not begin with driver"),
+            ),
+            (
+                Role::Driver,
+                json!("4.1.2"),
+                &json!(["driver", "--load-spark-defaults", "x"]),
+                false,
+                None,
+            ),
+            (
+                Role::Driver,
+                json!("4.1.2"),
+                &json!(["driver", "x", "--load-spark-defaults"]),
+                true,
+                None,
+            ),
             (Role::Executor, json!("4.1.2"), &json!(["executor"]), false, None),
             (Role::Executor, json!("3.5.9"), &json!(["executor"]), false, None),
         ] {
-            let labels = if version.is_null() { json!({}) } else { json!({"spark-version": version}) };
+            let labels =
+                if version.is_null() { json!({}) } else { json!({"spark-version": version}) };
             let pod =
                 json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "spark", "args": args}]}}).to_string();
             let pod: Pod = serde_json::from_str(&pod).unwrap();
-            let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter());
+            let requests = annotations::parse(
+                [("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter(),
+            );
             let plan = plan(&pod, role, &requests);
             assert_eq!(plan.loads_spark_defaults, inserted, "{version} {args}");
-            assert_eq!(plan.problems.first().map(|problem| problem.text().to_owned()), expected, "{version} {args}");
+            assert_eq!(
+                plan.problems.first().map(|problem| problem.text().to_owned()),
+                expected,
+                "{version} {args}"
+            );
             assert_eq!(plan.mounts.items.len(), 1);
         }
     }

@@ -1,8 +1,9 @@
 //! `merge`: a conf dir that shows Spark's own files and the user's.
 //!
-//! Spark mounts a ConfigMap with what was shipped at submission where `SPARK_CONF_DIR` points, and with
-//! `spark.kubernetes.hadoop.configMapName` one where `HADOOP_CONF_DIR` points. A mount elsewhere, with the variable changed, would
-//! hide those files. A projected volume of both shows them all, and where both have a file, the user's (seen with 3.5 and 4.1).
+//! Spark mounts a ConfigMap with what was shipped at submission where `SPARK_CONF_DIR` points, and
+//! with `spark.kubernetes.hadoop.configMapName` one where `HADOOP_CONF_DIR` points. A mount
+//! elsewhere, with the variable changed, would hide those files. A projected volume of both shows
+//! them all, and where both have a file, the user's (seen with 3.5 and 4.1).
 
 use super::mounts::{Merge, Occupied};
 use crate::annotations::Request;
@@ -11,14 +12,21 @@ use crate::pod::{ConfigMapVolumeSource, Volume, VolumeSource};
 /// How a request is carried out: without `merge` plain.
 ///
 /// `mounted` are the requests that are carried out before this one.
-pub(super) fn merge<'a>(occupied: &Occupied<'a>, mounted: &[&Request], request: &Request) -> Merge<'a> {
+pub(super) fn merge<'a>(
+    occupied: &Occupied<'a>,
+    mounted: &[&Request],
+    request: &Request,
+) -> Merge<'a> {
     if !request.options.merge {
         return Merge::Plain;
     }
-    let is_users = |source: &ConfigMapVolumeSource| source.name.as_deref() == Some(request.name.as_str());
+    let is_users =
+        |source: &ConfigMapVolumeSource| source.name.as_deref() == Some(request.name.as_str());
     let path = request.path.as_str();
     let last = match occupied.volume_at(path).map(|(_, volume)| &volume.source) {
-        Some(VolumeSource::Projected(projected)) => projected.sources.as_deref().and_then(<[_]>::last),
+        Some(VolumeSource::Projected(projected)) => {
+            projected.sources.as_deref().and_then(<[_]>::last)
+        }
         _ => None,
     };
     let is_this = |source: &ConfigMapVolumeSource| {
@@ -32,14 +40,20 @@ pub(super) fn merge<'a>(occupied: &Occupied<'a>, mounted: &[&Request], request: 
     let variable = request.variable();
     let Some(variable) = variable else { return Merge::Plain };
     let Some(directory) = directory(occupied, variable.name) else { return Merge::Plain };
-    // A directory of our own, which an enforced default has put into the variable: in the first round it was not there.
-    let is_set_by =
-        |other: &&Request| other.variable().is_some_and(|other| other.name == variable.name && other.value == directory);
+    // A directory of our own, which an enforced default has put into the variable: in the first
+    // round it was not there.
+    let is_set_by = |other: &&Request| {
+        other
+            .variable()
+            .is_some_and(|other| other.name == variable.name && other.value == directory)
+    };
     if mounted.iter().any(is_set_by) {
         return Merge::Plain;
     }
     match occupied.volume_at(directory) {
-        Some((directory, Volume { source: VolumeSource::ConfigMap(base), .. })) if !is_users(base) => {
+        Some((directory, Volume { source: VolumeSource::ConfigMap(base), .. }))
+            if !is_users(base) =>
+        {
             if directory == path {
                 Merge::OntoItself
             } else {
@@ -52,8 +66,10 @@ pub(super) fn merge<'a>(occupied: &Occupied<'a>, mounted: &[&Request], request: 
 
 /// The directory that a variable names, if it is known before the container runs.
 fn directory<'a>(occupied: &Occupied<'a>, variable: &str) -> Option<&'a str> {
-    let entry = occupied.container().env.iter().flatten().rfind(|entry| &*entry.name == variable)?;
-    let value = entry.value.as_deref().filter(|value| !value.contains("$(") && !value.contains("$$"))?;
+    let entry =
+        occupied.container().env.iter().flatten().rfind(|entry| &*entry.name == variable)?;
+    let value =
+        entry.value.as_deref().filter(|value| !value.contains("$(") && !value.contains("$$"))?;
     entry.value_from.is_none().then_some(value)
 }
 
@@ -69,8 +85,10 @@ mod tests {
     fn planned(spec: &Value, annotations: &[(&str, &str)]) -> (Vec<Value>, Vec<String>) {
         let pod = json!({"spec": spec}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
-        let annotations: Vec<_> =
-            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect();
+        let annotations: Vec<_> = annotations
+            .iter()
+            .map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value))
+            .collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
         let plan = plan(&pod, Role::Driver, &requests);
         let written = |volume: &NewVolume| {
@@ -105,13 +123,18 @@ mod tests {
         let base = json!({"configMap": {"name": "spark-drv-conf-map", "items": [{"key": "spark.properties", "path": "spark.properties", "mode": 420}]}});
         let (volumes, problems) = planned(&spec, &[("sparkConfigMap", "mine:merge")]);
         let mine = json!({"configMap": {"name": "mine"}});
-        assert_eq!(volumes, [json!({"name": "spark-config-map-volume", "projected": {"sources": [base, mine]}})]);
+        assert_eq!(
+            volumes,
+            [json!({"name": "spark-config-map-volume", "projected": {"sources": [base, mine]}})]
+        );
         assert_eq!(problems, [""; 0]);
         let (volumes, _) = planned(&spec, &[("sparkConfigMap", "mine:merge:optional:mode=0440")]);
         let mine = json!({"configMap": {"name": "mine", "optional": true}});
         assert_eq!(
             volumes,
-            [json!({"name": "spark-config-map-volume", "projected": {"sources": [base, mine], "defaultMode": 0o440}})]
+            [
+                json!({"name": "spark-config-map-volume", "projected": {"sources": [base, mine], "defaultMode": 0o440}})
+            ]
         );
     }
 
@@ -128,12 +151,23 @@ mod tests {
             ("nothing mounted", spark_with(&env("/c"), &sparks_own(), "/d")),
             ("subPath", sub_path),
             ("another kind of volume", spark_with(&env("/c"), &json!({"emptyDir": {}}), "/c")),
-            ("the user's own", spark_with(&env("/c"), &json!({"configMap": {"name": "mine"}}), "/c")),
+            (
+                "the user's own",
+                spark_with(&env("/c"), &json!({"configMap": {"name": "mine"}}), "/c"),
+            ),
         ] {
-            assert_eq!(planned(&spec, &[("sparkConfigMap", "mine:merge")]), (plain.to_vec(), vec![]), "{what}");
+            assert_eq!(
+                planned(&spec, &[("sparkConfigMap", "mine:merge")]),
+                (plain.to_vec(), vec![]),
+                "{what}"
+            );
         }
         // And what the plain form finds already there, it does not mount again.
-        let there = spark_with(&env("/etc/spark/conf"), &json!({"configMap": {"name": "mine"}}), "/etc/spark/conf");
+        let there = spark_with(
+            &env("/etc/spark/conf"),
+            &json!({"configMap": {"name": "mine"}}),
+            "/etc/spark/conf",
+        );
         assert_eq!(planned(&there, &[("sparkConfigMap", "mine:merge")]), (vec![], vec![]));
     }
 
@@ -146,7 +180,10 @@ mod tests {
             (json!({"name": "mine", "optional": true}), false),
             (json!({"name": "x"}), false),
             // It shows some of the files only.
-            (json!({"name": "mine", "items": [{"key": "log4j2.properties", "path": "log4j2.properties"}]}), false),
+            (
+                json!({"name": "mine", "items": [{"key": "log4j2.properties", "path": "log4j2.properties"}]}),
+                false,
+            ),
         ] {
             let spec = spark_with(&env("/etc/spark/conf"), &projected(last), "/etc/spark/conf");
             let (volumes, problems) = planned(&spec, &[("sparkConfigMap", "mine:merge")]);
@@ -157,37 +194,59 @@ mod tests {
     #[test]
     fn where_it_cannot_be_merged_the_error_says_what_to_write() {
         let spec = spark_with(&env("/opt/spark/conf"), &sparks_own(), "/opt/spark/conf");
-        let (_, problems) = planned(&spec, &[("sparkConfigMap", "mine:merge:path=/opt/spark/conf")]);
+        let (_, problems) =
+            planned(&spec, &[("sparkConfigMap", "mine:merge:path=/opt/spark/conf")]);
         assert_eq!(
             problems,
-            ["sparkConfigMap=mine:merge:path=/opt/spark/conf: Spark's own files are at that path; write merge:path=OTHER"]
+            [
+                "sparkConfigMap=mine:merge:path=/opt/spark/conf: Spark's own files are at that path; write merge:path=OTHER"
+            ]
         );
 
         let mut spec = spark_with(&env("/opt/spark/conf"), &sparks_own(), "/opt/spark/conf");
-        spec["volumes"].as_array_mut().unwrap().push(json!({"name": "there", "configMap": {"name": "mine"}}));
+        spec["volumes"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "there", "configMap": {"name": "mine"}}));
         spec["containers"][0]["volumeMounts"]
             .as_array_mut()
             .unwrap()
             .push(json!({"name": "there", "mountPath": "/etc/spark/conf"}));
         let (_, problems) = planned(&spec, &[("sparkConfigMap", "mine:merge")]);
-        assert_eq!(problems, ["sparkConfigMap=mine:merge: volume there is mounted there; remove that mount or this annotation"]);
+        assert_eq!(
+            problems,
+            [
+                "sparkConfigMap=mine:merge: volume there is mounted there; remove that mount or this annotation"
+            ]
+        );
     }
 
-    /// A directory that serves as both conf dirs is a base for Hadoop's, though `SPARK_CONF_DIR` names it too.
+    /// A directory that serves as both conf dirs is a base for Hadoop's, though `SPARK_CONF_DIR`
+    /// names it too.
     #[test]
     fn a_directory_that_another_variable_names_too_is_a_base() {
         let env = json!([{"name": "HADOOP_CONF_DIR", "value": "/conf"}]);
         let spec = spark_with(&env, &json!({"configMap": {"name": "both"}}), "/conf");
-        let (volumes, problems) = planned(&spec, &[("sparkConfigMap", "both:path=/conf"), ("hadoopConfigMap", "mine:merge")]);
+        let (volumes, problems) = planned(
+            &spec,
+            &[("sparkConfigMap", "both:path=/conf"), ("hadoopConfigMap", "mine:merge")],
+        );
         let sources = json!([{"configMap": {"name": "both"}}, {"configMap": {"name": "mine"}}]);
-        assert_eq!(volumes, [json!({"name": "hadoop-config-map-volume", "projected": {"sources": sources}})]);
+        assert_eq!(
+            volumes,
+            [json!({"name": "hadoop-config-map-volume", "projected": {"sources": sources}})]
+        );
         assert_eq!(problems, [""; 0]);
     }
 
     #[test]
     fn hadoops_directory_is_merged_by_its_own_variable() {
         let env = json!([{"name": "HADOOP_CONF_DIR", "value": "/opt/hadoop/conf"}]);
-        let spec = spark_with(&env, &json!({"configMap": {"name": "hadoop-properties", "optional": true}}), "/opt/hadoop/conf");
+        let spec = spark_with(
+            &env,
+            &json!({"configMap": {"name": "hadoop-properties", "optional": true}}),
+            "/opt/hadoop/conf",
+        );
         let (volumes, _) = planned(&spec, &[("hadoopConfigMap", "mine:merge")]);
         assert_eq!(
             volumes,

@@ -1,8 +1,9 @@
 //! Which variables Spark's container gets.
 //!
-//! Of several entries for one variable the kubelet takes the last, so that is the one that counts here. Spark sets
-//! `SPARK_CONF_DIR=/opt/spark/conf` in every pod: the entry is replaced where it stands. A pod template cannot do that, as
-//! Spark appends its own entry after the template's (seen with 3.5 and 4.1).
+//! Of several entries for one variable the kubelet takes the last, so that is the one that counts
+//! here. Spark sets `SPARK_CONF_DIR=/opt/spark/conf` in every pod: the entry is replaced where it
+//! stands. A pod template cannot do that, as Spark appends its own entry after the template's (seen
+//! with 3.5 and 4.1).
 
 use std::borrow::Cow;
 
@@ -50,10 +51,16 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                 let message = format_args!("mounted, but {name} is set by {setter}");
                 plan.problems.push(ProblemKind::Variable, request.annotation, message);
             }
-            // Nothing is said of the value: in a second round it may be one that a later request has set.
-            (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => plan.defaults_given_way += 1,
+            // Nothing is said of the value: in a second round it may be one that a later request
+            // has set.
+            (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => {
+                plan.defaults_given_way += 1;
+            }
             (None, State::SetOtherwise(_)) if gives_way => {
-                let message = format_args!("mounted, but {} has another value and keeps it", Excerpt::new(name, 30));
+                let message = format_args!(
+                    "mounted, but {} has another value and keeps it",
+                    Excerpt::new(name, 30)
+                );
                 plan.problems.push(ProblemKind::Variable, request.annotation, message);
             }
             (None, state) => {
@@ -62,7 +69,11 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                     State::SetOtherwise(index) => Some(Some(index)),
                     State::Unset => Some(None),
                 };
-                plan.env.items.extend(change.map(|replaces| EnvChange { replaces, name, value: value.clone() }));
+                plan.env.items.extend(change.map(|replaces| EnvChange {
+                    replaces,
+                    name,
+                    value: value.clone(),
+                }));
                 slot.decision = Some((value, request.annotation));
             }
         }
@@ -79,9 +90,14 @@ struct Slot<'c, 'a> {
 }
 
 /// The variables that requests set.
-fn slots<'c, 'a>(container: &'c Container<'c>, mounted: &[&'a Request<'a>]) -> Lookup<&'a str, Slot<'c, 'a>> {
+fn slots<'c, 'a>(
+    container: &'c Container<'c>,
+    mounted: &[&'a Request<'a>],
+) -> Lookup<&'a str, Slot<'c, 'a>> {
     let mut names = Vec::with_capacity(mounted.len());
-    names.extend(mounted.iter().filter_map(|request| Some((request.variable_name()?, Slot::default()))));
+    names.extend(
+        mounted.iter().filter_map(|request| Some((request.variable_name()?, Slot::default()))),
+    );
     let mut slots = Lookup::new(names);
     if mounted.len() <= FEW {
         slots.iter_mut().for_each(|(name, slot)| slot.last = last(container, name));
@@ -97,14 +113,27 @@ fn slots<'c, 'a>(container: &'c Container<'c>, mounted: &[&'a Request<'a>]) -> L
 
 /// The last entry of a container for a variable, with its index.
 fn last<'c>(container: &'c Container<'c>, name: &str) -> Option<(usize, &'c EnvVar<'c>)> {
-    container.env.as_deref().unwrap_or_default().iter().enumerate().rfind(|(_, entry)| &*entry.name == name)
+    container
+        .env
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+        .rfind(|(_, entry)| &*entry.name == name)
 }
 
-/// Whether a default that is not enforced is left out because its variable has another value: one that the pod set itself, or
-/// a request before it. Not where `env=` names the variable: then the mount is of use without it.
-pub(super) fn makes_default_give_way(container: &Container, mounted: &[&Request], request: &Request) -> bool {
+/// Whether a default that is not enforced is left out because its variable has another value: one
+/// that the pod set itself, or a request before it. Not where `env=` names the variable: then the
+/// mount is of use without it.
+pub(super) fn makes_default_give_way(
+    container: &Container,
+    mounted: &[&Request],
+    request: &Request,
+) -> bool {
     let Some(Variable { name, value, gives_way: false }) = request.variable() else { return false };
-    let is_set_otherwise = |other: &&Request| other.variable().is_some_and(|other| other.name == name && other.value != value);
+    let is_set_otherwise = |other: &&Request| {
+        other.variable().is_some_and(|other| other.name == name && other.value != value)
+    };
     if mounted.iter().any(is_set_otherwise) {
         return true;
     }
@@ -115,16 +144,21 @@ pub(super) fn makes_default_give_way(container: &Container, mounted: &[&Request]
     }
 }
 
-/// The volumes with which Spark itself mounts its conf dir in a driver and in an executor (3.1 and later).
+/// The volumes with which Spark itself mounts its conf dir in a driver and in an executor (3.1 and
+/// later).
 const CONF_VOLUMES: [&str; 2] = ["spark-conf-volume-driver", "spark-conf-volume-exec"];
 
-/// Whether Spark itself has set a variable, which is nobody's wish: to `/opt/spark/conf`, or to where it has mounted its conf
-/// dir (`/usr/lib/spark/conf` on Amazon EMR).
+/// Whether Spark itself has set a variable, which is nobody's wish: to `/opt/spark/conf`, or to
+/// where it has mounted its conf dir (`/usr/lib/spark/conf` on Amazon EMR).
 fn is_sparks_own(container: &Container, entry: &EnvVar) -> bool {
-    let Some(directory) = entry.value.as_deref().filter(|_| &*entry.name == "SPARK_CONF_DIR") else { return false };
+    let Some(directory) = entry.value.as_deref().filter(|_| &*entry.name == "SPARK_CONF_DIR")
+    else {
+        return false;
+    };
     let mut mounts = container.volume_mounts.iter().flatten();
-    let shows_conf =
-        |mount: &VolumeMount| CONF_VOLUMES.contains(&&*mount.name) && cleaned(&mount.mount_path) == cleaned(directory);
+    let shows_conf = |mount: &VolumeMount| {
+        CONF_VOLUMES.contains(&&*mount.name) && cleaned(&mount.mount_path) == cleaned(directory)
+    };
     directory == "/opt/spark/conf" || mounts.any(shows_conf)
 }
 
@@ -139,7 +173,9 @@ enum State {
 /// From the last entry for the variable.
 fn state(last: Option<(usize, &EnvVar)>, value: &str) -> State {
     match last {
-        Some((_, entry)) if entry.value_from.is_none() && entry.value.as_deref() == Some(value) => State::Set,
+        Some((_, entry)) if entry.value_from.is_none() && entry.value.as_deref() == Some(value) => {
+            State::Set
+        }
         Some((index, _)) => State::SetOtherwise(index),
         None => State::Unset,
     }
@@ -157,25 +193,42 @@ mod tests {
     }
 
     /// Also how many defaults gave way.
-    fn planned_with_defaults(env: &Value, annotations: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize) {
+    fn planned_with_defaults(
+        env: &Value,
+        annotations: &[(&str, &str)],
+        defaults: &[(&str, &str)],
+    ) -> (Vec<String>, usize) {
         planned_in(&json!({"name": "spark", "env": env}), annotations, defaults)
     }
 
-    fn planned_in(container: &Value, annotations: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize) {
+    fn planned_in(
+        container: &Value,
+        annotations: &[(&str, &str)],
+        defaults: &[(&str, &str)],
+    ) -> (Vec<String>, usize) {
         let pod = json!({"spec": {"containers": [container]}}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
         let [annotations, defaults] = [annotations, defaults].map(|annotations| -> Vec<_> {
-            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect()
+            annotations
+                .iter()
+                .map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value))
+                .collect()
         });
-        let mut requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
-        let defaults = annotations::parse(defaults.iter().map(|(key, value)| (&**key, *value))).mounts;
-        requests.mounts.extend(defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }));
+        let mut requests =
+            annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
+        let defaults =
+            annotations::parse(defaults.iter().map(|(key, value)| (&**key, *value))).mounts;
+        requests.mounts.extend(
+            defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }),
+        );
         let plan = super::super::plan(&pod, Role::Driver, &requests);
         let env = plan.env.items.iter().map(|change| {
-            let how = change.replaces.map_or("append".to_owned(), |index| format!("replace {index}"));
+            let how =
+                change.replaces.map_or("append".to_owned(), |index| format!("replace {index}"));
             format!("{how} {}={}", change.name, change.value)
         });
-        let planned = env.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
+        let planned =
+            env.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
         (planned, plan.defaults_given_way)
     }
 
@@ -187,7 +240,11 @@ mod tests {
         for (what, env, expected) in [
             ("Spark's own", json!([entry("/opt/spark/conf")]), Some("replace 0")),
             ("two", json!([entry("/a"), other, entry("/b")]), Some("replace 2")),
-            ("the first is right, the last is not", json!([entry("/etc/spark/conf"), entry("/b")]), Some("replace 1")),
+            (
+                "the first is right, the last is not",
+                json!([entry("/etc/spark/conf"), entry("/b")]),
+                Some("replace 1"),
+            ),
             ("valueFrom", json!([value_from]), Some("replace 0")),
             ("no value", json!([{"name": "SPARK_CONF_DIR"}]), Some("replace 0")),
             ("no such variable", json!([other]), Some("append")),
@@ -195,7 +252,10 @@ mod tests {
             ("absent", Value::Null, Some("append")),
             ("already set", json!([entry("/b"), entry("/etc/spark/conf")]), None),
         ] {
-            let expected: Vec<_> = expected.iter().map(|how| format!("{how} SPARK_CONF_DIR=/etc/spark/conf")).collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|how| format!("{how} SPARK_CONF_DIR=/etc/spark/conf"))
+                .collect();
             assert_eq!(planned(&env, &[("sparkConfigMap", "c")]), expected, "{what}");
         }
     }
@@ -227,19 +287,30 @@ mod tests {
         for (env, annotations, expected) in [
             (json!([]), &[("configMap.c", "/c:env=V")][..], &["append V=/c"][..]),
             (set("/c"), &[("configMap.c", "/c:env=V")], &[]),
-            (set("/x"), &[("configMap.c", "/c:env=V")], &["configMap.c=/c:env=V: mounted, but V has another value and keeps it"]),
+            (
+                set("/x"),
+                &[("configMap.c", "/c:env=V")],
+                &["configMap.c=/c:env=V: mounted, but V has another value and keeps it"],
+            ),
             (
                 json!([]),
                 &[("configMap.c", "/c:env=V"), ("secret.s", "/s:env=V")],
-                &["append V=/c", "secret.s=/s:env=V: mounted, but V is set by configMap.c=/c:env=V"],
+                &[
+                    "append V=/c",
+                    "secret.s=/s:env=V: mounted, but V is set by configMap.c=/c:env=V",
+                ],
             ),
             // Two that set it to the same value are of one mind.
             (
                 json!([]),
-                &[("hadoopConfigMap", "h"), ("configMap.h", "/etc/hadoop/conf:env=HADOOP_CONF_DIR")],
+                &[
+                    ("hadoopConfigMap", "h"),
+                    ("configMap.h", "/etc/hadoop/conf:env=HADOOP_CONF_DIR"),
+                ],
                 &["append HADOOP_CONF_DIR=/etc/hadoop/conf"],
             ),
-            // What an annotation's own variable is, env= does not change, nor does a value of the pod's stop it.
+            // What an annotation's own variable is, env= does not change, nor does a value of the
+            // pod's stop it.
             (
                 json!([{"name": "HADOOP_CONF_DIR", "value": "/x"}]),
                 &[("configMap.c", "/c:env=HADOOP_CONF_DIR"), ("hadoopConfigMap", "h")],
@@ -262,7 +333,8 @@ mod tests {
             (set("/d"), &[], &[], 0),
             (set("/x"), &[], &[], 1),
         ] {
-            let (planned, counted) = planned_with_defaults(&env, own, &[("configMap.d", "/d:env=V")]);
+            let (planned, counted) =
+                planned_with_defaults(&env, own, &[("configMap.d", "/d:env=V")]);
             assert_eq!(planned, expected, "{env} {own:?}");
             assert_eq!(counted, given_way, "{env} {own:?}");
         }
@@ -274,15 +346,29 @@ mod tests {
         let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path});
         for (value, mounts, is_planned) in [
             ("/opt/spark/conf", json!([]), true),
-            ("/usr/lib/spark/conf", json!([mount("spark-conf-volume-driver", "/usr/lib/spark/conf/")]), true),
-            ("/usr/lib/spark/conf", json!([mount("spark-conf-volume-exec", "/usr/lib/spark/conf")]), true),
+            (
+                "/usr/lib/spark/conf",
+                json!([mount("spark-conf-volume-driver", "/usr/lib/spark/conf/")]),
+                true,
+            ),
+            (
+                "/usr/lib/spark/conf",
+                json!([mount("spark-conf-volume-exec", "/usr/lib/spark/conf")]),
+                true,
+            ),
             ("/usr/lib/spark/conf", json!([mount("mine", "/usr/lib/spark/conf")]), false),
-            ("/usr/lib/spark/conf", json!([mount("spark-conf-volume-driver", "/opt/spark/conf")]), false),
+            (
+                "/usr/lib/spark/conf",
+                json!([mount("spark-conf-volume-driver", "/opt/spark/conf")]),
+                false,
+            ),
             ("/mine", json!([]), false),
         ] {
             let container = json!({"name": "spark", "env": [{"name": "SPARK_CONF_DIR", "value": value}], "volumeMounts": mounts});
-            let (planned, given_way) = planned_in(&container, &[], &[("sparkConfigMap", "platform")]);
-            let expected = if is_planned { vec!["replace 0 SPARK_CONF_DIR=/etc/spark/conf"] } else { vec![] };
+            let (planned, given_way) =
+                planned_in(&container, &[], &[("sparkConfigMap", "platform")]);
+            let expected =
+                if is_planned { vec!["replace 0 SPARK_CONF_DIR=/etc/spark/conf"] } else { vec![] };
             assert_eq!(
                 (planned, given_way),
                 (expected.into_iter().map(str::to_owned).collect(), usize::from(!is_planned)),

@@ -3,7 +3,8 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 
-/// So many are searched one by one, which costs less than to sort them. Nearly every pod has fewer of everything.
+/// So many are searched one by one, which costs less than to sort them. Nearly every pod has fewer
+/// of everything.
 pub(super) const FEW: usize = 64;
 
 /// A sorted vector. Shorter texts come first, because nearly always the lengths tell two apart.
@@ -67,7 +68,12 @@ mod tests {
             ["", "a", "b", "aa", "c", "ab"].map(|text| lookup.get(text).copied()),
             [Some(3), Some(4), Some(1), Some(2), None, None]
         );
-        assert!(lookup.insert("ab", 5) && !lookup.insert("ab", 6) && lookup.contains("ab") && !lookup.contains("abc"));
+        assert!(
+            lookup.insert("ab", 5)
+                && !lookup.insert("ab", 6)
+                && lookup.contains("ab")
+                && !lookup.contains("abc")
+        );
         assert_eq!((lookup.get("ab").copied(), lookup.get_mut("aa").copied()), (Some(5), Some(2)));
     }
 }

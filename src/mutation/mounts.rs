@@ -1,13 +1,15 @@
 //! What Spark's container has mounted, and whether something more can be mounted at a path.
 //!
-//! Where it cannot, the container would not start, and nobody but the kubelet would say why: runc cannot make a mount point
-//! in a read-only file system, nor below or instead of a file (seen with containerd 1.6). In a ConfigMap, secret, projected or
-//! downward-API volume the kubelet makes directories itself, but no files.
+//! Where it cannot, the container would not start, and nobody but the kubelet would say why: runc
+//! cannot make a mount point in a read-only file system, nor below or instead of a file (seen with
+//! containerd 1.6). In a ConfigMap, secret, projected or downward-API volume the kubelet makes
+//! directories itself, but no files.
 //!
 //! That is what `tests/node/mounts.rs` shows on a real node, case by case.
 //!
-//! The pod's own paths may be written in any way that the API server takes, so they are compared as the kubelet sees them. And in most
-//! images `/var/run` is a link to `/run`: a mount below one of them is in the other's place too.
+//! The pod's own paths may be written in any way that the API server takes, so they are compared as
+//! the kubelet sees them. And in most images `/var/run` is a link to `/run`: a mount below one of
+//! them is in the other's place too.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -19,7 +21,8 @@ use crate::annotations::problem::Excerpt;
 use crate::annotations::value::{MountPath, cleaned, is_below};
 use crate::annotations::{DEFAULT_MODE, Request, Requests, Source};
 use crate::pod::{
-    ConfigMapVolumeSource, Container, KeyToPath, Pod, ProjectedVolumeSource, Volume, VolumeMount, VolumeProjection, VolumeSource,
+    ConfigMapVolumeSource, Container, KeyToPath, Pod, ProjectedVolumeSource, Volume, VolumeMount,
+    VolumeProjection, VolumeSource,
 };
 
 /// The mounts of Spark's container: first those that the pod has, then those that are added.
@@ -28,8 +31,9 @@ pub(super) struct Occupied<'a> {
     requests: &'a Requests<'a>,
     theirs: Vec<Mounted<'a>>,
     ours: Vec<Occupant<'a>>,
-    /// Where there may be more than [`FEW`], and more than [`FEW_REQUESTS`], indices of both, `ours` after `theirs`, in the order of their paths. Of several mounts that
-    /// are the same to others, it has the first and the last.
+    /// Where there may be more than [`FEW`], and more than [`FEW_REQUESTS`], indices of both,
+    /// `ours` after `theirs`, in the order of their paths. Of several mounts that are the same to
+    /// others, it has the first and the last.
     by_path: Option<Vec<usize>>,
     devices: Lookup<Cow<'a, str>, ()>,
 }
@@ -47,7 +51,8 @@ struct Mounted<'a> {
 /// What matters of a mount to others above and below it.
 struct Occupant<'a> {
     path: Cow<'a, str>,
-    /// As it is written. The kubelet mounts it in the same place, but makes mount points only for paths that are written as absolute ones.
+    /// As it is written. The kubelet mounts it in the same place, but makes mount points only for
+    /// paths that are written as absolute ones.
     is_relative: bool,
     surface: Surface,
 }
@@ -67,7 +72,8 @@ enum Surface {
 
 /// What a request is mounted on top of, with `merge`.
 pub(super) enum Merge<'a> {
-    /// Its path shows a projected volume that ends with the user's ConfigMap: ours, from the first round.
+    /// Its path shows a projected volume that ends with the user's ConfigMap: ours, from the first
+    /// round.
     AlreadyThere,
     /// There is nothing to merge with.
     Plain,
@@ -149,8 +155,13 @@ impl fmt::Display for Difference {
 }
 
 impl<'a> Occupied<'a> {
-    pub(super) fn new(pod: &'a Pod<'a>, container: &'a Container<'a>, requests: &'a Requests<'a>) -> Self {
-        // In order, because a pod may have thousands of both: the API server sends it before it has looked at it.
+    pub(super) fn new(
+        pod: &'a Pod<'a>,
+        container: &'a Container<'a>,
+        requests: &'a Requests<'a>,
+    ) -> Self {
+        // In order, because a pod may have thousands of both: the API server sends it before it has
+        // looked at it.
         let mut volumes: Vec<&Volume> = pod.spec.volumes.iter().flatten().collect();
         volumes.sort_by_key(|volume| &*volume.name);
         let volume_of = |mount: &VolumeMount| {
@@ -158,23 +169,36 @@ impl<'a> Occupied<'a> {
             volumes.get(index).copied()
         };
         let mut files = Files::default();
-        let mounted = |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount), &mut files);
+        let mounted =
+            |mount: &'a VolumeMount<'a>| Mounted::new(mount, volume_of(mount), &mut files);
         let theirs: Vec<Mounted> = container.volume_mounts.iter().flatten().map(mounted).collect();
-        let is_worth_sorting = requests.mounts.len() > FEW_REQUESTS && theirs.len() + requests.mounts.len() > FEW;
+        let is_worth_sorting =
+            requests.mounts.len() > FEW_REQUESTS && theirs.len() + requests.mounts.len() > FEW;
         let by_path = is_worth_sorting.then(|| by_path(&theirs));
-        let devices = container.volume_devices.iter().flatten().map(|device| (cleaned(&device.device_path), ()));
+        let devices = container
+            .volume_devices
+            .iter()
+            .flatten()
+            .map(|device| (cleaned(&device.device_path), ()));
         let devices = Lookup::new(devices.collect());
         Self { container, requests, theirs, ours: Vec::new(), by_path, devices }
     }
 
-    /// What is to be done for a request whose path no other request has, or why it cannot be carried out.
-    pub(super) fn place(&self, request: &Request<'a>, merge: Merge<'a>) -> Result<Placement<'a>, Refusal<'_>> {
+    /// What is to be done for a request whose path no other request has, or why it cannot be
+    /// carried out.
+    pub(super) fn place(
+        &self,
+        request: &Request<'a>,
+        merge: Merge<'a>,
+    ) -> Result<Placement<'a>, Refusal<'_>> {
         let path = request.path.as_str();
         let at_path = self.at(path);
         let base = match (merge, at_path) {
             (Merge::AlreadyThere, _) => return Ok(Placement::AlreadyThere),
             (Merge::OntoItself, _) => return Err(Refusal::MergeOntoItself),
-            (Merge::Plain, Some(mounted)) => return mounted.refuse_unless_same(request).map(|()| Placement::AlreadyThere),
+            (Merge::Plain, Some(mounted)) => {
+                return mounted.refuse_unless_same(request).map(|()| Placement::AlreadyThere);
+            }
             // A plain mount of the ConfigMap included: it does not show Spark's files.
             (Merge::Onto(_), Some(mounted)) => {
                 mounted.refuse_unless_same(request)?;
@@ -186,13 +210,14 @@ impl<'a> Occupied<'a> {
         if self.devices.contains(path) {
             return Err(Refusal::Device);
         }
-        // Mount by mount, and not rule by rule: what is added comes after what the pod had, so a second round finds the same
-        // reason first, and says the same.
+        // Mount by mount, and not rule by rule: what is added comes after what the pod had, so a
+        // second round finds the same reason first, and says the same.
         let point = MountPoint::of(path, request);
         match self.first_obstacle(point) {
-            Some(Refusal::Linked { mounted, .. }) => {
-                Err(Refusal::Linked { mounted, instead: self.other_spelling_that_works(request, mounted) })
-            }
+            Some(Refusal::Linked { mounted, .. }) => Err(Refusal::Linked {
+                mounted,
+                instead: self.other_spelling_that_works(request, mounted),
+            }),
             Some(refusal) => Err(refusal),
             None => Ok(Placement::New(base)),
         }
@@ -217,11 +242,14 @@ impl<'a> Occupied<'a> {
     fn first_obstacle(&self, point: MountPoint) -> Option<Refusal<'_>> {
         match &self.by_path {
             None => self.occupants().find_map(|occupant| occupant.obstacle(point)),
-            Some(by_path) => self.near(point.path, by_path).find_map(|occupant| occupant.obstacle(point)),
+            Some(by_path) => {
+                self.near(point.path, by_path).find_map(|occupant| occupant.obstacle(point))
+            }
         }
     }
 
-    /// In their order, the mounts that may be obstacles at a path: at it, above it and below it, or where a link leads from there.
+    /// In their order, the mounts that may be obstacles at a path: at it, above it and below it, or
+    /// where a link leads from there.
     fn near(&self, path: &str, by_path: &[usize]) -> impl Iterator<Item = &Occupant<'a>> {
         let mut near = Vec::new();
         self.push_near(path, by_path, &mut near);
@@ -232,34 +260,43 @@ impl<'a> Occupied<'a> {
         near.into_iter().filter_map(|index| self.occupant(index))
     }
 
-    /// Looked up and not searched for: a pod may have thousands of mounts, and hundreds of requests.
+    /// Looked up and not searched for: a pod may have thousands of mounts, and hundreds of
+    /// requests.
     fn push_near(&self, path: &str, by_path: &[usize], near: &mut Vec<usize>) {
         let below = by_path.partition_point(|index| cmp_below(self.path(*index), path).is_lt());
         let below = by_path.get(below..).unwrap_or_default().iter();
         near.extend(below.take_while(|index| is_below(self.path(**index), path)));
-        // A path that sorts between a mount above it and itself begins with that mount's path, too. So the last one before it tells how
-        // far up the next can be.
+        // A path that sorts between a mount above it and itself begins with that mount's path, too.
+        // So the last one before it tells how far up the next can be.
         let mut rest = path;
         let mut before = by_path;
         while !rest.is_empty() {
-            before = before.get(..before.partition_point(|index| self.path(*index) <= rest)).unwrap_or_default();
+            before = before
+                .get(..before.partition_point(|index| self.path(*index) <= rest))
+                .unwrap_or_default();
             let Some(last) = before.last().map(|last| self.path(*last)) else { break };
             if last == rest || is_below(rest, last) {
                 let same = before.iter().rev().take_while(|index| self.path(**index) == last);
                 near.extend(same);
                 rest = ancestor(last, last.len());
             } else {
-                rest = ancestor(rest, rest.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count());
+                rest = ancestor(
+                    rest,
+                    rest.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count(),
+                );
             }
         }
     }
 
-    /// The path with `/run` for `/var/run`, or the other way round, where that can be mounted beside the mount at `blocking`.
+    /// The path with `/run` for `/var/run`, or the other way round, where that can be mounted
+    /// beside the mount at `blocking`.
     ///
-    /// A second round has to say the same, but finds more mounts: those of requests. So these are left out, in every round.
+    /// A second round has to say the same, but finds more mounts: those of requests. So these are
+    /// left out, in every round.
     fn other_spelling_that_works(&self, request: &Request<'a>, blocking: &str) -> Option<String> {
         let other = other_spelling(request.path.as_str())?;
-        let is_requested = |path: &str| self.requests.mounts.iter().any(|request| request.path.as_str() == path);
+        let is_requested =
+            |path: &str| self.requests.mounts.iter().any(|request| request.path.as_str() == path);
         if is_requested(&other) || MountPath::parse(&other).is_err() {
             return None;
         }
@@ -267,8 +304,10 @@ impl<'a> Occupied<'a> {
             return mounted.refuse_unless_same(request).is_ok().then_some(other);
         }
         let point = MountPoint::of(&other, request);
-        let is_none_of_the_pods =
-            |occupant: &Occupant| occupant.obstacle(point).is_none() || occupant.path != blocking && is_requested(&occupant.path);
+        let is_none_of_the_pods = |occupant: &Occupant| {
+            occupant.obstacle(point).is_none()
+                || occupant.path != blocking && is_requested(&occupant.path)
+        };
         let works = match &self.by_path {
             None => self.occupants().all(is_none_of_the_pods),
             Some(by_path) => self.near(&other, by_path).all(is_none_of_the_pods),
@@ -278,7 +317,8 @@ impl<'a> Occupied<'a> {
 
     /// Remembers the mount of a request that is carried out.
     pub(super) fn add(&mut self, request: &'a Request<'a>) {
-        let surface = if request.options.file.is_some() { Surface::File } else { Surface::MadeByKubelet };
+        let surface =
+            if request.options.file.is_some() { Surface::File } else { Surface::MadeByKubelet };
         let path = request.path.as_str();
         if let Some(mut by_path) = self.by_path.take() {
             let place = by_path.partition_point(|index| self.path(*index) <= path);
@@ -294,12 +334,15 @@ impl<'a> Occupied<'a> {
             return self.theirs.iter().rfind(|mounted| mounted.occupant.path == path);
         };
         let after = by_path.partition_point(|index| self.path(*index) <= path);
-        let same = by_path.get(..after)?.iter().rev().take_while(|index| self.path(**index) == path);
-        same.filter(|index| **index < self.theirs.len()).max().and_then(|index| self.theirs.get(*index))
+        let same =
+            by_path.get(..after)?.iter().rev().take_while(|index| self.path(**index) == path);
+        same.filter(|index| **index < self.theirs.len())
+            .max()
+            .and_then(|index| self.theirs.get(*index))
     }
 
-    /// The volume that is mounted, whole, at a path, and that path as the kubelet sees it; none where it depends on the directory
-    /// in which a process runs.
+    /// The volume that is mounted, whole, at a path, and that path as the kubelet sees it; none
+    /// where it depends on the directory in which a process runs.
     pub(super) fn volume_at<'p>(&self, path: &'p str) -> Option<(Cow<'p, str>, &'a Volume<'a>)> {
         let path = path.starts_with('/').then(|| cleaned(path))?;
         let mounted = self.at(&path)?;
@@ -312,7 +355,8 @@ impl<'a> Occupied<'a> {
     }
 }
 
-/// The indices of mounts in the order of their paths, without those between the first and the last of the same path and surface.
+/// The indices of mounts in the order of their paths, without those between the first and the last
+/// of the same path and surface.
 fn by_path(mounts: &[Mounted]) -> Vec<usize> {
     let mut kinds: Vec<(&str, Surface, bool, usize)> = mounts
         .iter()
@@ -322,19 +366,31 @@ fn by_path(mounts: &[Mounted]) -> Vec<usize> {
         })
         .collect();
     kinds.sort_unstable();
-    let runs = kinds.chunk_by(|(path, surface, is_relative, _), (other, other_surface, other_is_relative, _)| {
-        path == other && surface == other_surface && is_relative == other_is_relative
-    });
-    runs.flat_map(|run| run.first().into_iter().chain(run.get(1..).and_then(<[_]>::last))).map(|(.., index)| *index).collect()
+    let runs = kinds.chunk_by(
+        |(path, surface, is_relative, _), (other, other_surface, other_is_relative, _)| {
+            path == other && surface == other_surface && is_relative == other_is_relative
+        },
+    );
+    runs.flat_map(|run| run.first().into_iter().chain(run.get(1..).and_then(<[_]>::last)))
+        .map(|(.., index)| *index)
+        .collect()
 }
 
 impl<'a> Mounted<'a> {
-    fn new(mount: &'a VolumeMount<'a>, volume: Option<&'a Volume<'a>>, files: &mut Files<'a>) -> Self {
-        let sub_path = has_text(mount.sub_path.as_deref()).or(has_text(mount.sub_path_expr.as_deref()));
+    fn new(
+        mount: &'a VolumeMount<'a>,
+        volume: Option<&'a Volume<'a>>,
+        files: &mut Files<'a>,
+    ) -> Self {
+        let sub_path =
+            has_text(mount.sub_path.as_deref()).or(has_text(mount.sub_path_expr.as_deref()));
         let surface = match volume.map(|volume| (volume, &volume.source)) {
             Some((
                 volume,
-                VolumeSource::ConfigMap(_) | VolumeSource::Secret(_) | VolumeSource::Projected(_) | VolumeSource::DownwardApi(_),
+                VolumeSource::ConfigMap(_)
+                | VolumeSource::Secret(_)
+                | VolumeSource::Projected(_)
+                | VolumeSource::DownwardApi(_),
             )) => match sub_path {
                 None => Surface::MadeByKubelet,
                 // The kubelet makes directories in the volume, and not in a part of it.
@@ -343,15 +399,23 @@ impl<'a> Mounted<'a> {
             },
             Some((_, VolumeSource::HostFile)) => Surface::File,
             Some((_, VolumeSource::ReadOnly)) => Surface::ReadOnly,
-            Some((_, VolumeSource::Other)) | None if mount.read_only == Some(true) => Surface::ReadOnly,
+            Some((_, VolumeSource::Other)) | None if mount.read_only == Some(true) => {
+                Surface::ReadOnly
+            }
             Some((_, VolumeSource::Other)) | None => Surface::Writable,
         };
         let is_relative = !mount.mount_path.starts_with('/');
-        Self { occupant: Occupant { path: cleaned(&mount.mount_path), is_relative, surface }, mount, volume }
+        Self {
+            occupant: Occupant { path: cleaned(&mount.mount_path), is_relative, surface },
+            mount,
+            volume,
+        }
     }
 
     fn has_sub_path(&self) -> bool {
-        [&self.mount.sub_path, &self.mount.sub_path_expr].into_iter().any(|path| has_text(path.as_deref()).is_some())
+        [&self.mount.sub_path, &self.mount.sub_path_expr]
+            .into_iter()
+            .any(|path| has_text(path.as_deref()).is_some())
     }
 
     /// Whether it shows what a request without `merge` asks for, and if not, what else.
@@ -389,15 +453,16 @@ impl<'a> Mounted<'a> {
     }
 }
 
-/// Whether a volume with these items shows what a request asks for: all keys under their names, or in the file that the mount picks
-/// the key of the same name.
+/// Whether a volume with these items shows what a request asks for: all keys under their names, or
+/// in the file that the mount picks the key of the same name.
 fn show_the_same(items: &[KeyToPath], file: Option<&str>) -> bool {
     let Some(file) = file else { return items.is_empty() };
-    items.is_empty() || items.iter().any(|item| &*item.key == file && &*item.path == file && item.mode.is_none())
+    items.is_empty()
+        || items.iter().any(|item| &*item.key == file && &*item.path == file && item.mode.is_none())
 }
 
-/// The files that the items of each volume make, by the volume's name: sorted, because a pod may have thousands of items, and
-/// thousands of mounts that each show a part of them.
+/// The files that the items of each volume make, by the volume's name: sorted, because a pod may
+/// have thousands of items, and thousands of mounts that each show a part of them.
 #[derive(Default)]
 struct Files<'a>(BTreeMap<&'a str, Vec<Cow<'a, str>>>);
 
@@ -405,7 +470,8 @@ impl<'a> Files<'a> {
     /// Whether items show that a path in a volume is a directory: a file of theirs is below it.
     fn has_directory(&mut self, volume: &'a Volume<'a>, path: &str) -> bool {
         let files = self.0.entry(&volume.name).or_insert_with(|| {
-            let mut files: Vec<Cow<str>> = item_paths(&volume.source).into_iter().map(cleaned).collect();
+            let mut files: Vec<Cow<str>> =
+                item_paths(&volume.source).into_iter().map(cleaned).collect();
             files.sort_unstable();
             files
         });
@@ -424,12 +490,18 @@ fn item_paths<'a>(source: &'a VolumeSource<'a>) -> Vec<&'a str> {
     match source {
         VolumeSource::ConfigMap(source) => of_items(source.items.as_ref()).collect(),
         VolumeSource::Secret(source) => of_items(source.items.as_ref()).collect(),
-        VolumeSource::DownwardApi(source) => source.in_directories.iter().map(|path| &**path).collect(),
+        VolumeSource::DownwardApi(source) => {
+            source.in_directories.iter().map(|path| &**path).collect()
+        }
         VolumeSource::Projected(ProjectedVolumeSource { sources }) => {
             let of_source = |source: &'a VolumeProjection<'a>| {
                 let VolumeProjection { config_map, secret, downward_api } = source;
-                let others = [secret, downward_api].into_iter().flatten().flat_map(|source| &source.in_directories);
-                let config_map = config_map.iter().flat_map(|source| of_items(source.items.as_ref()));
+                let others = [secret, downward_api]
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|source| &source.in_directories);
+                let config_map =
+                    config_map.iter().flat_map(|source| of_items(source.items.as_ref()));
                 config_map.chain(others.map(|path| &**path))
             };
             sources.iter().flatten().flat_map(of_source).collect()
@@ -473,12 +545,14 @@ impl Occupant<'_> {
                 Surface::ReadOnly | Surface::MadeByKubelet | Surface::Writable => None,
             };
         }
-        meets_by_link(below_run?, &self.path).then(|| Refusal::Linked { mounted: &self.path, instead: None })
+        meets_by_link(below_run?, &self.path)
+            .then(|| Refusal::Linked { mounted: &self.path, instead: None })
     }
 }
 
-/// Whether two paths are one, or one is below the other, only because `/var/run` is a link to `/run`. The kubelet prepares nested
-/// mount points by the written path, so the container would not start, or one mount would hide the other.
+/// Whether two paths are one, or one is below the other, only because `/var/run` is a link to
+/// `/run`. The kubelet prepares nested mount points by the written path, so the container would not
+/// start, or one mount would hide the other.
 fn meets_by_link((run, rest): (&'static str, &str), other: &str) -> bool {
     let Some((other_run, other_rest)) = below_run(other) else { return false };
     run != other_run && (is_at_or_below(rest, other_rest) || is_at_or_below(other_rest, rest))
@@ -486,7 +560,9 @@ fn meets_by_link((run, rest): (&'static str, &str), other: &str) -> bool {
 
 /// Whether two paths are one only because `/var/run` is a link to `/run`.
 pub(super) fn are_one_by_link(a: &str, b: &str) -> bool {
-    let (Some((a_run, a_rest)), Some((b_run, b_rest))) = (below_run(a), below_run(b)) else { return false };
+    let (Some((a_run, a_rest)), Some((b_run, b_rest))) = (below_run(a), below_run(b)) else {
+        return false;
+    };
     a_run != b_run && a_rest == b_rest
 }
 
@@ -505,7 +581,9 @@ fn below_run(path: &str) -> Option<(&'static str, &str)> {
 /// Where a path stands among those below another one.
 fn cmp_below(path: &str, ancestor: &str) -> Ordering {
     match path.as_bytes().split_at_checked(ancestor.len()) {
-        Some((head, rest)) => head.cmp(ancestor.as_bytes()).then_with(|| rest.first().cmp(&Some(&b'/'))),
+        Some((head, rest)) => {
+            head.cmp(ancestor.as_bytes()).then_with(|| rest.first().cmp(&Some(&b'/')))
+        }
         None if ancestor.starts_with(path) => Ordering::Less,
         None => path.cmp(ancestor),
     }
@@ -537,11 +615,13 @@ mod tests {
     use super::*;
     use crate::annotations;
 
-    /// Few elements, so that many paths are nested, some that sort before `/`, and the two directories that a link makes one.
+    /// Few elements, so that many paths are nested, some that sort before `/`, and the two
+    /// directories that a link makes one.
     fn path() -> impl Strategy<Value = String> {
         let element = prop::sample::select(vec!["a", "a-b", "b", "b!", "é", "è"]);
         let root = prop::sample::select(vec!["", "", "/run", "/var/run", "/var"]);
-        (root, prop::collection::vec(element, 1..4)).prop_map(|(root, elements)| format!("{root}/{}", elements.join("/")))
+        (root, prop::collection::vec(element, 1..4))
+            .prop_map(|(root, elements)| format!("{root}/{}", elements.join("/")))
     }
 
     fn mount() -> impl Strategy<Value = Value> {

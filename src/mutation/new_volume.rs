@@ -1,6 +1,7 @@
 //! A volume to append to a pod, and its mount, and how Kubernetes spells them.
 //!
-//! Names of objects, of volumes that are made here and of keys hold nothing that JSON has to escape: they were checked.
+//! Names of objects, of volumes that are made here and of keys hold nothing that JSON has to
+//! escape: they were checked.
 
 use std::borrow::Cow;
 
@@ -18,21 +19,42 @@ pub struct NewVolume<'a> {
 #[derive(Debug)]
 enum Files<'a> {
     /// Of one ConfigMap or Secret: all of them, or the one of this key under the same name.
-    Object { source: Source, name: &'a str, file: Option<&'a str>, default_mode: Option<u16>, is_optional: bool },
+    Object {
+        source: Source,
+        name: &'a str,
+        file: Option<&'a str>,
+        default_mode: Option<u16>,
+        is_optional: bool,
+    },
     /// Of a ConfigMap that the pod has mounted already, and over it those of another one.
-    Merged { base: &'a ConfigMapVolumeSource<'a>, name: &'a str, default_mode: Option<u16>, is_optional: bool },
+    Merged {
+        base: &'a ConfigMapVolumeSource<'a>,
+        name: &'a str,
+        default_mode: Option<u16>,
+        is_optional: bool,
+    },
 }
 
 impl<'a> NewVolume<'a> {
     /// The volume for a request, over a base if there is one.
-    pub(super) fn new(name: Cow<'a, str>, request: &Request<'a>, base: Option<&'a ConfigMapVolumeSource<'a>>) -> Self {
+    pub(super) fn new(
+        name: Cow<'a, str>,
+        request: &Request<'a>,
+        base: Option<&'a ConfigMapVolumeSource<'a>>,
+    ) -> Self {
         let (object, options) = (request.name.as_str(), &request.options);
         let (default_mode, is_optional) = (options.mode, options.optional);
         let files = if let Some(base) = base {
             Files::Merged { base, name: object, default_mode, is_optional }
         } else {
             let file = options.file.map(|file| file.as_str());
-            Files::Object { source: request.source(), name: object, file, default_mode, is_optional }
+            Files::Object {
+                source: request.source(),
+                name: object,
+                file,
+                default_mode,
+                is_optional,
+            }
         };
         Self { name, files }
     }

@@ -1,7 +1,8 @@
-//! The annotation `injected`: what was done and what was not, where `kubectl describe pod` shows it.
+//! The annotation `injected`: what was done and what was not, where `kubectl describe pod` shows
+//! it.
 //!
-//! It is compact JSON with its keys in alphabetical order and at most 4 KiB, so that it is the same bytes for the same pod and
-//! never the reason why a pod's annotations grow too large.
+//! It is compact JSON with its keys in alphabetical order and at most 4 KiB, so that it is the same
+//! bytes for the same pod and never the reason why a pod's annotations grow too large.
 
 use super::Plan;
 use super::lookup::{FEW, Lookup};
@@ -23,12 +24,14 @@ pub enum InjectedChange {
 /// The most bytes of the annotation's value.
 const MAX_BYTES: usize = 4096;
 
-/// The most bytes of all annotations' keys and values together (`TotalAnnotationSizeLimitB` of Kubernetes).
+/// The most bytes of all annotations' keys and values together (`TotalAnnotationSizeLimitB` of
+/// Kubernetes).
 const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
 
 /// Plans the annotation, after everything else is planned.
 pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
-    let existing = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
+    let existing =
+        pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
     if plan.changes_nothing_that_runs() && plan.problems.count() == 0 && existing.is_none() {
         return;
     }
@@ -85,16 +88,21 @@ fn record(mounted: &[&Request], problems: &Problems) -> String {
     let listed: Vec<&str> = problems.iter().take(MAX_LISTED).map(Problem::text).collect();
     // With the first so many of all: problems come after mounts, so they are the first to give way.
     let write = |kept: usize| {
-        let (kept_mounts, kept_problems) = (kept.min(mounts.len()), kept.saturating_sub(mounts.len()));
+        let (kept_mounts, kept_problems) =
+            (kept.min(mounts.len()), kept.saturating_sub(mounts.len()));
         let more = mounts.len() + problems.count() - kept;
         let mut bytes = Vec::with_capacity(512);
-        bytes.extend_from_slice(concat!(r#"{"by":"spark-webhook/"#, env!("CARGO_PKG_VERSION"), '"').as_bytes());
+        bytes.extend_from_slice(
+            concat!(r#"{"by":"spark-webhook/"#, env!("CARGO_PKG_VERSION"), '"').as_bytes(),
+        );
         if more > 0 {
             bytes.extend_from_slice(br#","more":"#);
             bytes.extend_from_slice(more.to_string().as_bytes());
         }
         bytes.extend_from_slice(br#","mounts":"#);
-        push_array(&mut bytes, mounts.get(..kept_mounts).unwrap_or(&mounts), |bytes, request| push_mount(bytes, request));
+        push_array(&mut bytes, mounts.get(..kept_mounts).unwrap_or(&mounts), |bytes, request| {
+            push_mount(bytes, request);
+        });
         let problems = listed.get(..kept_problems).unwrap_or(&listed);
         if !problems.is_empty() {
             bytes.extend_from_slice(br#","problems":"#);
@@ -109,8 +117,8 @@ fn record(mounted: &[&Request], problems: &Problems) -> String {
     if record.len() <= MAX_BYTES {
         return record;
     }
-    // Once there is `more`, the longer the more are kept. Halving, not one by one: a pod may ask for 256 mounts with paths of a
-    // kilobyte each.
+    // Once there is `more`, the longer the more are kept. Halving, not one by one: a pod may ask
+    // for 256 mounts with paths of a kilobyte each.
     let counts: Vec<usize> = (1..all).collect();
     write(counts.partition_point(|kept| write(*kept).len() <= MAX_BYTES))
 }
@@ -159,7 +167,11 @@ mod tests {
             ("a note", json!({"spark-operator.k8s.io/typo": ""}), Some(InjectedChange::Add)),
             ("forged", json!({INJECTED: "all is well"}), Some(InjectedChange::Replace)),
             ("right", json!({INJECTED: nothing}), None),
-            ("forged under the other prefix", json!({"sparkoperator.k8s.io/injected": "x"}), Some(InjectedChange::Add)),
+            (
+                "forged under the other prefix",
+                json!({"sparkoperator.k8s.io/injected": "x"}),
+                Some(InjectedChange::Add),
+            ),
         ] {
             assert_eq!(planned(&pod_with(&annotations)).0, expected, "{what}");
         }
@@ -169,7 +181,12 @@ mod tests {
     fn at_most_20_problems_and_4_kib_problems_dropped_first() {
         let many = |count: usize, value: &str| -> Value {
             (0..count)
-                .map(|i| (format!("spark-operator.k8s.io/configMap.c{i:03}"), json!(value.replace('#', &i.to_string()))))
+                .map(|i| {
+                    (
+                        format!("spark-operator.k8s.io/configMap.c{i:03}"),
+                        json!(value.replace('#', &i.to_string())),
+                    )
+                })
                 .collect()
         };
         let long = format!("/{}/#", "d".repeat(100));
@@ -202,12 +219,20 @@ mod tests {
                 let long = format!("/{}", "d".repeat(100));
                 let annotations: Vec<_> = (0..mounts)
                     .map(|i| (format!("spark-operator.k8s.io/secret.s{i}"), format!("{long}/{i}")))
-                    .chain([("spark-operator.k8s.io/configMap.first".to_owned(), format!("/{}", "d".repeat(1 + padding)))])
+                    .chain([(
+                        "spark-operator.k8s.io/configMap.first".to_owned(),
+                        format!("/{}", "d".repeat(1 + padding)),
+                    )])
                     .collect();
-                let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
+                let requests =
+                    annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
                 let mounted: Vec<_> = requests.mounts.iter().collect();
                 // A quotation mark takes two bytes in JSON.
-                let problem = Problem::new(ProblemKind::Value, Annotation { key: "key", value: "" }, "\"".repeat(40));
+                let problem = Problem::new(
+                    ProblemKind::Value,
+                    Annotation { key: "key", value: "" },
+                    "\"".repeat(40),
+                );
                 let mut listed = Problems::default();
                 (0..problems).for_each(|_| listed.add(problem.clone()));
                 let problems = listed;
@@ -215,11 +240,19 @@ mod tests {
                 // One after the other is left out.
                 let mut kept_mounts: Vec<_> = mounted
                     .iter()
-                    .map(|request| format!("{}={}/{}", request.path, request.source().kind().to_lowercase(), request.name))
+                    .map(|request| {
+                        format!(
+                            "{}={}/{}",
+                            request.path,
+                            request.source().kind().to_lowercase(),
+                            request.name
+                        )
+                    })
                     .collect();
                 let mut kept: Vec<_> = problems.iter().take(20).map(Problem::text).collect();
                 let expected = loop {
-                    let more = match mounted.len() + problems.len() - kept_mounts.len() - kept.len() {
+                    let more = match mounted.len() + problems.len() - kept_mounts.len() - kept.len()
+                    {
                         0 => String::new(),
                         more => format!(r#""more":{more},"#),
                     };
@@ -249,7 +282,9 @@ mod tests {
         let request = "spark-operator.k8s.io/secret.s/s".len();
         let room = MAX_ANNOTATIONS_BYTES - INJECTED.len() - record.len() - request - 1;
         for (size, expected) in [(room, Some(InjectedChange::Add)), (room + 1, None)] {
-            let (change, written) = planned(&pod_with(&json!({"x": "y".repeat(size), "spark-operator.k8s.io/secret.s": "/s"})));
+            let (change, written) = planned(&pod_with(
+                &json!({"x": "y".repeat(size), "spark-operator.k8s.io/secret.s": "/s"}),
+            ));
             assert_eq!((change, written), (expected, Some(record.clone())));
         }
     }

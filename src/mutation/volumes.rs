@@ -1,7 +1,8 @@
 //! Which volumes and mounts a pod gets for its requests.
 //!
-//! Requests are settled among themselves first, then with what the pod mounts already. Each is carried out whole or refused
-//! with an error that says why; a refused one leaves nothing behind, not even its variable.
+//! Requests are settled among themselves first, then with what the pod mounts already. Each is
+//! carried out whole or refused with an error that says why; a refused one leaves nothing behind,
+//! not even its variable.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,8 @@ use super::{NewMount, NewVolume, Plan, conf_dir, env};
 use crate::annotations::{Kind, Origin, ProblemKind, Request, Requests, Source};
 use crate::pod::{ConfigMapVolumeSource, Container, Pod, Volume};
 
-/// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their order.
+/// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their
+/// order.
 pub(super) fn apply<'a>(
     pod: &'a Pod<'a>,
     container: &'a Container<'a>,
@@ -24,7 +26,8 @@ pub(super) fn apply<'a>(
     plan.mounts.array_exists = container.volume_mounts.is_some();
     let mut occupied = Occupied::new(pod, container, requests);
     let mut settled: Lookup<&str, Settled> = Lookup::with_capacity(requests.mounts.len());
-    let mut names = VolumeNames::new(pod.spec.volumes.as_deref().unwrap_or_default(), requests.mounts.len());
+    let mut names =
+        VolumeNames::new(pod.spec.volumes.as_deref().unwrap_or_default(), requests.mounts.len());
     let mut shared: Vec<(SourceForm, Cow<'a, str>)> = Vec::new();
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
@@ -35,11 +38,18 @@ pub(super) fn apply<'a>(
         }
         let refusal = if let Some(first) = settled.get(request.path.as_str()) {
             let is_same = is_same_source(first.request, request);
-            if is_same { first.refusal.clone() } else { Some(Refusal::Taken(first.request).to_string()) }
+            if is_same {
+                first.refusal.clone()
+            } else {
+                Some(Refusal::Taken(first.request).to_string())
+            }
         } else {
-            let refusal = match occupied.place(request, conf_dir::merge(&occupied, &mounted, request)) {
+            let refusal = match occupied
+                .place(request, conf_dir::merge(&occupied, &mounted, request))
+            {
                 Err(Refusal::Linked { mounted, instead }) => {
-                    // The first one is named, whether it is mounted already, as in a second round, or not.
+                    // The first one is named, whether it is mounted already, as in a second round,
+                    // or not.
                     let first = settled.get(mounted).filter(|first| first.refusal.is_none());
                     let first = first.filter(|_| are_one_by_link(mounted, request.path.as_str()));
                     let refusal = first.map(|first| Refusal::TakenByLink(first.request));
@@ -54,7 +64,8 @@ pub(super) fn apply<'a>(
                 }
             };
             if !(is_default && refusal.is_some()) {
-                settled.insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
+                settled
+                    .insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
             }
             refusal
         };
@@ -144,11 +155,15 @@ impl<'a> VolumeNames<'a> {
     fn is_free(&self, name: &str, ours: &[NewVolume]) -> bool {
         match &self.all {
             Some(all) => !all.contains(name),
-            None => self.theirs.iter().all(|volume| &*volume.name != name) && ours.iter().all(|volume| volume.name != name),
+            None => {
+                self.theirs.iter().all(|volume| &*volume.name != name)
+                    && ours.iter().all(|volume| volume.name != name)
+            }
         }
     }
 
-    /// The initializer's name for the volume of a request if a volume can have it and none has; otherwise one that holds a hash.
+    /// The initializer's name for the volume of a request if a volume can have it and none has;
+    /// otherwise one that holds a hash.
     fn add(&mut self, request: &Request<'a>, ours: &[NewVolume]) -> Cow<'a, str> {
         let name = self.choose(request, ours);
         if let Some(all) = &mut self.all {
@@ -191,7 +206,8 @@ impl<'a> VolumeNames<'a> {
     }
 }
 
-/// What the hash in a volume's name is of: the object, and those options that make its volume another one.
+/// What the hash in a volume's name is of: the object, and those options that make its volume
+/// another one.
 fn identity(request: &Request) -> String {
     let options = &request.options;
     let file = options.file.map(|file| format!("file={}", file.as_str()));
@@ -223,15 +239,25 @@ mod tests {
     }
 
     /// Also how many requests are mounted, and how many defaults gave way.
-    fn planned_with_defaults(spec: &Value, own: &[(&str, &str)], defaults: &[(&str, &str)]) -> (Vec<String>, usize, usize) {
+    fn planned_with_defaults(
+        spec: &Value,
+        own: &[(&str, &str)],
+        defaults: &[(&str, &str)],
+    ) -> (Vec<String>, usize, usize) {
         let pod = json!({"spec": spec}).to_string();
         let pod: Pod = serde_json::from_str(&pod).unwrap();
         let [own, defaults] = [own, defaults].map(|annotations| -> Vec<_> {
-            annotations.iter().map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value)).collect()
+            annotations
+                .iter()
+                .map(|(key, value)| (format!("spark-operator.k8s.io/{key}"), *value))
+                .collect()
         });
         let mut requests = annotations::parse(own.iter().map(|(key, value)| (&**key, *value)));
-        let defaults = annotations::parse(defaults.iter().map(|(key, value)| (&**key, *value))).mounts;
-        requests.mounts.extend(defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }));
+        let defaults =
+            annotations::parse(defaults.iter().map(|(key, value)| (&**key, *value))).mounts;
+        requests.mounts.extend(
+            defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }),
+        );
         let plan = super::super::plan(&pod, Role::Driver, &requests);
         let mounts = plan.volumes.items.iter().zip(&plan.mounts.items).map(|(volume, mount)| {
             assert_eq!(volume.name, mount.name);
@@ -241,10 +267,12 @@ mod tests {
                 (_, Value::String(name)) => ("Secret", name.clone()),
                 _ => ("projected", json["projected"]["sources"].to_string()),
             };
-            let sub_path = mount.sub_path.map_or(String::new(), |sub_path| format!(" subPath {sub_path}"));
+            let sub_path =
+                mount.sub_path.map_or(String::new(), |sub_path| format!(" subPath {sub_path}"));
             format!("{} {kind}/{object} @{}{sub_path}", volume.name, mount.mount_path)
         });
-        let planned = mounts.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
+        let planned =
+            mounts.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
         (planned, plan.mounted.len(), plan.defaults_given_way)
     }
 
@@ -279,7 +307,8 @@ mod tests {
         );
     }
 
-    /// Bugs 10 and 11 of the initializer: `a.b-volume` is no label, and a ConfigMap and a Secret of one name clashed.
+    /// Bugs 10 and 11 of the initializer: `a.b-volume` is no label, and a ConfigMap and a Secret of
+    /// one name clashed.
     #[test]
     fn names_that_are_no_label_or_not_free_hold_a_hash() {
         let long = "generated-config-name-generated-config-name-generated";
@@ -323,11 +352,16 @@ mod tests {
         let mut names: Vec<String> = Vec::new();
         for number in 1..=2 * FEW {
             let preferred = format!("{long}-volume");
-            let volume = |name: &str| Volume { name: Text::from(&*name.to_owned().leak()), source: VolumeSource::Other };
-            let theirs: Vec<Volume> = names.iter().map(String::as_str).chain([&*preferred]).map(volume).collect();
+            let volume = |name: &str| Volume {
+                name: Text::from(&*name.to_owned().leak()),
+                source: VolumeSource::Other,
+            };
+            let theirs: Vec<Volume> =
+                names.iter().map(String::as_str).chain([&*preferred]).map(volume).collect();
             let name = VolumeNames::new(theirs.leak(), 1).add(&request(long), &[]).into_owned();
             assert!(name.len() <= MAX_LABEL && !name.starts_with('-'), "{name}");
-            let end = if number == 1 { "-41520756".to_owned() } else { format!("-41520756-{number}") };
+            let end =
+                if number == 1 { "-41520756".to_owned() } else { format!("-41520756-{number}") };
             assert!(name.ends_with(&end), "{name}");
             names.push(name);
         }
@@ -336,7 +370,10 @@ mod tests {
     #[test]
     fn each_request_has_a_volume_of_its_own_even_for_one_object() {
         assert_eq!(
-            planned(&plain(), &[("sparkConfigMap", "c"), ("hadoopConfigMap", "c"), ("configMap.c", "/c")]),
+            planned(
+                &plain(),
+                &[("sparkConfigMap", "c"), ("hadoopConfigMap", "c"), ("configMap.c", "/c")]
+            ),
             [
                 "spark-config-map-volume ConfigMap/c @/etc/spark/conf",
                 "hadoop-config-map-volume ConfigMap/c @/etc/hadoop/conf",
@@ -376,7 +413,10 @@ mod tests {
 
     #[test]
     fn a_default_gives_way_to_what_is_at_its_path_and_is_only_counted() {
-        let app = mounting(&json!({"name": "v", "configMap": {"name": "app"}}), &json!({"name": "v", "mountPath": "/x"}));
+        let app = mounting(
+            &json!({"name": "v", "configMap": {"name": "app"}}),
+            &json!({"name": "v", "mountPath": "/x"}),
+        );
         let (a, b, pods) = (("configMap.a", "/x"), ("configMap.b", "/x"), ("configMap.app", "/x"));
         for (spec, own, defaults, expected, mounted, given_way) in [
             (&plain(), &[][..], &[a][..], &["a-volume ConfigMap/a @/x"][..], 1, 0),
@@ -398,7 +438,10 @@ mod tests {
         let mount = json!({"name": "v", "mountPath": "/etc/app/"});
         for (what, volume) in [
             ("plain", json!({"name": "v", "configMap": {"name": "app"}})),
-            ("defaulted", json!({"name": "v", "configMap": {"name": "app", "defaultMode": 420, "optional": false, "items": []}})),
+            (
+                "defaulted",
+                json!({"name": "v", "configMap": {"name": "app", "defaultMode": 420, "optional": false, "items": []}}),
+            ),
         ] {
             assert!(planned(&mounting(&volume, &mount), &app).is_empty(), "{what}");
         }
@@ -409,18 +452,26 @@ mod tests {
     #[test]
     fn the_same_object_in_another_form_is_an_error_that_names_the_difference() {
         let volume = |extra: &str, value: Value| json!({"name": "v", "configMap": {"name": "app", extra: value}});
-        let mount = |extra: &str, value: &str| json!({"name": "v", "mountPath": "/etc/app", extra: value});
+        let mount =
+            |extra: &str, value: &str| json!({"name": "v", "mountPath": "/etc/app", extra: value});
         for (volume, mount, difference) in [
             (volume("optional", json!(true)), mount("subPath", ""), "optional: true"),
             (volume("defaultMode", json!(256)), mount("subPath", ""), "mode 0400"),
-            (volume("items", json!([{"key": "a", "path": "a"}])), mount("subPath", ""), "other items"),
+            (
+                volume("items", json!([{"key": "a", "path": "a"}])),
+                mount("subPath", ""),
+                "other items",
+            ),
             (volume("optional", json!(false)), mount("subPath", "a"), "another subPath"),
             (volume("optional", json!(false)), mount("subPathExpr", "$(A)"), "subPathExpr"),
         ] {
             let expected = format!(
                 "configMap.app=/etc/app: mounted there already, but with {difference}; remove that mount or this annotation"
             );
-            assert_eq!(planned(&mounting(&volume, &mount), &[("configMap.app", "/etc/app")]), [expected]);
+            assert_eq!(
+                planned(&mounting(&volume, &mount), &[("configMap.app", "/etc/app")]),
+                [expected]
+            );
         }
     }
 
@@ -442,7 +493,8 @@ mod tests {
             let expected = (!is_there).then_some(
                 "configMap.app=/etc/f:file=f: mounted there already, but with other items; remove that mount or this annotation",
             );
-            let planned = planned(&mounting(&volume, &mount), &[("configMap.app", "/etc/f:file=f")]);
+            let planned =
+                planned(&mounting(&volume, &mount), &[("configMap.app", "/etc/f:file=f")]);
             assert_eq!(planned, expected.as_slice(), "{items}");
         }
     }
@@ -458,7 +510,9 @@ mod tests {
         ] {
             assert_eq!(
                 planned(&mounting(&volume, &mount), &[("hadoopConfigMap", "hadoop-conf")]),
-                ["hadoopConfigMap=hadoop-conf: volume v is mounted there; remove that mount or this annotation"],
+                [
+                    "hadoopConfigMap=hadoop-conf: volume v is mounted there; remove that mount or this annotation"
+                ],
                 "{volume}"
             );
         }
@@ -466,7 +520,9 @@ mod tests {
         let config_map = json!({"name": "v", "configMap": {"name": "s"}});
         assert_eq!(
             planned(&mounting(&config_map, &mount), &[("secret.s", "/etc/hadoop/conf")]),
-            ["secret.s=/etc/hadoop/conf: volume v is mounted there; remove that mount or this annotation"]
+            [
+                "secret.s=/etc/hadoop/conf: volume v is mounted there; remove that mount or this annotation"
+            ]
         );
     }
 
@@ -484,11 +540,17 @@ mod tests {
 
     #[test]
     fn a_refused_path_refuses_every_request_for_it() {
-        let spec = mounting(&json!({"name": "v", "emptyDir": {}}), &json!({"name": "v", "mountPath": "/etc/spark/conf"}));
+        let spec = mounting(
+            &json!({"name": "v", "emptyDir": {}}),
+            &json!({"name": "v", "mountPath": "/etc/spark/conf"}),
+        );
         let expected = "volume v is mounted there; remove that mount or this annotation";
         assert_eq!(
             planned(&spec, &[("sparkConfigMap", "c"), ("configMap.c", "/etc/spark/conf")]),
-            [format!("sparkConfigMap=c: {expected}"), format!("configMap.c=/etc/spark/conf: {expected}")]
+            [
+                format!("sparkConfigMap=c: {expected}"),
+                format!("configMap.c=/etc/spark/conf: {expected}")
+            ]
         );
     }
 
@@ -496,11 +558,15 @@ mod tests {
     fn options_are_in_the_volume_and_the_mount() {
         let volume = |annotation: (&str, &str)| {
             let key = format!("spark-operator.k8s.io/{}", annotation.0);
-            let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
+            let pod: Pod =
+                serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
             let requests = annotations::parse([(&*key, annotation.1)].into_iter());
             let plan = super::super::plan(&pod, Role::Driver, &requests);
             assert!(plan.problems.is_empty(), "{:?}", plan.problems);
-            (written(|bytes| plan.volumes.items[0].write(bytes)), written(|bytes| plan.mounts.items[0].write(bytes)))
+            (
+                written(|bytes| plan.volumes.items[0].write(bytes)),
+                written(|bytes| plan.mounts.items[0].write(bytes)),
+            )
         };
         assert_eq!(
             volume(("secret.s", "/s:optional:mode=0440")).0,
@@ -525,11 +591,13 @@ mod tests {
             ("spark-operator.k8s.io/configMaps", "c=/a,c=/b,c=/d:mode=0440,c=/e:mode=0644"),
             ("spark-operator.k8s.io/configMap.c", "/f"),
         ];
-        let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
+        let pod: Pod =
+            serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
         let requests = annotations::parse(annotations.into_iter());
         let plan = super::super::plan(&pod, Role::Driver, &requests);
         let volumes: Vec<_> = plan.volumes.items.iter().map(|volume| &*volume.name).collect();
-        let mounts: Vec<_> = plan.mounts.items.iter().map(|mount| (mount.mount_path, &*mount.name)).collect();
+        let mounts: Vec<_> =
+            plan.mounts.items.iter().map(|mount| (mount.mount_path, &*mount.name)).collect();
         // The beginnings of SHA-256 of `ConfigMap/c:mode=0440` and of `ConfigMap/c:`.
         assert_eq!(volumes, ["c-volume", "c-volume-7151715d", "c-volume-3fa00ad2"]);
         assert_eq!(
@@ -552,10 +620,13 @@ mod tests {
             ("/a:optional:mode=440", "Secret/x:mode=0440:optional"),
             ("/a:mode=0440:file=f", "Secret/x:file=f:mode=0440"),
         ] {
-            let requests = annotations::parse([("spark-operator.k8s.io/secret.x", value)].into_iter());
+            let requests =
+                annotations::parse([("spark-operator.k8s.io/secret.x", value)].into_iter());
             assert_eq!(identity(&requests.mounts[0]), expected);
         }
-        let requests = annotations::parse([("spark-operator.k8s.io/sparkConfigMap", "x:optional:merge")].into_iter());
+        let requests = annotations::parse(
+            [("spark-operator.k8s.io/sparkConfigMap", "x:optional:merge")].into_iter(),
+        );
         assert_eq!(identity(&requests.mounts[0]), "ConfigMap/x:merge:optional");
     }
 
@@ -567,18 +638,33 @@ mod tests {
         for (volume, mount, refusal) in [
             (&empty_dir, at("/a"), None),
             (&config_map, at("/ab"), None),
-            (&config_map, at("/a"), Some("no file fits below /a, write another path or sparkConfigMap=NAME:merge")),
-            (&empty_dir, at("/a/b/c"), Some("a file cannot be mounted over the mount /a/b/c, write another path")),
+            (
+                &config_map,
+                at("/a"),
+                Some("no file fits below /a, write another path or sparkConfigMap=NAME:merge"),
+            ),
+            (
+                &empty_dir,
+                at("/a/b/c"),
+                Some("a file cannot be mounted over the mount /a/b/c, write another path"),
+            ),
         ] {
             let expected = match refusal {
                 Some(refusal) => format!("configMap.app=/a/b:file=b: {refusal}"),
                 None => "app-volume ConfigMap/app @/a/b subPath b".to_owned(),
             };
-            assert_eq!(planned(&mounting(volume, &mount), &[("configMap.app", "/a/b:file=b")]), [expected], "{volume} {mount}");
+            assert_eq!(
+                planned(&mounting(volume, &mount), &[("configMap.app", "/a/b:file=b")]),
+                [expected],
+                "{volume} {mount}"
+            );
         }
         // Requests that were accepted before count like mounts of the pod.
         assert_eq!(
-            planned(&plain(), &[("configMap.a", "/a"), ("configMap.b", "/a/b:file=b"), ("configMap.c", "/a/c")]),
+            planned(
+                &plain(),
+                &[("configMap.a", "/a"), ("configMap.b", "/a/b:file=b"), ("configMap.c", "/a/c")]
+            ),
             [
                 "a-volume ConfigMap/a @/a",
                 "c-volume ConfigMap/c @/a/c",
@@ -600,10 +686,28 @@ mod tests {
             (&config_map, read_only("/a"), None),
             (&empty_dir, at("/a"), None),
             (&empty_dir, read_only("/ab"), None),
-            (&empty_dir, read_only("/a"), Some("nothing can be mounted below the read-only mount /a, write another path")),
-            (&image, at("/a"), Some("nothing can be mounted below the read-only mount /a, write another path")),
-            (&config_map, file("/a"), Some("nothing can be mounted below the file mount /a, write another path")),
-            (&config_map, file("/a/b/c"), Some("a directory cannot be mounted over the file mount /a/b/c, write another path")),
+            (
+                &empty_dir,
+                read_only("/a"),
+                Some("nothing can be mounted below the read-only mount /a, write another path"),
+            ),
+            (
+                &image,
+                at("/a"),
+                Some("nothing can be mounted below the read-only mount /a, write another path"),
+            ),
+            (
+                &config_map,
+                file("/a"),
+                Some("nothing can be mounted below the file mount /a, write another path"),
+            ),
+            (
+                &config_map,
+                file("/a/b/c"),
+                Some(
+                    "a directory cannot be mounted over the file mount /a/b/c, write another path",
+                ),
+            ),
             (&empty_dir, file("/a"), None),
             (&empty_dir, read_only("/a/b/c"), None),
         ] {
@@ -611,7 +715,11 @@ mod tests {
                 Some(refusal) => format!("configMap.app=/a/b: {refusal}"),
                 None => "app-volume ConfigMap/app @/a/b".to_owned(),
             };
-            assert_eq!(planned(&mounting(volume, &mount), &[("configMap.app", "/a/b")]), [expected], "{volume} {mount}");
+            assert_eq!(
+                planned(&mounting(volume, &mount), &[("configMap.app", "/a/b")]),
+                [expected],
+                "{volume} {mount}"
+            );
         }
         let device = json!({"containers": [{"name": "spark", "volumeDevices": [{"name": "d", "devicePath": "/a/b/"}]}]});
         assert_eq!(
@@ -623,7 +731,16 @@ mod tests {
     #[test]
     fn a_volume_that_is_read_only_at_its_source_takes_no_mount_point() {
         let below = "nothing can be mounted below the read-only mount /a, write another path";
-        for kind in ["persistentVolumeClaim", "nfs", "csi", "azureFile", "cephfs", "rbd", "portworxVolume", "storageos"] {
+        for kind in [
+            "persistentVolumeClaim",
+            "nfs",
+            "csi",
+            "azureFile",
+            "cephfs",
+            "rbd",
+            "portworxVolume",
+            "storageos",
+        ] {
             for (source, is_refused) in [
                 (json!({"readOnly": true}), true),
                 (json!({"readOnly": false}), false),
@@ -631,10 +748,17 @@ mod tests {
                 (json!({}), false),
                 (Value::Null, false),
             ] {
-                let spec = mounting(&json!({"name": "v", kind: source}), &json!({"name": "v", "mountPath": "/a"}));
+                let spec = mounting(
+                    &json!({"name": "v", kind: source}),
+                    &json!({"name": "v", "mountPath": "/a"}),
+                );
                 for request in [("configMap.app", "/a/b"), ("configMap.app", "/a/b:file=b")] {
                     let planned = planned(&spec, &[request]);
-                    assert_eq!(planned[0].contains(below), is_refused, "{kind} {source}: {planned:?}");
+                    assert_eq!(
+                        planned[0].contains(below),
+                        is_refused,
+                        "{kind} {source}: {planned:?}"
+                    );
                 }
             }
         }
@@ -656,12 +780,22 @@ mod tests {
             let volume = json!({"name": "v", "hostPath": {"path": "/x", "type": kind}});
             for (mounted, advice) in [
                 ("/a", "nothing can be mounted below the file mount /a, write another path"),
-                ("/a/b/c", "a directory cannot be mounted over the file mount /a/b/c, write another path"),
+                (
+                    "/a/b/c",
+                    "a directory cannot be mounted over the file mount /a/b/c, write another path",
+                ),
             ] {
                 let spec = mounting(&volume, &json!({"name": "v", "mountPath": mounted}));
-                let expected =
-                    if is_file { format!("configMap.app=/a/b: {advice}") } else { "app-volume ConfigMap/app @/a/b".to_owned() };
-                assert_eq!(planned(&spec, &[("configMap.app", "/a/b")]), [expected], "{kind} {mounted}");
+                let expected = if is_file {
+                    format!("configMap.app=/a/b: {advice}")
+                } else {
+                    "app-volume ConfigMap/app @/a/b".to_owned()
+                };
+                assert_eq!(
+                    planned(&spec, &[("configMap.app", "/a/b")]),
+                    [expected],
+                    "{kind} {mounted}"
+                );
             }
         }
     }
@@ -669,7 +803,8 @@ mod tests {
     #[test]
     fn items_tell_a_directory_of_a_volume_from_a_file() {
         let item = |path: &str| json!([{"key": "k", "path": path}]);
-        let field = |path: &str| json!([{"path": path, "fieldRef": {"fieldPath": "metadata.labels"}}]);
+        let field =
+            |path: &str| json!([{"path": path, "fieldRef": {"fieldPath": "metadata.labels"}}]);
         for (source, is_directory) in [
             (json!({"configMap": {"name": "o", "items": item("f/x")}}), true),
             (json!({"secret": {"secretName": "o", "items": item("f/x/y")}}), true),
@@ -678,8 +813,14 @@ mod tests {
                 json!({"projected": {"sources": [{"configMap": {"name": "o"}}, {"secret": {"name": "o", "items": item("f/x")}}]}}),
                 true,
             ),
-            (json!({"projected": {"sources": [{"downwardAPI": {"items": field("./f//x")}}]}}), true),
-            (json!({"projected": {"sources": [{"configMap": {"name": "o", "items": item("f/x")}}]}}), true),
+            (
+                json!({"projected": {"sources": [{"downwardAPI": {"items": field("./f//x")}}]}}),
+                true,
+            ),
+            (
+                json!({"projected": {"sources": [{"configMap": {"name": "o", "items": item("f/x")}}]}}),
+                true,
+            ),
             (json!({"configMap": {"name": "o", "items": item("f")}}), false),
             (json!({"configMap": {"name": "o", "items": item("ff/x")}}), false),
             (json!({"configMap": {"name": "o"}}), false),
@@ -687,7 +828,8 @@ mod tests {
         ] {
             let mut volume = source.clone();
             volume["name"] = json!("v");
-            let spec = mounting(&volume, &json!({"name": "v", "mountPath": "/a/b/c", "subPath": "f/"}));
+            let spec =
+                mounting(&volume, &json!({"name": "v", "mountPath": "/a/b/c", "subPath": "f/"}));
             let planned = planned(&spec, &[("configMap.app", "/a/b")]);
             let is_mounted = planned == ["app-volume ConfigMap/app @/a/b"];
             assert_eq!(is_mounted, is_directory, "{source}: {planned:?}");
@@ -698,20 +840,38 @@ mod tests {
     fn the_pods_paths_are_compared_as_the_kubelet_sees_them() {
         let config_map = json!({"name": "v", "configMap": {"name": "app"}});
         let empty_dir = json!({"name": "v", "emptyDir": {}});
-        let spellings =
-            ["/etc/ssl/corp", "etc/ssl/corp", "/etc/ssl/./corp", "/etc/ssl/x/../corp", "/etc//ssl/corp/", "./etc/ssl/corp"];
+        let spellings = [
+            "/etc/ssl/corp",
+            "etc/ssl/corp",
+            "/etc/ssl/./corp",
+            "/etc/ssl/x/../corp",
+            "/etc//ssl/corp/",
+            "./etc/ssl/corp",
+        ];
         for path in spellings {
             let mount = json!({"name": "v", "mountPath": path});
             let taken = "configMap.app=/etc/ssl/corp: volume v is mounted there; remove that mount or this annotation";
-            assert_eq!(planned(&mounting(&empty_dir, &mount), &[("configMap.app", "/etc/ssl/corp")]), [taken], "{path}");
-            assert_eq!(planned(&mounting(&config_map, &mount), &[("configMap.app", "/etc/ssl/corp")]), [""; 0], "{path}");
+            assert_eq!(
+                planned(&mounting(&empty_dir, &mount), &[("configMap.app", "/etc/ssl/corp")]),
+                [taken],
+                "{path}"
+            );
+            assert_eq!(
+                planned(&mounting(&config_map, &mount), &[("configMap.app", "/etc/ssl/corp")]),
+                [""; 0],
+                "{path}"
+            );
             let device = json!({"containers": [{"name": "spark", "volumeDevices": [{"name": "d", "devicePath": path}]}]});
-            let taken = "configMap.app=/etc/ssl/corp: a block device has that path, write another one";
+            let taken =
+                "configMap.app=/etc/ssl/corp: a block device has that path, write another one";
             assert_eq!(planned(&device, &[("configMap.app", "/etc/ssl/corp")]), [taken], "{path}");
             let file = json!({"name": "v", "mountPath": path, "subPath": "f"});
-            let below =
-                "configMap.x=/etc/ssl/corp/x: nothing can be mounted below the file mount /etc/ssl/corp, write another path";
-            assert_eq!(planned(&mounting(&config_map, &file), &[("configMap.x", "/etc/ssl/corp/x")]), [below], "{path}");
+            let below = "configMap.x=/etc/ssl/corp/x: nothing can be mounted below the file mount /etc/ssl/corp, write another path";
+            assert_eq!(
+                planned(&mounting(&config_map, &file), &[("configMap.x", "/etc/ssl/corp/x")]),
+                [below],
+                "{path}"
+            );
         }
     }
 
@@ -719,8 +879,11 @@ mod tests {
     fn the_kubelet_makes_no_mount_point_by_a_relative_path() {
         let config_map = json!({"name": "v", "configMap": {"name": "x"}});
         let empty_dir = json!({"name": "v", "emptyDir": {}});
-        let relative =
-            |path: &str| Some(format!("the path of the mount at {path} is relative, write it with a \"/\" or use another path"));
+        let relative = |path: &str| {
+            Some(format!(
+                "the path of the mount at {path} is relative, write it with a \"/\" or use another path"
+            ))
+        };
         for (volume, mounted, path, refusal) in [
             (&config_map, "a", "/a/b", relative("/a")),
             (&config_map, "/a", "/a/b", None),
@@ -730,9 +893,14 @@ mod tests {
             (&empty_dir, "/a/b/./c", "/a/b", None),
         ] {
             let spec = mounting(volume, &json!({"name": "v", "mountPath": mounted}));
-            let expected =
-                refusal.map_or("app-volume ConfigMap/app @/a/b".to_owned(), |refusal| format!("configMap.app={path}: {refusal}"));
-            assert_eq!(planned(&spec, &[("configMap.app", path)]), [expected], "{volume} {mounted}");
+            let expected = refusal.map_or("app-volume ConfigMap/app @/a/b".to_owned(), |refusal| {
+                format!("configMap.app={path}: {refusal}")
+            });
+            assert_eq!(
+                planned(&spec, &[("configMap.app", path)]),
+                [expected],
+                "{volume} {mounted}"
+            );
         }
     }
 
@@ -743,12 +911,23 @@ mod tests {
         let token = json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}});
         let account = "/var/run/secrets/kubernetes.io/serviceaccount";
         let deep = format!("/run/{}", "d".repeat(40));
-        let linked =
-            |mounted: &str, instead: &str| Some(format!("/run is /var/run, where {mounted} is mounted; write {instead}"));
+        let linked = |mounted: &str, instead: &str| {
+            Some(format!("/run is /var/run, where {mounted} is mounted; write {instead}"))
+        };
         for (volume, mounted, path, refusal) in [
             // Above, the same and below.
-            (&token, account, "/run/secrets", linked("/var/run/secrets/kubern…", "/var/run/secrets")),
-            (&token, account, "/run/secrets/kubernetes.io/serviceaccount", linked("/var/run/secrets/kubern…", "another path")),
+            (
+                &token,
+                account,
+                "/run/secrets",
+                linked("/var/run/secrets/kubern…", "/var/run/secrets"),
+            ),
+            (
+                &token,
+                account,
+                "/run/secrets/kubernetes.io/serviceaccount",
+                linked("/var/run/secrets/kubern…", "another path"),
+            ),
             (&empty_dir, "/var/run", "/run/x", linked("/var/run", "/var/run/x")),
             (&empty_dir, "/run", "/var/run/x", linked("/run", "/run/x")),
             (&empty_dir, "run/x/.", "/var/run/x/y", linked("/run/x", "/run/x/y")),
@@ -766,7 +945,10 @@ mod tests {
             let planned = planned(&spec, &[("secret.s", path)]);
             match refusal {
                 Some(refusal) => {
-                    assert!(planned.len() == 1 && planned[0].ends_with(&format!(": {refusal}")), "{path}: {planned:?}");
+                    assert!(
+                        planned.len() == 1 && planned[0].ends_with(&format!(": {refusal}")),
+                        "{path}: {planned:?}"
+                    );
                 }
                 None => assert_eq!(planned, [format!("s-volume Secret/s @{path}")], "{path}"),
             }
@@ -776,7 +958,10 @@ mod tests {
     #[test]
     fn requests_that_meet_by_a_link_are_settled_in_their_order() {
         assert_eq!(
-            planned(&plain(), &[("secret.x", "/var/run/secrets/x"), ("secret.y", "/run/secrets/x")]),
+            planned(
+                &plain(),
+                &[("secret.x", "/var/run/secrets/x"), ("secret.y", "/run/secrets/x")]
+            ),
             [
                 "x-volume Secret/x @/var/run/secrets/x",
                 "secret.y=/run/secrets/x: /run is /var/run, where secret.x=/var/run/secrets/x is mounted; write another path",
@@ -784,7 +969,10 @@ mod tests {
         );
         assert_eq!(
             planned(&plain(), &[("secret.x", "/run/a/b"), ("secret.y", "/var/run/a")]),
-            ["x-volume Secret/x @/run/a/b", "secret.y=/var/run/a: /run is /var/run, where /run/a/b is mounted; write /run/a",]
+            [
+                "x-volume Secret/x @/run/a/b",
+                "secret.y=/var/run/a: /run is /var/run, where /run/a/b is mounted; write /run/a",
+            ]
         );
         // Another request has the spelling that would work.
         assert_eq!(
@@ -804,7 +992,8 @@ mod tests {
                 "secret.y=/var/run/a/b/c: /run is /var/run, where /run/a is mounted; write another path",
             ]
         );
-        // A mount of a request is an obstacle only where it is the one that is named: another round finds more of them.
+        // A mount of a request is an obstacle only where it is the one that is named: another round
+        // finds more of them.
         let mounted = json!({"containers": [{"name": "spark", "volumeMounts": [{"name": "v", "mountPath": "/run/a"}]}]});
         assert_eq!(
             planned(&mounted, &[("secret.x", "/run/a/b/f:file=f"), ("secret.y", "/var/run/a/b")]),
@@ -823,6 +1012,11 @@ mod tests {
         // A path that is too long for the text is described.
         let long = format!("/var/run/a/{}", "b".repeat(40));
         let told = planned(&mounted, &[("secret.y", &long)]).concat();
-        assert!(told.ends_with(": /run is /var/run, where /run/a is mounted; write /run instead of /var/run"), "{told}");
+        assert!(
+            told.ends_with(
+                ": /run is /var/run, where /run/a is mounted; write /run instead of /var/run"
+            ),
+            "{told}"
+        );
     }
 }

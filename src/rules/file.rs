@@ -22,7 +22,8 @@ const TOO_LARGE: &str = "the file is larger than 1 MiB; write fewer rules";
 
 const API_VERSION: &str = "spark-webhook/v1";
 
-/// The fields of the file, a default, an entry of `allow`, a selector and an expression; `rules.schema.json` has the same.
+/// The fields of the file, a default, an entry of `allow`, a selector and an expression;
+/// `rules.schema.json` has the same.
 const FILE: &[&str] = &["apiVersion", "defaults", "allow"];
 const DEFAULT: &[&str] = &["namespaces", "roles", "selector", "annotations", "required", "enforce"];
 const ALLOW: &[&str] = &["namespaces", "configMaps", "secrets"];
@@ -49,17 +50,22 @@ pub fn read_text_from(source: impl Read) -> io::Result<String> {
     if bytes.len() > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, TOO_LARGE));
     }
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+    String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 /// Reads the text of a file.
 pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
-    let alone = |line: usize, text: &str| RulesError::new(vec![Mistake { line, text: text.to_owned() }]);
+    let alone =
+        |line: usize, text: &str| RulesError::new(vec![Mistake { line, text: text.to_owned() }]);
     if text.len() > MAX_BYTES {
         return Err(alone(1, TOO_LARGE));
     }
-    let mut documents = yaml::parse(text).map_err(|mistake| RulesError::new(vec![mistake]))?.into_iter();
-    let Some(Document { root, mistakes }) = documents.next().filter(|document| !document.root.is_null()) else {
+    let mut documents =
+        yaml::parse(text).map_err(|mistake| RulesError::new(vec![mistake]))?.into_iter();
+    let Some(Document { root, mistakes }) =
+        documents.next().filter(|document| !document.root.is_null())
+    else {
         return Err(alone(1, "the file is empty; write apiVersion: spark-webhook/v1"));
     };
     if let Some(second) = documents.next() {
@@ -79,18 +85,29 @@ impl Reader {
             match field.name {
                 "apiVersion" => {
                     has_version = true;
-                    if let Some(version) = self.text(&field).filter(|version| *version != API_VERSION) {
-                        let text = format!("the apiVersion is {}; write apiVersion: {API_VERSION}", quoted(version));
+                    if let Some(version) =
+                        self.text(&field).filter(|version| *version != API_VERSION)
+                    {
+                        let text = format!(
+                            "the apiVersion is {}; write apiVersion: {API_VERSION}",
+                            quoted(version)
+                        );
                         self.add(field.node.line, text);
                     }
                 }
                 "defaults" => {
                     let form = form("defaults: [{annotations: {KEY: VALUE}}]", "remove it");
-                    rules.defaults = self.list(&field, &form).iter().filter_map(|node| self.default_rule(node)).collect();
+                    rules.defaults = self
+                        .list(&field, &form)
+                        .iter()
+                        .filter_map(|node| self.default_rule(node))
+                        .collect();
                 }
                 "allow" => {
-                    let form = form("allow: [] to permit no name", "remove it to permit every name");
-                    let allow = self.list(&field, &form).iter().map(|node| self.allow_rule(node)).collect();
+                    let form =
+                        form("allow: [] to permit no name", "remove it to permit every name");
+                    let allow =
+                        self.list(&field, &form).iter().map(|node| self.allow_rule(node)).collect();
                     rules.allow = Some(allow);
                 }
                 _ => {}
@@ -134,9 +151,19 @@ impl Reader {
             match field.name {
                 "namespaces" => rule.namespaces = self.namespaces(&field),
                 "configMaps" => {
-                    rule.config_maps = Some(self.globs(&field, Named::Objects, &form("configMaps: [\"*\"]", NO_NAME)));
+                    rule.config_maps = Some(self.globs(
+                        &field,
+                        Named::Objects,
+                        &form("configMaps: [\"*\"]", NO_NAME),
+                    ));
                 }
-                "secrets" => rule.secrets = Some(self.globs(&field, Named::Objects, &form("secrets: [\"*\"]", NO_NAME))),
+                "secrets" => {
+                    rule.secrets = Some(self.globs(
+                        &field,
+                        Named::Objects,
+                        &form("secrets: [\"*\"]", NO_NAME),
+                    ));
+                }
                 _ => {}
             }
         }
@@ -144,7 +171,11 @@ impl Reader {
     }
 
     fn namespaces(&mut self, field: &Field) -> Globs {
-        self.globs(field, Named::Namespaces, &form("namespaces: [\"team-*\"]", "remove it for all namespaces"))
+        self.globs(
+            field,
+            Named::Namespaces,
+            &form("namespaces: [\"team-*\"]", "remove it for all namespaces"),
+        )
     }
 
     fn globs(&mut self, field: &Field, named: Named, form: &Form) -> Globs {
@@ -160,11 +191,16 @@ impl Reader {
 
     fn roles(&mut self, field: &Field) -> Vec<RoleName> {
         let mut roles = Vec::new();
-        for (line, role) in self.texts(field, &form("roles: [driver, executor]", "remove it for both")) {
+        for (line, role) in
+            self.texts(field, &form("roles: [driver, executor]", "remove it for both"))
+        {
             match role {
                 "driver" => roles.push(RoleName::Driver),
                 "executor" => roles.push(RoleName::Executor),
-                _ => self.add(line, format!("there is no role {}; write driver or executor", quoted(role))),
+                _ => self.add(
+                    line,
+                    format!("there is no role {}; write driver or executor", quoted(role)),
+                ),
             }
         }
         roles
@@ -176,17 +212,26 @@ impl Reader {
         if self.is_null(field, &form_of_it) {
             return selector;
         }
-        for field in self.fields(field.node, "selector", "selector: {matchLabels: {KEY: VALUE}}", SELECTOR) {
+        for field in
+            self.fields(field.node, "selector", "selector: {matchLabels: {KEY: VALUE}}", SELECTOR)
+        {
             match field.name {
                 "matchLabels" => {
                     let form = form("matchLabels: {KEY: VALUE}", "remove it");
-                    let labels = self.map(&field, &form).into_iter().map(|(key, _, value)| (key.to_owned(), value.to_owned()));
+                    let labels = self
+                        .map(&field, &form)
+                        .into_iter()
+                        .map(|(key, _, value)| (key.to_owned(), value.to_owned()));
                     selector.match_labels = labels.collect();
                 }
                 "matchExpressions" => {
-                    let form = form("matchExpressions: [{key: KEY, operator: Exists}]", "remove it");
-                    selector.match_expressions =
-                        self.list(&field, &form).iter().filter_map(|node| self.requirement(node)).collect();
+                    let form =
+                        form("matchExpressions: [{key: KEY, operator: Exists}]", "remove it");
+                    selector.match_expressions = self
+                        .list(&field, &form)
+                        .iter()
+                        .filter_map(|node| self.requirement(node))
+                        .collect();
                 }
                 _ => {}
             }
@@ -197,21 +242,29 @@ impl Reader {
     fn requirement(&mut self, node: &Node) -> Option<Requirement> {
         let before = self.mistakes.len();
         let (mut key, mut operator, mut values) = (None, None, Vec::new());
-        for field in self.fields(node, "an expression", "{key: KEY, operator: Exists}", REQUIREMENT) {
+        for field in self.fields(node, "an expression", "{key: KEY, operator: Exists}", REQUIREMENT)
+        {
             match field.name {
                 "key" => key = self.text(&field),
                 "operator" => {
                     if let Some(name) = self.text(&field) {
-                        operator = Operator::ALL.into_iter().find(|operator| operator.as_str() == name);
+                        operator =
+                            Operator::ALL.into_iter().find(|operator| operator.as_str() == name);
                         if operator.is_none() {
-                            let text = format!("there is no operator {}; write In, NotIn, Exists or DoesNotExist", quoted(name));
+                            let text = format!(
+                                "there is no operator {}; write In, NotIn, Exists or DoesNotExist",
+                                quoted(name)
+                            );
                             self.add(field.node.line, text);
                         }
                     }
                 }
                 "values" => {
                     let form = form("values: [VALUE]", "remove it");
-                    let entries = self.list(&field, &form).iter().filter_map(|node| self.entry(field.name, node));
+                    let entries = self
+                        .list(&field, &form)
+                        .iter()
+                        .filter_map(|node| self.entry(field.name, node));
                     values = entries.map(|(_, text)| text.to_owned()).collect();
                 }
                 _ => {}
@@ -227,7 +280,10 @@ impl Reader {
                 }
             },
             _ => {
-                self.add(node.line, "key or operator is missing; write {key: KEY, operator: Exists}");
+                self.add(
+                    node.line,
+                    "key or operator is missing; write {key: KEY, operator: Exists}",
+                );
                 None
             }
         }
@@ -236,10 +292,13 @@ impl Reader {
     fn annotations(&mut self, field: &Field) -> BTreeMap<String, Written> {
         let form = form("annotations: {KEY: VALUE}", "remove the rule");
         let annotations = self.map(field, &form).into_iter();
-        annotations.map(|(key, line, value)| (key.to_owned(), Written { line, value: value.to_owned() })).collect()
+        annotations
+            .map(|(key, line, value)| (key.to_owned(), Written { line, value: value.to_owned() }))
+            .collect()
     }
 
-    /// What a pod would be told of the annotations, so that a file that is accepted cannot fail later.
+    /// What a pod would be told of the annotations, so that a file that is accepted cannot fail
+    /// later.
     fn check_annotations(&mut self, rule: &DefaultRule) {
         let before = self.mistakes.len();
         for (key, Written { line, value }) in &rule.annotations {
@@ -247,12 +306,19 @@ impl Reader {
             match parsed.as_ref().map(|key| key.key) {
                 Some(Key::Request(..) | Key::List(_)) => {}
                 Some(Key::Container | Key::Injected) => {
-                    self.add(*line, format!("{}: a rule cannot have this annotation, remove it", excerpt(key)));
+                    self.add(
+                        *line,
+                        format!("{}: a rule cannot have this annotation, remove it", excerpt(key)),
+                    );
                     continue;
                 }
                 Some(Key::Legacy(_) | Key::Unknown) | None => {
                     let nearest = parsed.and_then(|key| key.nearest()).unwrap_or("sparkConfigMap");
-                    let text = format!("{}: not an annotation of this webhook, write {}{nearest}", excerpt(key), PREFIXES[0]);
+                    let text = format!(
+                        "{}: not an annotation of this webhook, write {}{nearest}",
+                        excerpt(key),
+                        PREFIXES[0]
+                    );
                     self.add(*line, text);
                     continue;
                 }
@@ -261,8 +327,14 @@ impl Reader {
             for problem in requests.problems.iter() {
                 self.add(*line, problem.text());
             }
-            if !rule.required && requests.mounts.iter().any(|request| request.options.file.is_some()) {
-                let text = format!("{}={}: file= cannot be optional, write required: true", excerpt(key), excerpt(value));
+            if !rule.required
+                && requests.mounts.iter().any(|request| request.options.file.is_some())
+            {
+                let text = format!(
+                    "{}={}: file= cannot be optional, write required: true",
+                    excerpt(key),
+                    excerpt(value)
+                );
                 self.add(*line, text);
             }
         }
@@ -289,7 +361,9 @@ mod tests {
     /// The mistakes of a file whose second line is the first of this.
     fn mistakes(yaml: &str) -> Vec<String> {
         let error = parse(&format!("{VERSION}{yaml}")).err();
-        error.map(|error| error.mistakes().iter().map(ToString::to_string).collect()).unwrap_or_default()
+        error
+            .map(|error| error.mistakes().iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
     }
 
     fn rejects(yaml: &str, expected: &[&str]) {
@@ -316,12 +390,18 @@ mod tests {
             ),
             ("apiVersion:\n", "line 1: apiVersion has no value; write one"),
             ("apiVersion: [a]\n", "line 1: apiVersion is a text; write apiVersion: TEXT"),
-            ("apiVersion: spark-webhook/v1\n---\nx: y\n", "line 3: a second document begins; write all rules in one"),
+            (
+                "apiVersion: spark-webhook/v1\n---\nx: y\n",
+                "line 3: a second document begins; write all rules in one",
+            ),
             ("a: [", "line 1: \"[\" is not closed; add \"]\""),
         ] {
             assert_eq!(whole(text), expected, "{text:?}");
         }
-        rejects("rules: []\n", &["line 2: unknown field \"rules\"; write one of apiVersion, defaults, allow"]);
+        rejects(
+            "rules: []\n",
+            &["line 2: unknown field \"rules\"; write one of apiVersion, defaults, allow"],
+        );
         accepts("");
         accepts("defaults: []\nallow: []\n");
     }
@@ -346,9 +426,18 @@ mod tests {
                 default("namespaces: []"),
                 "line 4: namespaces is empty; write namespaces: [\"team-*\"], or remove it for all namespaces",
             ),
-            (default("namespaces: [a, null]"), "line 4: an entry of namespaces has no value; remove it"),
-            (default("roles: null"), "line 4: roles has no value; write roles: [driver, executor], or remove it for both"),
-            (default("roles: []"), "line 4: roles is empty; write roles: [driver, executor], or remove it for both"),
+            (
+                default("namespaces: [a, null]"),
+                "line 4: an entry of namespaces has no value; remove it",
+            ),
+            (
+                default("roles: null"),
+                "line 4: roles has no value; write roles: [driver, executor], or remove it for both",
+            ),
+            (
+                default("roles: []"),
+                "line 4: roles is empty; write roles: [driver, executor], or remove it for both",
+            ),
             (
                 default("selector:"),
                 "line 4: selector has no value; write selector: {matchLabels: {KEY: VALUE}}, or remove it for all pods",
@@ -357,12 +446,18 @@ mod tests {
                 default("selector: {matchLabels: }"),
                 "line 4: matchLabels has no value; write matchLabels: {KEY: VALUE}, or remove it",
             ),
-            (default("selector: {matchLabels: {tier: }}"), "line 4: tier has no value; write \"\" for an empty one"),
+            (
+                default("selector: {matchLabels: {tier: }}"),
+                "line 4: tier has no value; write \"\" for an empty one",
+            ),
             (
                 default("selector: {matchExpressions: }"),
                 "line 4: matchExpressions has no value; write matchExpressions: [{key: KEY, operator: Exists}], or remove it",
             ),
-            (default("required:"), "line 4: required has no value; write required: true or required: false"),
+            (
+                default("required:"),
+                "line 4: required has no value; write required: true or required: false",
+            ),
             (
                 "defaults: [{annotations: }]".to_owned(),
                 "line 2: annotations has no value; write annotations: {KEY: VALUE}, or remove the rule",
@@ -371,7 +466,10 @@ mod tests {
                 "defaults:\n- annotations:\n    spark-operator.k8s.io/secret.s:\n".to_owned(),
                 "line 4: spark-operator.k8s.io/secret.s has no value; write \"\" for an empty one",
             ),
-            ("defaults: [null]".to_owned(), "line 2: a default is a map; write - annotations: {KEY: VALUE}"),
+            (
+                "defaults: [null]".to_owned(),
+                "line 2: a default is a map; write - annotations: {KEY: VALUE}",
+            ),
             (
                 "allow: [{configMaps: }]".to_owned(),
                 "line 2: configMaps has no value; write configMaps: [\"*\"], or remove it to permit no name",
@@ -380,7 +478,10 @@ mod tests {
                 "allow: [{secrets: []}]".to_owned(),
                 "line 2: secrets is empty; write secrets: [\"*\"], or remove it to permit no name",
             ),
-            ("allow: [null]".to_owned(), "line 2: an entry of allow is a map; write - configMaps: [\"*\"]"),
+            (
+                "allow: [null]".to_owned(),
+                "line 2: an entry of allow is a map; write - configMaps: [\"*\"]",
+            ),
         ] {
             rejects(&yaml, &[expected]);
         }
@@ -397,18 +498,33 @@ mod tests {
             ("namespaces: team-a", "namespaces is a list; write namespaces: [\"team-a\"]"),
             ("namespaces: team.*", "namespaces is a list; write namespaces: [\"team-*\"]"),
             ("namespaces: {a: b}", "namespaces is a list; write namespaces: [\"team-*\"]"),
-            ("namespaces: [[a]]", "an entry of namespaces is a text; write it without brackets and colons"),
+            (
+                "namespaces: [[a]]",
+                "an entry of namespaces is a text; write it without brackets and colons",
+            ),
             ("roles: driver", "roles is a list; write roles: [\"driver\"]"),
             ("roles: [worker]", "there is no role \"worker\"; write driver or executor"),
             ("selector: tier", "selector is a map; write selector: {matchLabels: {KEY: VALUE}}"),
-            ("selector: {matchLabel: {}}", "unknown field \"matchLabel\"; write one of matchLabels, matchExpressions"),
-            ("selector: {matchLabels: [tier]}", "matchLabels is a map; write matchLabels: {KEY: VALUE}"),
-            ("selector: {matchLabels: {tier: [a]}}", "the value of tier is a text; write it in quotes"),
+            (
+                "selector: {matchLabel: {}}",
+                "unknown field \"matchLabel\"; write one of matchLabels, matchExpressions",
+            ),
+            (
+                "selector: {matchLabels: [tier]}",
+                "matchLabels is a map; write matchLabels: {KEY: VALUE}",
+            ),
+            (
+                "selector: {matchLabels: {tier: [a]}}",
+                "the value of tier is a text; write it in quotes",
+            ),
             (
                 "selector: {matchExpressions: [{key: a, operator: Like}]}",
                 "there is no operator \"Like\"; write In, NotIn, Exists or DoesNotExist",
             ),
-            ("selector: {matchExpressions: [{key: a, operator: In}]}", "In and NotIn need values; write at least one"),
+            (
+                "selector: {matchExpressions: [{key: a, operator: In}]}",
+                "In and NotIn need values; write at least one",
+            ),
             (
                 "selector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}",
                 "Exists and DoesNotExist take no values; remove them",
@@ -417,7 +533,10 @@ mod tests {
                 "selector: {matchExpressions: [{operator: Exists}]}",
                 "key or operator is missing; write {key: KEY, operator: Exists}",
             ),
-            ("required: yes", "required is true or false, not \"yes\"; write required: true or required: false, without quotes"),
+            (
+                "required: yes",
+                "required is true or false, not \"yes\"; write required: true or required: false, without quotes",
+            ),
             (
                 "required: \"true\"",
                 "required is true or false, not \"true\"; write required: true or required: false, without quotes",
@@ -430,9 +549,18 @@ mod tests {
         ] {
             rejects(&default(field), &[&format!("line 4: {expected}")]);
         }
-        rejects("defaults: {a: b}", &["line 2: defaults is a list; write defaults: [{annotations: {KEY: VALUE}}]"]);
-        rejects("defaults: [{namespaces: [a]}]", &["line 2: annotations is missing; write annotations: {KEY: VALUE}"]);
-        rejects("allow: [{secret: [a]}]", &["line 2: unknown field \"secret\"; write one of namespaces, configMaps, secrets"]);
+        rejects(
+            "defaults: {a: b}",
+            &["line 2: defaults is a list; write defaults: [{annotations: {KEY: VALUE}}]"],
+        );
+        rejects(
+            "defaults: [{namespaces: [a]}]",
+            &["line 2: annotations is missing; write annotations: {KEY: VALUE}"],
+        );
+        rejects(
+            "allow: [{secret: [a]}]",
+            &["line 2: unknown field \"secret\"; write one of namespaces, configMaps, secrets"],
+        );
         rejects(
             "allow: [{secrets: [\"Spark-*\"]}]",
             &[
@@ -442,12 +570,16 @@ mod tests {
         accepts(&default("required: True"));
         // Plain values are texts where texts are expected.
         accepts(&default("namespaces: [123, true]"));
-        accepts(&default("selector: {matchLabels: {tier: true}, matchExpressions: [{key: a, operator: In, values: [1, b]}]}"));
+        accepts(&default(
+            "selector: {matchLabels: {tier: true}, matchExpressions: [{key: a, operator: In, values: [1, b]}]}",
+        ));
     }
 
     #[test]
     fn annotations_are_those_that_a_pod_could_have() {
-        let rule = |fields: &str, annotation: &str| format!("defaults:\n- annotations:\n    {annotation}\n{fields}");
+        let rule = |fields: &str, annotation: &str| {
+            format!("defaults:\n- annotations:\n    {annotation}\n{fields}")
+        };
         for (fields, annotation, expected) in [
             (
                 "",
@@ -469,7 +601,11 @@ mod tests {
                 "prometheus.io/scrape: \"true\"",
                 "prometheus.io/scrape: not an annotation of this webhook, write spark-operator.k8s.io/sparkConfigMap",
             ),
-            ("", "spark-operator.k8s.io/secret.s: s", "secret.s=s: the path must start with \"/\", write secret.s=/s"),
+            (
+                "",
+                "spark-operator.k8s.io/secret.s: s",
+                "secret.s=s: the path must start with \"/\", write secret.s=/s",
+            ),
             (
                 "",
                 "spark-operator.k8s.io/secret.s: /s/f:file=f",
@@ -511,7 +647,12 @@ mod tests {
         let many = format!("defaults:\n{}", "- {}\n".repeat(150));
         let error = parse(&format!("{VERSION}{many}")).unwrap_err();
         assert_eq!(error.mistakes().len(), 100);
-        assert!(error.to_string().ends_with(" (149 more mistakes: spark-webhook check-config lists them)"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with(" (149 more mistakes: spark-webhook check-config lists them)"),
+            "{error}"
+        );
         // One that several aliases repeat is one.
         rejects(
             &format!("defaults:\n- &a {{roles: [], {H}}}\n- *a\n- *a\n"),
@@ -521,7 +662,9 @@ mod tests {
 
     #[test]
     fn fragments_are_shared_by_anchors_and_merged_by_keys() {
-        let yaml = format!("{VERSION}defaults:\n- &a {{namespaces: [a], {H}}}\n- {{<<: *a, namespaces: [b], required: true}}\n");
+        let yaml = format!(
+            "{VERSION}defaults:\n- &a {{namespaces: [a], {H}}}\n- {{<<: *a, namespaces: [b], required: true}}\n"
+        );
         let rules = parse(&yaml).unwrap();
         assert_eq!(rules.defaults.len(), 2);
         assert_eq!(rules.defaults[0].annotations, rules.defaults[1].annotations);
@@ -536,7 +679,10 @@ mod tests {
     fn what_is_read_is_bounded() {
         let comment = |bytes: usize| format!("{VERSION}#{}", "x".repeat(bytes - VERSION.len() - 1));
         assert!(parse(&comment(MAX_BYTES)).is_ok());
-        assert_eq!(parse(&comment(MAX_BYTES + 1)).unwrap_err().to_string(), format!("line 1: {TOO_LARGE}"));
+        assert_eq!(
+            parse(&comment(MAX_BYTES + 1)).unwrap_err().to_string(),
+            format!("line 1: {TOO_LARGE}")
+        );
         assert_eq!(read_text_from(comment(MAX_BYTES).as_bytes()).unwrap().len(), MAX_BYTES);
         let error = read_text_from(io::repeat(b'#')).unwrap_err();
         assert_eq!(error.to_string(), TOO_LARGE);
@@ -563,8 +709,11 @@ mod tests {
 
     #[test]
     fn the_schema_has_the_fields_that_are_read() {
-        let schema: Json = serde_json::from_str(&std::fs::read_to_string("rules.schema.json").unwrap()).unwrap();
-        let names = |schema: &Json| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let schema: Json =
+            serde_json::from_str(&std::fs::read_to_string("rules.schema.json").unwrap()).unwrap();
+        let names = |schema: &Json| {
+            schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
         let of = |name: &str| &schema["$defs"][name];
         for (schema, fields) in [
             (&schema, FILE),
@@ -580,7 +729,9 @@ mod tests {
         }
         // No value may be null, and no list that selects may be empty.
         assert!(!schema.to_string().contains("null"), "{schema}");
-        for list in [&of("DefaultRule")["properties"]["roles"], of("NamespaceGlobs"), of("ObjectGlobs")] {
+        for list in
+            [&of("DefaultRule")["properties"]["roles"], of("NamespaceGlobs"), of("ObjectGlobs")]
+        {
             assert_eq!(list["minItems"], 1, "{list}");
         }
     }

@@ -4,9 +4,11 @@ use std::fmt;
 
 use crate::annotations::problem::Excerpt;
 
-/// Globs with `*` (any characters) and `?` (one character); those that begin with `!` exclude, wherever they stand.
+/// Globs with `*` (any characters) and `?` (one character); those that begin with `!` exclude,
+/// wherever they stand.
 ///
-/// A list of excluding globs only is everything that they do not exclude, and so is none at all, the default.
+/// A list of excluding globs only is everything that they do not exclude, and so is none at all,
+/// the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Globs {
     including: Vec<String>,
@@ -21,10 +23,15 @@ impl Globs {
         }
     }
 
-    /// Whether both lists may name the same. Where only some of what a glob matches is excluded, they may.
+    /// Whether both lists may name the same. Where only some of what a glob matches is excluded,
+    /// they may.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        let is_excluded = |glob: &str| self.excluding.iter().chain(&other.excluding).any(|excluding| covers(excluding, glob));
-        let has_common = |one: &str, other: &str| intersect(one, other) && !is_excluded(one) && !is_excluded(other);
+        let is_excluded = |glob: &str| {
+            self.excluding.iter().chain(&other.excluding).any(|excluding| covers(excluding, glob))
+        };
+        let has_common = |one: &str, other: &str| {
+            intersect(one, other) && !is_excluded(one) && !is_excluded(other)
+        };
         self.included().any(|one| other.included().any(|other| has_common(one, other)))
     }
 
@@ -41,11 +48,16 @@ impl Globs {
             && !excluding.iter().any(|glob| matches(glob, text))
     }
 
-    /// A CEL expression that is true for the texts that [`Globs::contains`]; `text` is an expression itself.
+    /// A CEL expression that is true for the texts that [`Globs::contains`]; `text` is an
+    /// expression itself.
     #[must_use]
     pub fn to_cel(&self, text: &str) -> String {
         let any = |globs: &[String]| {
-            globs.iter().map(|glob| format!("{text}.matches('{}')", to_regex(glob))).collect::<Vec<_>>().join(" || ")
+            globs
+                .iter()
+                .map(|glob| format!("{text}.matches('{}')", to_regex(glob)))
+                .collect::<Vec<_>>()
+                .join(" || ")
         };
         match (&*self.including, &*self.excluding) {
             ([], []) => "true".to_owned(),
@@ -86,10 +98,14 @@ impl Named {
         };
         let quoted = |glob: &str| format!("\"{}\"", Excerpt::new(glob, 80));
         // What is likely meant: a regular expression, or a name in capitals.
-        let meant = glob.replace(".*", "*").replace('_', "-").replace(['^', '$'], "").to_ascii_lowercase();
-        let instead = if self.can_match(&meant) { quoted(&meant) } else { "\"*\" or a name".to_owned() };
+        let meant =
+            glob.replace(".*", "*").replace('_', "-").replace(['^', '$'], "").to_ascii_lowercase();
+        let instead =
+            if self.can_match(&meant) { quoted(&meant) } else { "\"*\" or a name".to_owned() };
         let glob = quoted(glob);
-        Err(format!("no {what} matches {glob}: these are globs (* and ?) of {characters}; write {instead}"))
+        Err(format!(
+            "no {what} matches {glob}: these are globs (* and ?) of {characters}; write {instead}"
+        ))
     }
 
     fn can_match(self, glob: &str) -> bool {
@@ -98,7 +114,12 @@ impl Named {
             Self::Namespaces => (false, 63),
             Self::Objects => (true, 253),
         };
-        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c) || (is_dotted && c == '.');
+        let is_part = |c: char| {
+            c.is_ascii_lowercase()
+                || c.is_ascii_digit()
+                || "-*?".contains(c)
+                || (is_dotted && c == '.')
+        };
         let is_end = |c: char| "-.".contains(c);
         !glob.is_empty()
             && glob.chars().all(is_part)
@@ -153,13 +174,15 @@ fn intersect(one: &str, other: &str) -> bool {
     if !one.contains(['*', '?']) && !other.contains(['*', '?']) {
         return one == other;
     }
-    let (Some((start, _)), Some((other_start, _))) = (one.split_once('*'), other.split_once('*')) else {
+    let (Some((start, _)), Some((other_start, _))) = (one.split_once('*'), other.split_once('*'))
+    else {
         // The one without `*` is a name, but for its `?`.
         let (glob, name) = if one.contains('*') { (one, other) } else { (other, one) };
         return matches_by(glob, name, may_be);
     };
     // Each can take all of the other's middle into its `*`, so only the ends matter.
-    let ends = |glob: &str| glob.rsplit('*').next().unwrap_or_default().bytes().rev().collect::<Vec<u8>>();
+    let ends =
+        |glob: &str| glob.rsplit('*').next().unwrap_or_default().bytes().rev().collect::<Vec<u8>>();
     start.bytes().zip(other_start.bytes()).all(|(one, other)| may_be(one, other))
         && ends(one).into_iter().zip(ends(other)).all(|(one, other)| may_be(one, other))
 }
@@ -174,8 +197,8 @@ fn matches(glob: &str, text: &str) -> bool {
     matches_by(glob, text, |glob, text| glob == text || glob == b'?')
 }
 
-/// Remembers the last `*`, and lets it take one character more where the rest does not match: no more than length times length
-/// steps, whatever the glob.
+/// Remembers the last `*`, and lets it take one character more where the rest does not match: no
+/// more than length times length steps, whatever the glob.
 fn matches_by(glob: &str, text: &str, is_one: impl Fn(u8, u8) -> bool) -> bool {
     let (glob, text) = (glob.as_bytes(), text.as_bytes());
     let (mut at, mut from) = (0, 0);
@@ -299,7 +322,11 @@ mod tests {
             (&["team-*"], &["!team-?"], true),
         ] {
             let (one, other) = (globs(one), globs(other));
-            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one:?} {other:?}");
+            assert_eq!(
+                (one.overlaps(&other), other.overlaps(&one)),
+                (expected, expected),
+                "{one:?} {other:?}"
+            );
         }
     }
 
@@ -308,7 +335,9 @@ mod tests {
         let mut words = vec![String::new()];
         for start in 0.. {
             match words.get(start).cloned() {
-                Some(word) if word.len() < length => words.extend(letters.iter().map(|letter| format!("{word}{letter}"))),
+                Some(word) if word.len() < length => {
+                    words.extend(letters.iter().map(|letter| format!("{word}{letter}")));
+                }
                 _ => break,
             }
         }
@@ -322,11 +351,16 @@ mod tests {
         for one in &short {
             let one_list = globs(&[one]);
             for other in &short {
-                let has_name = |other: &Globs| names.iter().any(|name| one_list.contains(name) && other.contains(name));
+                let has_name = |other: &Globs| {
+                    names.iter().any(|name| one_list.contains(name) && other.contains(name))
+                };
                 let plain = globs(&[other]);
                 assert_eq!(one_list.overlaps(&plain), has_name(&plain), "{one} {other}");
                 let excluding = globs(&["a*", &format!("!{other}")]);
-                assert!(one_list.overlaps(&excluding) || !has_name(&excluding), "{one} {excluding:?}");
+                assert!(
+                    one_list.overlaps(&excluding) || !has_name(&excluding),
+                    "{one} {excluding:?}"
+                );
             }
         }
     }
@@ -365,7 +399,11 @@ mod tests {
             (Named::Objects, objects, "a'b", "\"*\" or a name"),
             (Named::Objects, objects, "a.", "\"*\" or a name"),
         ] {
-            assert_eq!(named.check(glob), Err(format!("{}{instead}", text.replace("{}", glob))), "{glob}");
+            assert_eq!(
+                named.check(glob),
+                Err(format!("{}{instead}", text.replace("{}", glob))),
+                "{glob}"
+            );
         }
         for glob in ["*", "team-*", "!team-legacy", "?", "a?c", "*-prod", "0", &long[1..]] {
             assert_eq!(Named::Namespaces.check(glob), Ok(()), "{glob}");

@@ -72,8 +72,10 @@ impl Selector {
         let all = [requirements(self), requirements(other)].concat();
         // Without the label, with a value that nobody names, and with each value that is named.
         let can_hold = |key: &str| {
-            let of_key: Vec<&Requirement> = all.iter().filter(|requirement| requirement.key == key).collect();
-            let named = of_key.iter().flat_map(|requirement| requirement.values.iter().map(String::as_str));
+            let of_key: Vec<&Requirement> =
+                all.iter().filter(|requirement| requirement.key == key).collect();
+            let named =
+                of_key.iter().flat_map(|requirement| requirement.values.iter().map(String::as_str));
             let mut candidates = [None, Some("\u{0}")].into_iter().chain(named.map(Some));
             candidates.any(|value| of_key.iter().all(|requirement| requirement.holds(&|_| value)))
         };
@@ -82,7 +84,11 @@ impl Selector {
 }
 
 impl Requirement {
-    pub(super) fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, &'static str> {
+    pub(super) fn new(
+        key: &str,
+        operator: Operator,
+        values: Vec<String>,
+    ) -> Result<Self, &'static str> {
         let needs_values = matches!(operator, Operator::In | Operator::NotIn);
         match values.is_empty() {
             true if needs_values => Err("In and NotIn need values; write at least one"),
@@ -112,7 +118,10 @@ mod tests {
     #[test]
     fn selectors_overlap_where_a_pod_may_have_such_labels() {
         let labels = |labels: &[(&str, &str)]| Selector {
-            match_labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            match_labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             ..Selector::default()
         };
         let tier = |operator, values: &[&str]| {
@@ -136,14 +145,20 @@ mod tests {
             (tier(Operator::Exists, &[]), tier(Operator::DoesNotExist, &[]), false),
             (tier(Operator::NotIn, &["a"]), tier(Operator::DoesNotExist, &[]), true),
         ] {
-            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one:?} {other:?}");
+            assert_eq!(
+                (one.overlaps(&other), other.overlaps(&one)),
+                (expected, expected),
+                "{one:?} {other:?}"
+            );
         }
     }
 
     #[test]
     fn labels_are_selected_as_kubernetes_does() {
-        let labels =
-            |value: &str| Selector { match_labels: [("tier".to_owned(), value.to_owned())].into(), ..Selector::default() };
+        let labels = |value: &str| Selector {
+            match_labels: [("tier".to_owned(), value.to_owned())].into(),
+            ..Selector::default()
+        };
         let expression = |operator, values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             let requirement = Requirement::new("tier", operator, values).unwrap();
@@ -158,7 +173,11 @@ mod tests {
             (expression(Operator::Exists, &[]), true, false),
             (expression(Operator::DoesNotExist, &[]), false, true),
         ] {
-            assert_eq!(selector.selects(&|key| (key == "tier").then_some("batch")), with_batch, "{selector:?}");
+            assert_eq!(
+                selector.selects(&|key| (key == "tier").then_some("batch")),
+                with_batch,
+                "{selector:?}"
+            );
             assert_eq!(selector.selects(&|_| None), without, "{selector:?}");
         }
         assert!(Requirement::new("tier", Operator::In, vec![]).is_err());

@@ -1,7 +1,9 @@
-//! Defaults that cannot work: tried on a pod with nothing in it, and on pods as Spark makes them, before there is any pod.
+//! Defaults that cannot work: tried on a pod with nothing in it, and on pods as Spark makes them,
+//! before there is any pod.
 //!
-//! The request path itself judges them, so nothing of its rules is repeated here. A default that is not enforced gives way
-//! silently, so the trial takes every default for an enforced one; and it takes it for one that selects every pod.
+//! The request path itself judges them, so nothing of its rules is repeated here. A default that is
+//! not enforced gives way silently, so the trial takes every default for an enforced one; and it
+//! takes it for one that selects every pod.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,15 +23,17 @@ struct Samples {
 }
 
 fn samples() -> [Samples; 2] {
-    [(RoleName::Driver, Role::Driver), (RoleName::Executor, Role::Executor)].map(|(name, role)| Samples {
-        role: name,
-        empty: sample_pod::review(&sample_pod::empty(role)),
-        spark: sample_pod::review(&sample_pod::spark(role)),
+    [(RoleName::Driver, Role::Driver), (RoleName::Executor, Role::Executor)].map(|(name, role)| {
+        Samples {
+            role: name,
+            empty: sample_pod::review(&sample_pod::empty(role)),
+            spark: sample_pod::review(&sample_pod::spark(role)),
+        }
     })
 }
 
-/// Defaults that fail on every pod, conf dirs that fail on every pod of Spark's, and enforced defaults that exclude each other on a
-/// pod that both select.
+/// Defaults that fail on every pod, conf dirs that fail on every pod of Spark's, and enforced
+/// defaults that exclude each other on a pod that both select.
 pub(super) fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
     let samples = samples();
     let mut mistakes = Vec::new();
@@ -38,7 +42,9 @@ pub(super) fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
         let mut failures = rule.failures_everywhere(&samples);
         if rule.annotations.keys().any(|key| is_sparks_conf_dir(key)) {
             let on_spark = rule.failures_on_spark(&samples, &failures);
-            let is_of_conf_dir = |problem: &Problem| rule.annotation_of(problem).is_some_and(|(key, _)| is_sparks_conf_dir(key));
+            let is_of_conf_dir = |problem: &Problem| {
+                rule.annotation_of(problem).is_some_and(|(key, _)| is_sparks_conf_dir(key))
+            };
             failures.extend(on_spark.into_iter().filter(is_of_conf_dir));
         }
         if failures.is_empty() && rule.enforce {
@@ -51,7 +57,8 @@ pub(super) fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
 }
 
 fn is_sparks_conf_dir(key: &str) -> bool {
-    PrefixedKey::parse(key).is_some_and(|key| matches!(key.key, Key::Request(Kind::SparkConfigMap, _)))
+    PrefixedKey::parse(key)
+        .is_some_and(|key| matches!(key.key, Key::Request(Kind::SparkConfigMap, _)))
 }
 
 /// Defaults that fail on pods as Spark makes them, but not on every pod.
@@ -62,7 +69,10 @@ pub(super) fn doubts(rules: &[DefaultRule]) -> Vec<Mistake> {
         let everywhere = rule.failures_everywhere(&samples);
         for problem in rule.failures_on_spark(&samples, &everywhere) {
             let Mistake { line, text } = rule.mistake(&problem);
-            doubts.push(Mistake { line, text: format!("on pods as Spark makes them, this default fails: {text}") });
+            doubts.push(Mistake {
+                line,
+                text: format!("on pods as Spark makes them, this default fails: {text}"),
+            });
         }
     }
     doubts
@@ -76,8 +86,10 @@ impl DefaultRule {
 
     /// What fails where Spark made the pod, whatever its role, and not everywhere.
     fn failures_on_spark(&self, samples: &[Samples], everywhere: &[Problem]) -> Vec<Problem> {
-        let mut of_roles =
-            samples.iter().filter(|samples| self.has_role(samples.role)).map(|samples| errors(&[self], &samples.spark));
+        let mut of_roles = samples
+            .iter()
+            .filter(|samples| self.has_role(samples.role))
+            .map(|samples| errors(&[self], &samples.spark));
         let is_among = |problems: &[Problem], problem: &Problem| {
             problems.iter().any(|other| self.annotation_of(other) == self.annotation_of(problem))
         };
@@ -95,7 +107,9 @@ impl DefaultRule {
 
     /// Whether a pod may be selected by both.
     fn meets(&self, other: &Self) -> bool {
-        [RoleName::Driver, RoleName::Executor].into_iter().any(|role| self.has_role(role) && other.has_role(role))
+        [RoleName::Driver, RoleName::Executor]
+            .into_iter()
+            .any(|role| self.has_role(role) && other.has_role(role))
             && self.namespaces.overlaps(&other.namespaces)
             && self.selector.overlaps(&other.selector)
     }
@@ -130,9 +144,13 @@ fn conflicts(rules: &[&DefaultRule], samples: &[Samples]) -> Vec<Mistake> {
             continue;
         }
         for problem in errors(&[rule, other], &samples.empty) {
-            let (loser, winner) = if other.annotation_of(&problem).is_some() { (other, rule) } else { (rule, other) };
+            let (loser, winner) =
+                if other.annotation_of(&problem).is_some() { (other, rule) } else { (rule, other) };
             let Mistake { line, text } = loser.mistake(&problem);
-            mistakes.push(Mistake { line, text: format!("{text}; the default of line {} is also enforced", winner.line) });
+            mistakes.push(Mistake {
+                line,
+                text: format!("{text}; the default of line {} is also enforced", winner.line),
+            });
         }
         // The rest of them shows when these are corrected.
         if mistakes.len() > MAX_MISTAKES {
@@ -142,7 +160,8 @@ fn conflicts(rules: &[&DefaultRule], samples: &[Samples]) -> Vec<Mistake> {
     mistakes
 }
 
-/// The pairs of rules that mount different things at one place, or one below the other: only those are worth a trial.
+/// The pairs of rules that mount different things at one place, or one below the other: only those
+/// are worth a trial.
 fn neighbours(rules: &[&DefaultRule]) -> BTreeSet<(usize, usize)> {
     let requests: Vec<_> = rules.iter().map(|rule| rule.requests().mounts).collect();
     let mut at: HashMap<&str, Vec<(usize, Claim)>> = HashMap::new();
@@ -157,7 +176,8 @@ fn neighbours(rules: &[&DefaultRule]) -> BTreeSet<(usize, usize)> {
             let place = place(request.path.as_str());
             let ends = place.match_indices('/').map(|(end, _)| end).chain([place.len()]);
             let others = ends.filter_map(|end| at.get(place.get(..end)?)).flatten();
-            let others = others.filter(|(other, claim)| *other != index && *claim != request.claim());
+            let others =
+                others.filter(|(other, claim)| *other != index && *claim != request.claim());
             pairs.extend(others.map(|(other, _)| (index.min(*other), index.max(*other))));
         }
     }
@@ -175,8 +195,10 @@ mod tests {
     use super::super::file;
 
     fn rule(fields: &str, annotations: &[(&str, &str)]) -> String {
-        let annotations: Vec<String> =
-            annotations.iter().map(|(key, value)| format!("spark-operator.k8s.io/{key}: \"{value}\"")).collect();
+        let annotations: Vec<String> = annotations
+            .iter()
+            .map(|(key, value)| format!("spark-operator.k8s.io/{key}: \"{value}\""))
+            .collect();
         format!("- {{{fields}annotations: {{{}}}}}\n", annotations.join(", "))
     }
 
@@ -184,7 +206,8 @@ mod tests {
         format!("apiVersion: spark-webhook/v1\ndefaults:\n{}", rules.concat())
     }
 
-    /// How the mistakes begin, where the first rule is in line 3. What follows is the text of the request path.
+    /// How the mistakes begin, where the first rule is in line 3. What follows is the text of the
+    /// request path.
     fn rejects(rules: &[String], expected: &[&str]) {
         let error = file::parse(&file(rules)).expect_err(&rules.concat());
         let mistakes: Vec<String> = error.mistakes().iter().map(ToString::to_string).collect();
@@ -197,10 +220,15 @@ mod tests {
     }
 
     fn accepts(rules: &[String], warnings: &[&str]) {
-        let accepted = file::parse(&file(rules)).unwrap_or_else(|error| panic!("{error}: {}", rules.concat()));
+        let accepted =
+            file::parse(&file(rules)).unwrap_or_else(|error| panic!("{error}: {}", rules.concat()));
         let warned: Vec<String> = accepted.warnings().iter().map(ToString::to_string).collect();
         let is_expected = |(warning, expected): (&String, &&str)| warning.starts_with(*expected);
-        assert!(warned.len() == warnings.len() && warned.iter().zip(warnings).all(is_expected), "{warned:#?} {}", rules.concat());
+        assert!(
+            warned.len() == warnings.len() && warned.iter().zip(warnings).all(is_expected),
+            "{warned:#?} {}",
+            rules.concat()
+        );
     }
 
     const TEAM: &str = "namespaces: [team-a], ";
@@ -215,7 +243,10 @@ mod tests {
         let rules = "- namespaces: [a]\n  annotations:\n    spark-operator.k8s.io/configMap.b: /x\n    spark-operator.k8s.io/configMap.a: /x\n    \
                      spark-operator.k8s.io/configMaps: c=/y,d=/y\n";
         rejects(&[rules.to_owned()], &["line 5: configMap.b=/x", "line 7: configMaps=d=/y"]);
-        accepts(&[rule(TEAM, &[("configMap.a", "/x"), ("secret.a", "/y"), ("configMap.b", "")])], &[]);
+        accepts(
+            &[rule(TEAM, &[("configMap.a", "/x"), ("secret.a", "/y"), ("configMap.b", "")])],
+            &[],
+        );
     }
 
     #[test]
@@ -223,15 +254,33 @@ mod tests {
         for (fields, value, expected) in [
             // Not required, so it is merged without being told to.
             ("", "c:path=/opt/spark/conf", "sparkConfigMap=c:path=/opt/spark/conf"),
-            ("enforce: true, ", "c:path=/opt/spark/conf/", "sparkConfigMap=c:path=/opt/spark/conf/"),
-            ("required: true, ", "c:merge:path=/opt/spark/conf", "sparkConfigMap=c:merge:path=/opt/spark/conf"),
-            ("roles: [executor], ", "c:path=/opt/spark/conf", "sparkConfigMap=c:path=/opt/spark/conf"),
+            (
+                "enforce: true, ",
+                "c:path=/opt/spark/conf/",
+                "sparkConfigMap=c:path=/opt/spark/conf/",
+            ),
+            (
+                "required: true, ",
+                "c:merge:path=/opt/spark/conf",
+                "sparkConfigMap=c:merge:path=/opt/spark/conf",
+            ),
+            (
+                "roles: [executor], ",
+                "c:path=/opt/spark/conf",
+                "sparkConfigMap=c:path=/opt/spark/conf",
+            ),
         ] {
-            rejects(&[rule(fields, &[("sparkConfigMap", value)])], &[&format!("line 3: {expected}")]);
+            rejects(
+                &[rule(fields, &[("sparkConfigMap", value)])],
+                &[&format!("line 3: {expected}")],
+            );
         }
         for fields in [TEAM, "namespaces: [team-a], required: true, "] {
             for value in ["c", "c:merge", "c:merge:path=/etc/other", "c:path=/etc/other"] {
-                accepts(&[rule(fields, &[("sparkConfigMap", value), ("hadoopConfigMap", "h:merge")])], &[]);
+                accepts(
+                    &[rule(fields, &[("sparkConfigMap", value), ("hadoopConfigMap", "h:merge")])],
+                    &[],
+                );
             }
         }
     }
@@ -239,7 +288,10 @@ mod tests {
     #[test]
     fn a_default_that_fails_only_on_pods_as_spark_makes_them_is_doubtful() {
         let required = "namespaces: [team-a], required: true, ";
-        let [text] = [file::parse(&file(&[rule(required, &[("configMap.a", "/opt/spark/conf/a:file=a")])])).unwrap().warnings()];
+        let [text] =
+            [file::parse(&file(&[rule(required, &[("configMap.a", "/opt/spark/conf/a:file=a")])]))
+                .unwrap()
+                .warnings()];
         assert_eq!(text.len(), 1, "{text:?}");
         let text = text[0].to_string();
         assert!(
@@ -264,7 +316,10 @@ mod tests {
         let rejects = |rules: [String; 2], annotation: &str, line: usize, other: usize| {
             super::tests::rejects(&rules, &[&format!("line {line}: {annotation}: ")]);
             let error = file::parse(&file(&rules)).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("; the default of line {other} is also enforced")), "{error}");
+            assert!(
+                error.ends_with(&format!("; the default of line {other} is also enforced")),
+                "{error}"
+            );
         };
         for (one, other) in [
             ("", ""),
@@ -275,10 +330,20 @@ mod tests {
             ("selector: {matchLabels: {tier: a}}, ", "selector: {matchLabels: {other: b}}, "),
             ("required: true, ", ""),
         ] {
-            rejects([enforced(one, "configMap.a", "/x"), enforced(other, "configMap.b", "/x")], "configMap.b=/x", 4, 3);
+            rejects(
+                [enforced(one, "configMap.a", "/x"), enforced(other, "configMap.b", "/x")],
+                "configMap.b=/x",
+                4,
+                3,
+            );
         }
         // The one that fails is not always the later.
-        rejects([enforced("", "configMap.b", "/x"), enforced("", "configMap.a", "/x")], "configMap.b=/x", 3, 4);
+        rejects(
+            [enforced("", "configMap.b", "/x"), enforced("", "configMap.a", "/x")],
+            "configMap.b=/x",
+            3,
+            4,
+        );
         // A conf dir has a place, too, and one place may be below the other.
         rejects(
             [enforced("", "sparkConfigMap", "c"), enforced("", "secret.s", "/etc/spark/conf")],
@@ -287,7 +352,10 @@ mod tests {
             3,
         );
         rejects(
-            [enforced("required: true, ", "configMap.a", "/x/f:file=f"), enforced("", "configMap.b", "/x/f/g")],
+            [
+                enforced("required: true, ", "configMap.a", "/x/f:file=f"),
+                enforced("", "configMap.b", "/x/f/g"),
+            ],
             "configMap.b=/x/f/g",
             4,
             3,

@@ -36,9 +36,11 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if let Some(reason) = &certificates.not_ready {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     }
-    // A pod with old rules or an old certificate is better than none, so that is said and does not make it unready.
+    // A pod with old rules or an old certificate is better than none, so that is said and does not
+    // make it unready.
     let rules = shared.reload.problem().map(|problem| format!("old rules: {problem}"));
-    let problems: Vec<String> = rules.into_iter().chain(certificates.certificate).chain(certificates.client_ca).collect();
+    let problems: Vec<String> =
+        rules.into_iter().chain(certificates.certificate).chain(certificates.client_ca).collect();
     if problems.is_empty() {
         "ok\n".into_response()
     } else {
@@ -54,7 +56,11 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Names of pods and of what they mount are nobody's business but who can reach this very pod.
-async fn decisions(State(shared): State<Arc<Shared>>, Extension(Peer(peer)): Extension<Peer>, headers: HeaderMap) -> Response {
+async fn decisions(
+    State(shared): State<Arc<Shared>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
     if !peer.to_canonical().is_loopback() {
         return (
             StatusCode::FORBIDDEN,
@@ -69,8 +75,10 @@ async fn decisions(State(shared): State<Arc<Shared>>, Extension(Peer(peer)): Ext
         )
             .into_response();
     }
-    let wants_html =
-        headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    let wants_html = headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
     if wants_html {
         return Html(shared.decisions.to_html()).into_response();
     }
@@ -80,14 +88,21 @@ async fn decisions(State(shared): State<Arc<Shared>>, Extension(Peer(peer)): Ext
     }
 }
 
-/// Whether the Host header is a name of the loopback interface. A browser on this machine connects from loopback for any web page
-/// whose own name resolves to 127.0.0.1 (DNS rebinding), but sends that name.
+/// Whether the Host header is a name of the loopback interface. A browser on this machine connects
+/// from loopback for any web page whose own name resolves to 127.0.0.1 (DNS rebinding), but sends
+/// that name.
 fn names_this_machine(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else { return false };
+    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next())
+    else {
+        return false;
+    };
     ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
         let Some((start, rest)) = host.split_at_checked(name.len()) else { return false };
-        let is_port = |rest: &str| rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_port = |rest: &str| {
+            rest.strip_prefix(':')
+                .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+        };
         start.eq_ignore_ascii_case(name) && (rest.is_empty() || is_port(rest))
     })
 }

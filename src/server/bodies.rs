@@ -1,11 +1,12 @@
 //! The bodies that are held, and how many bytes they are together.
 //!
-//! What comes in one piece, as nearly every review does, is only counted. What comes in more is copied into blocks of one size,
-//! which serve one body after another: pieces would keep the buffers that they were read into, however small they are, and
-//! memory that grows with each body would leave gaps that are too small for the next.
+//! What comes in one piece, as nearly every review does, is only counted. What comes in more is
+//! copied into blocks of one size, which serve one body after another: pieces would keep the
+//! buffers that they were read into, however small they are, and memory that grows with each body
+//! would leave gaps that are too small for the next.
 //!
-//! Where all together are too many, the largest goes, one that has stopped coming before one that has not. So neither a few
-//! large ones nor many that stop shut out those that come.
+//! Where all together are too many, the largest goes, one that has stopped coming before one that
+//! has not. So neither a few large ones nor many that stop shut out those that come.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -66,8 +67,8 @@ impl Bodies {
         HeldBody { bodies: self, counted: 0, blocks: Vec::new(), len: 0, partial: None }
     }
 
-    /// Tells a body to go, unless those that were told before are enough; `false` where that should be the one of so many
-    /// bytes that have come just now.
+    /// Tells a body to go, unless those that were told before are enough; `false` where that should
+    /// be the one of so many bytes that have come just now.
     fn make_room(&self, bytes: usize) -> bool {
         let mut partial = lock(&self.partial);
         let held = self.held.load(Ordering::Relaxed);
@@ -111,8 +112,9 @@ pub(super) struct HeldBody<'a> {
 }
 
 impl HeldBody<'_> {
-    /// Counts bytes that have come; `false` where this body has to go because all together are too many. Where there is one
-    /// of which more is to come and that is at least as large, or has stopped coming, that one has to go instead.
+    /// Counts bytes that have come; `false` where this body has to go because all together are too
+    /// many. Where there is one of which more is to come and that is at least as large, or has
+    /// stopped coming, that one has to go instead.
     pub(super) async fn count(&mut self, bytes: usize) -> bool {
         self.counted += bytes;
         let held = self.bodies.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -131,7 +133,8 @@ impl HeldBody<'_> {
         true
     }
 
-    /// Keeps a copy of a piece of the body, after which more is to come; `false` as with [`HeldBody::count`].
+    /// Keeps a copy of a piece of the body, after which more is to come; `false` as with
+    /// [`HeldBody::count`].
     pub(super) async fn keep(&mut self, mut piece: &[u8]) -> bool {
         if self.partial.is_none() {
             let id = self.bodies.next_id.fetch_add(1, Ordering::Relaxed);

@@ -1,12 +1,15 @@
-//! Counts the bytes that clients make the server hold: request bodies until they are read, and answers until clients receive them.
+//! Counts the bytes that clients make the server hold: request bodies until they are read, and
+//! answers until clients receive them.
 //!
-//! A body that comes in one piece, as nearly every review does, is in the buffer that its connection has anyway. One that comes in
-//! more is copied into blocks of one size, which serve one body after another: pieces would keep the buffers that they were read
-//! into, however small they are, and memory that grows with each body would leave gaps that are too small for the next.
+//! A body that comes in one piece, as nearly every review does, is in the buffer that its
+//! connection has anyway. One that comes in more is copied into blocks of one size, which serve one
+//! body after another: pieces would keep the buffers that they were read into, however small they
+//! are, and memory that grows with each body would leave gaps that are too small for the next.
 //!
-//! If all together exceed the limit, the largest has to go, and one that makes no progress before one that does. So neither a few
-//! large ones nor many stalled ones shut out new ones. The client of a body that goes gets 503 with `Retry-After`; the connection of an
-//! answer that goes is closed.
+//! If all together exceed the limit, the largest has to go, and one that makes no progress before
+//! one that does. So neither a few large ones nor many stalled ones shut out new ones. The client
+//! of a body that goes gets 503 with `Retry-After`; the connection of an answer that goes is
+//! closed.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -21,10 +24,12 @@ use tokio::sync::Notify;
 
 use super::limits::lock;
 
-/// The size of a TLS record: the most that arrives at once, and the part of an answer that a connection holds itself.
+/// The size of a TLS record: the most that arrives at once, and the part of an answer that a
+/// connection holds itself.
 const BLOCK: usize = 16 * 1024;
 
-/// A body or answer without progress for so many milliseconds has stopped: API servers send and receive at once.
+/// A body or answer without progress for so many milliseconds has stopped: API servers send and
+/// receive at once.
 const STOPPED: u64 = 250;
 
 /// All of it.
@@ -92,8 +97,13 @@ impl Budget {
         HeldBody { share, blocks: Vec::new(), len: 0 }
     }
 
-    /// An answer that is held until the client has taken it; `None` where there is no room for it. `end` is told where it has to go.
-    pub(super) fn answer(self: &Arc<Self>, answer: Vec<u8>, end: &Arc<Notify>) -> Option<HeldAnswer> {
+    /// An answer that is held until the client has taken it; `None` where there is no room for it.
+    /// `end` is told where it has to go.
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        answer: Vec<u8>,
+        end: &Arc<Notify>,
+    ) -> Option<HeldAnswer> {
         if answer.len() <= BLOCK {
             return Some(HeldAnswer::from(answer));
         }
@@ -116,7 +126,8 @@ impl Budget {
         free.unwrap_or_else(|| Vec::with_capacity(BLOCK))
     }
 
-    /// Tells another holder than the one of so many bytes to go, unless those that were told before are enough.
+    /// Tells another holder than the one of so many bytes to go, unless those that were told before
+    /// are enough.
     fn make_room(&self, own: Option<u64>, bytes: usize) -> Room {
         let mut holders = lock(&self.holders);
         let held = self.held.load(Ordering::Relaxed);
@@ -159,7 +170,13 @@ impl Share {
     /// From now on, it can be told to go.
     fn register(&mut self, is_answer: bool, go: Arc<Notify>) {
         let [bytes, going] = [0, 0].map(AtomicUsize::new);
-        let holder = Arc::new(Holder { bytes, moved: AtomicU64::new(self.budget.now()), going, is_answer, go });
+        let holder = Arc::new(Holder {
+            bytes,
+            moved: AtomicU64::new(self.budget.now()),
+            going,
+            is_answer,
+            go,
+        });
         let id = self.budget.next_id.fetch_add(1, Ordering::Relaxed);
         let mut holders = lock(&self.budget.holders);
         holders.all.insert(id, holder.clone());
@@ -175,7 +192,11 @@ impl Share {
             holder.bytes.store(self.counted, Ordering::Relaxed);
             *id
         });
-        if held <= self.budget.limit { Room::Enough } else { self.budget.make_room(id, self.counted) }
+        if held <= self.budget.limit {
+            Room::Enough
+        } else {
+            self.budget.make_room(id, self.counted)
+        }
     }
 
     /// Counts fewer bytes.
@@ -231,7 +252,10 @@ impl Body for HeldAnswer {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let block = self.blocks.pop_front();
         self.left -= block.as_ref().map_or(0, Vec::len);
         if let Some(share) = &mut self.share {
@@ -258,8 +282,9 @@ pub(super) struct HeldBody {
 }
 
 impl HeldBody {
-    /// Keeps a copy of a piece of the body; `false` where the body has to go because all together are too many. Where there is
-    /// another that is at least as large, or has stopped, that one has to go instead.
+    /// Keeps a copy of a piece of the body; `false` where the body has to go because all together
+    /// are too many. Where there is another that is at least as large, or has stopped, that one has
+    /// to go instead.
     pub(super) async fn keep(&mut self, mut piece: &[u8]) -> bool {
         self.len += piece.len();
         self.share.move_at(self.share.budget.now());
@@ -351,7 +376,10 @@ mod tests {
     }
 
     fn assert_is_empty(budget: &Budget) {
-        assert_eq!((budget.held.load(Ordering::Relaxed), budget.going.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(
+            (budget.held.load(Ordering::Relaxed), budget.going.load(Ordering::Relaxed)),
+            (0, 0)
+        );
         let Holders { all, bodies, free } = &*lock(&budget.holders);
         assert!(all.is_empty() && *bodies == 0 && free.is_empty());
     }
@@ -401,7 +429,10 @@ mod tests {
         drop(body);
         let first = answer.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, vec![1; BLOCK]);
-        assert_eq!((answer.size_hint().exact(), answer.is_end_stream()), (Some((MIB / 2 - BLOCK) as u64), false));
+        assert_eq!(
+            (answer.size_hint().exact(), answer.is_end_stream()),
+            (Some((MIB / 2 - BLOCK) as u64), false)
+        );
         assert_eq!(budget.held.load(Ordering::Relaxed), MIB / 2 - BLOCK);
         answer.share.as_ref().unwrap().move_at(LONG_AGO);
         let mut body = budget.body();

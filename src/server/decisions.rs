@@ -1,7 +1,7 @@
 //! The last admissions that this replica saw, for somebody who asks why a pod is as it is.
 //!
-//! Only what concerns us: never the contents of other annotations. They are shown to peers on this machine alone, which
-//! `kubectl port-forward` is.
+//! Only what concerns us: never the contents of other annotations. They are shown to peers on this
+//! machine alone, which `kubectl port-forward` is.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -57,7 +57,14 @@ impl Decisions {
         let Admission { uid: _, namespace, name, outcome, subject, response: _ } = admission;
         let (role, record) = subject.map(|subject| (subject.role.as_str(), subject.record)).unzip();
         let (namespace, pod) = (beginning(&namespace).into(), beginning(&name).into());
-        let decision = Decision { at: SystemTime::now(), namespace, pod, role, outcome, record: record.flatten() };
+        let decision = Decision {
+            at: SystemTime::now(),
+            namespace,
+            pod,
+            role,
+            outcome,
+            record: record.flatten(),
+        };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = if last.len() == KEPT { last.pop_front() } else { None };
         last.push_back(decision);
@@ -101,8 +108,14 @@ impl Decisions {
                 _ => decision.record.as_deref().unwrap_or_default().to_owned(),
             };
             let time = humantime::format_rfc3339_millis(decision.at).to_string();
-            let cells =
-                [&*time, &decision.namespace, &decision.pod, decision.role.unwrap_or_default(), decision.outcome.as_str(), &what];
+            let cells = [
+                &*time,
+                &decision.namespace,
+                &decision.pod,
+                decision.role.unwrap_or_default(),
+                decision.outcome.as_str(),
+                &what,
+            ];
             page.push_str("<tr>");
             for cell in cells {
                 // Writing to a String cannot fail.
@@ -138,7 +151,9 @@ fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             // Also those that would turn the direction of what follows.
-            _ if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            _ if character.is_control()
+                || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 escaped.extend(character.escape_unicode());
             }
             _ => escaped.push(character),
@@ -160,16 +175,27 @@ mod tests {
         let review = std::fs::read_to_string("examples/driver-review.json").unwrap();
         assert_eq!(decisions.to_json().unwrap(), "[]");
         for number in 0..300 {
-            let review = review.replace("\"annotations\":{", &format!("\"annotations\":{{\"other/secret\":\"S3CRET{number}\","));
-            let review = review.replace("\"namespace\":\"default\"", &format!("\"namespace\":\"n{number}\""));
+            let review = review.replace(
+                "\"annotations\":{",
+                &format!("\"annotations\":{{\"other/secret\":\"S3CRET{number}\","),
+            );
+            let review = review
+                .replace("\"namespace\":\"default\"", &format!("\"namespace\":\"n{number}\""));
             decisions.remember(admit(review.as_bytes(), &Policy::default()).unwrap());
         }
         let json = decisions.to_json().unwrap();
         let shown: Vec<Value> = serde_json::from_str(&json).unwrap();
         assert_eq!(shown.len(), 256);
-        assert_eq!((&shown[0]["namespace"], &shown[255]["namespace"]), (&"n299".into(), &"n44".into()));
+        assert_eq!(
+            (&shown[0]["namespace"], &shown[255]["namespace"]),
+            (&"n299".into(), &"n44".into())
+        );
         assert_eq!(shown[0]["outcome"], "mutated");
-        assert!(shown[0]["injected"]["mounts"][0].as_str().unwrap().starts_with("/etc/spark/conf="), "{}", shown[0]);
+        assert!(
+            shown[0]["injected"]["mounts"][0].as_str().unwrap().starts_with("/etc/spark/conf="),
+            "{}",
+            shown[0]
+        );
         assert!(!json.contains("S3CRET") && !decisions.to_html().contains("S3CRET"));
     }
 
@@ -183,7 +209,10 @@ mod tests {
         );
         decisions.remember(admit(review.as_bytes(), &Policy::default()).unwrap());
         let page = decisions.to_html();
-        assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;\\u{202e}"), "{page}");
+        assert!(
+            page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;\\u{202e}"),
+            "{page}"
+        );
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("its label spark-role is neither driver nor executor"), "{page}");
         let shown: Value = serde_json::from_str(&decisions.to_json().unwrap()).unwrap();

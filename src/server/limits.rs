@@ -1,8 +1,9 @@
 //! How much of this process its clients may use, so that no client can take it from the API server.
 //!
-//! Memory and descriptors are bounded by the number of connections and by the bytes that are held at once, see
-//! [memory](super::memory). Where a bound is met, what has been of no use for longest gives way, and not what comes: otherwise a client that only holds
-//! connections open would shut all others out.
+//! Memory and descriptors are bounded by the number of connections and by the bytes that are held
+//! at once, see [memory](super::memory). Where a bound is met, what has been of no use for longest
+//! gives way, and not what comes: otherwise a client that only holds connections open would shut
+//! all others out.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,24 +21,29 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
-/// Connections that have been told to end while others come in their place: a thread may have something else to do for a moment, and
-/// who comes does not wait for that.
+/// Connections that have been told to end while others come in their place: a thread may have
+/// something else to do for a moment, and who comes does not wait for that.
 const MOST_LEAVING: usize = 32;
 
-/// Files that can be open beside connections of the API server: connections that are leaving, the ports and what the admin port has
-/// open, files that are read again, and what the runtime itself needs.
+/// Files that can be open beside connections of the API server: connections that are leaving, the
+/// ports and what the admin port has open, files that are read again, and what the runtime itself
+/// needs.
 const OTHER_FILES: usize = 64 + MOST_LEAVING;
 
 /// What the runtime of each thread needs to wait for its connections and to be woken.
 const FILES_OF_A_THREAD: usize = 2;
 
 impl Limits {
-    /// As many connections as there can be files, where that is less: without files, nobody could give way to anybody.
+    /// As many connections as there can be files, where that is less: without files, nobody could
+    /// give way to anybody.
     pub(super) fn within_open_files(self, threads: usize) -> Self {
         let Some(files) = open_files() else { return self };
         let most = files.saturating_sub(OTHER_FILES + threads * FILES_OF_A_THREAD).max(files / 2);
         if most < self.connections {
-            tracing::warn!(connections = most, "as only {files} files can be open (ulimit -n), so many connections at most");
+            tracing::warn!(
+                connections = most,
+                "as only {files} files can be open (ulimit -n), so many connections at most"
+            );
         }
         Self { connections: self.connections.min(most), ..self }
     }
@@ -65,7 +71,8 @@ pub(super) struct Connections {
 struct Activity {
     /// Milliseconds since the server's start.
     opened: u64,
-    /// When its last whole request came, in milliseconds since the server's start; 0 before the first.
+    /// When its last whole request came, in milliseconds since the server's start; 0 before the
+    /// first.
     last_request: AtomicU64,
     /// Requests that are whole and not answered yet: 0 or 1.
     busy: AtomicUsize,
@@ -101,8 +108,8 @@ impl Connections {
         OpenConnection { id, activity, unread: OnceLock::new(), connections: self.clone() }
     }
 
-    /// Waits while more have to give way than may be leaving at once: otherwise many that come at once are more than the limit for a
-    /// moment, and descriptors run out.
+    /// Waits while more have to give way than may be leaving at once: otherwise many that come at
+    /// once are more than the limit for a moment, and descriptors run out.
     pub(super) async fn make_room(&self) {
         while self.leaving.load(Ordering::Relaxed) > MOST_LEAVING {
             self.gone.notified().await;
@@ -115,11 +122,15 @@ impl Connections {
     }
 }
 
-/// Ends the connection that has gone longest without a whole request, one that has never had any before one that has.
+/// Ends the connection that has gone longest without a whole request, one that has never had any
+/// before one that has.
 fn evict_one(open: &mut HashMap<u64, Arc<Activity>>) -> bool {
     let idle = open.iter().filter(|(_, activity)| activity.busy.load(Ordering::Relaxed) == 0);
-    let rank = |activity: &Activity| (activity.last_request.load(Ordering::Relaxed), activity.opened);
-    let Some(id) = idle.min_by_key(|(_, activity)| rank(activity)).map(|(&id, _)| id) else { return false };
+    let rank =
+        |activity: &Activity| (activity.last_request.load(Ordering::Relaxed), activity.opened);
+    let Some(id) = idle.min_by_key(|(_, activity)| rank(activity)).map(|(&id, _)| id) else {
+        return false;
+    };
     if let Some(activity) = open.remove(&id) {
         activity.evicted.notify_one();
     }
@@ -152,7 +163,8 @@ impl OpenConnection {
         Serving(&self.activity)
     }
 
-    /// The last request was answered before all of it was read; nothing of it has come since a moment.
+    /// The last request was answered before all of it was read; nothing of it has come since a
+    /// moment.
     pub(super) fn leave_unread(&self, silent_since: Instant) {
         self.unread.get_or_init(|| silent_since);
     }
@@ -181,14 +193,19 @@ impl Drop for Serving<'_> {
     }
 }
 
-/// The time in which a client's request must be answered: what it says itself (`?timeout=5s`) less what the answer needs to
-/// arrive, or what the API server allows at most.
+/// The time in which a client's request must be answered: what it says itself (`?timeout=5s`) less
+/// what the answer needs to arrive, or what the API server allows at most.
 pub(super) fn deadline(query: Option<&str>) -> Duration {
     /// The API server's own upper bound for a webhook.
     const MOST: Duration = Duration::from_secs(30);
     const MARGIN: Duration = Duration::from_millis(250);
-    let said = query.unwrap_or_default().split('&').find_map(|parameter| parameter.strip_prefix("timeout="));
-    let said = said.and_then(|text| humantime::parse_duration(text).ok()).filter(|timeout| *timeout <= MOST);
+    let said = query
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|parameter| parameter.strip_prefix("timeout="));
+    let said = said
+        .and_then(|text| humantime::parse_duration(text).ok())
+        .filter(|timeout| *timeout <= MOST);
     said.unwrap_or(MOST).saturating_sub(MARGIN).max(MARGIN)
 }
 
@@ -212,7 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn at_the_cap_who_has_never_asked_gives_way_first_then_who_has_not_for_longest_and_never_who_is_served() {
+    fn at_the_cap_who_has_never_asked_gives_way_first_then_who_has_not_for_longest_and_never_who_is_served()
+     {
         let connections = Arc::new(Connections::new(4));
         let served = connections.enter();
         let guard = served.serving();
@@ -225,11 +243,17 @@ mod tests {
         let one_more = connections.enter();
         let leaving = || connections.leaving.load(Ordering::Relaxed);
         assert_eq!(leaving(), 1);
-        assert_eq!(evicted(&[&served, &asked_first, &asked_then, &silent]), [false, false, false, true]);
+        assert_eq!(
+            evicted(&[&served, &asked_first, &asked_then, &silent]),
+            [false, false, false, true]
+        );
         drop(one_more.serving());
         let _another = connections.enter();
         assert_eq!(leaving(), 2);
-        assert_eq!(evicted(&[&served, &asked_first, &asked_then, &one_more]), [false, true, false, false]);
+        assert_eq!(
+            evicted(&[&served, &asked_first, &asked_then, &one_more]),
+            [false, true, false, false]
+        );
         // Who has gone by itself makes room.
         drop(guard);
         drop((served, silent, asked_first));

@@ -1,4 +1,5 @@
-//! Accepts connections and serves HTTP/1.1 on each until it ends, gives way to another, or the server stops.
+//! Accepts connections and serves HTTP/1.1 on each until it ends, gives way to another, or the
+//! server stops.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,19 +26,22 @@ use super::threads::Threads;
 use super::{Shared, admin, mutate};
 use crate::metrics::Handshake;
 
-/// hyper counts idle time against the header timeout, and the API server keeps idle connections for 90 s: it must be the one
-/// to close, because it does not repeat an admission that met a closed connection.
+/// hyper counts idle time against the header timeout, and the API server keeps idle connections for
+/// 90 s: it must be the one to close, because it does not repeat an admission that met a closed
+/// connection.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A TLS record's worth of a body, and more than the head of any request: hyper would take up to 400 KiB for each connection.
+/// A TLS record's worth of a body, and more than the head of any request: hyper would take up to
+/// 400 KiB for each connection.
 const READ_BUFFER: usize = 16 * 1024;
 
 /// As long as the API server itself waits for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that is refused before it has sent everything may read the answer only after that, and closing the connection
-/// earlier would take it away. So what it still sends is dropped: for as long as anybody waits for an answer, up to several
-/// times what is ever taken, and while it comes. Whoever has stopped sending has seen the answer, or never will.
+/// A client that is refused before it has sent everything may read the answer only after that, and
+/// closing the connection earlier would take it away. So what it still sends is dropped: for as
+/// long as anybody waits for an answer, up to several times what is ever taken, and while it comes.
+/// Whoever has stopped sending has seen the answer, or never will.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 const MOST_DROPPED: usize = 64 * 1024 * 1024;
@@ -45,7 +49,8 @@ const MOST_DROPPED: usize = 64 * 1024 * 1024;
 /// Who asks the admin port asks once, so of more than these the one that was opened first goes.
 const ADMIN_CONNECTIONS: usize = 32;
 
-/// Accepting fails when descriptors run out, and would fail again at once; connections that end in this time free some.
+/// Accepting fails when descriptors run out, and would fail again at once; connections that end in
+/// this time free some.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 pub(super) async fn serve_tls(
@@ -111,9 +116,15 @@ async fn serve_connection(
     }
 }
 
-async fn serve_admissions(stream: ClientStream, connection: &OpenConnection, shared: &Arc<Shared>, stopping: &CancellationToken) {
-    let service =
-        service_fn(|request| Box::pin(async { Ok::<_, hyper::Error>(mutate::handle(request, connection, shared).await) }));
+async fn serve_admissions(
+    stream: ClientStream,
+    connection: &OpenConnection,
+    shared: &Arc<Shared>,
+    stopping: &CancellationToken,
+) {
+    let service = service_fn(|request| {
+        Box::pin(async { Ok::<_, hyper::Error>(mutate::handle(request, connection, shared).await) })
+    });
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
@@ -147,7 +158,11 @@ async fn close(mut stream: ClientStream, unread: Option<Instant>) -> io::Result<
     let stream = stream.into_tcp();
     let mut dropped = 0;
     while dropped < MOST_DROPPED {
-        tokio::time::timeout(LINGER_PAUSE.saturating_sub(silent_since.elapsed()), stream.readable()).await??;
+        tokio::time::timeout(
+            LINGER_PAUSE.saturating_sub(silent_since.elapsed()),
+            stream.readable(),
+        )
+        .await??;
         match stream.try_read(&mut [0; 16 * 1024]) {
             Ok(0) => break,
             Ok(count) => dropped += count,
@@ -159,7 +174,12 @@ async fn close(mut stream: ClientStream, unread: Option<Instant>) -> io::Result<
     Ok(())
 }
 
-pub(super) async fn serve_plain(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker, stopping: &CancellationToken) {
+pub(super) async fn serve_plain(
+    listener: TcpListener,
+    shared: &Arc<Shared>,
+    tasks: &TaskTracker,
+    stopping: &CancellationToken,
+) {
     let router = admin::router(shared.clone());
     let connections = Arc::new(Connections::new(ADMIN_CONNECTIONS));
     while let Some((stream, peer)) = accept(&listener, shared, stopping).await {
@@ -175,7 +195,12 @@ pub(super) async fn serve_plain(listener: TcpListener, shared: &Arc<Shared>, tas
     }
 }
 
-async fn serve_admin(stream: TcpStream, peer: SocketAddr, router: Router, stopping: CancellationToken) {
+async fn serve_admin(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stopping: CancellationToken,
+) {
     let router = router.layer(Extension(admin::Peer(peer.ip())));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -196,7 +221,11 @@ async fn serve_admin(stream: TcpStream, peer: SocketAddr, router: Router, stoppi
 }
 
 /// The next connection; `None` when the server stops.
-async fn accept(listener: &TcpListener, shared: &Shared, stopping: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+async fn accept(
+    listener: &TcpListener,
+    shared: &Shared,
+    stopping: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr)> {
     loop {
         let accepted: io::Result<_> = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -204,7 +233,8 @@ async fn accept(listener: &TcpListener, shared: &Shared, stopping: &Cancellation
         };
         match accepted {
             Ok((stream, peer)) => {
-                // An answer is one small write: waiting for more to send with it would only delay it.
+                // An answer is one small write: waiting for more to send with it would only delay
+                // it.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }

@@ -1,7 +1,8 @@
 //! `POST /mutate`: HTTP around [`admission::admit`].
 //!
-//! What is not an admission gets a status that says so and one line of reason. The rest of its body is not read here: the
-//! connection ends with the answer, but not before the client has had time to see it.
+//! What is not an admission gets a status that says so and one line of reason. The rest of its body
+//! is not read here: the connection ends with the answer, but not before the client has had time to
+//! see it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,8 +22,13 @@ use crate::admission::{self, Admission, Outcome, ReviewError};
 use crate::annotations::problem::Excerpt;
 use crate::metrics::{Answer, Metrics};
 
-/// Answers one request. Not by a router: there is one path and one method, and the API server is in a hurry.
-pub(super) async fn handle<B>(mut request: Request<B>, connection: &OpenConnection, shared: &Arc<Shared>) -> Response<HeldAnswer>
+/// Answers one request. Not by a router: there is one path and one method, and the API server is in
+/// a hurry.
+pub(super) async fn handle<B>(
+    mut request: Request<B>,
+    connection: &OpenConnection,
+    shared: &Arc<Shared>,
+) -> Response<HeldAnswer>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -63,7 +69,11 @@ where
         WholeBody::Small(body) => admit(&body, shared),
         WholeBody::Large(body) => {
             let (within, owned) = (deadline.saturating_sub(started.elapsed()), shared.clone());
-            shared.readers.read(body, within, move |body| admit(body, &owned)).await.map_err(|NotRead| Refusal::Shed)?
+            shared
+                .readers
+                .read(body, within, move |body| admit(body, &owned))
+                .await
+                .map_err(|NotRead| Refusal::Shed)?
         }
     };
     let Reply { status, content_type, body } = reply;
@@ -71,7 +81,8 @@ where
     Ok((answer, response(status, content_type, body)))
 }
 
-/// A request that counts until it is dropped, which it also is where its connection ends before the answer.
+/// A request that counts until it is dropped, which it also is where its connection ends before the
+/// answer.
 struct InFlight<'a>(&'a Metrics);
 
 impl<'a> InFlight<'a> {
@@ -166,7 +177,12 @@ impl WholeBody {
 }
 
 /// Waits for the body of a request that may be an admission.
-async fn read<B>(request: &mut Request<B>, started: Instant, deadline: Duration, shared: &Shared) -> Result<WholeBody, Refusal>
+async fn read<B>(
+    request: &mut Request<B>,
+    started: Instant,
+    deadline: Duration,
+    shared: &Shared,
+) -> Result<WholeBody, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -184,7 +200,9 @@ where
         return Err(Refusal::TooLarge);
     }
     let body = request.body_mut();
-    let Some(first) = next_piece(body, deadline).await? else { return Ok(WholeBody::Small(Bytes::new())) };
+    let Some(first) = next_piece(body, deadline).await? else {
+        return Ok(WholeBody::Small(Bytes::new()));
+    };
     // Nearly every body comes in a single piece, which is not copied.
     if body.is_end_stream() {
         return Ok(WholeBody::Small(first));
@@ -222,7 +240,9 @@ where
         loop {
             match body.frame().await {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(Refusal::Broken(Excerpt::new(&error.to_string(), 200).to_string())),
+                Some(Err(error)) => {
+                    return Err(Refusal::Broken(Excerpt::new(&error.to_string(), 200).to_string()));
+                }
                 Some(Ok(frame)) => {
                     // Trailers mean nothing here.
                     if let Ok(piece) = frame.into_data() {
@@ -237,7 +257,8 @@ where
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
@@ -256,7 +277,11 @@ struct Reply {
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-fn response(status: StatusCode, content_type: HeaderValue, body: HeldAnswer) -> Response<HeldAnswer> {
+fn response(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: HeldAnswer,
+) -> Response<HeldAnswer> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -264,7 +289,11 @@ fn response(status: StatusCode, content_type: HeaderValue, body: HeldAnswer) -> 
 }
 
 fn admit(body: &[u8], shared: &Shared) -> (Answer, Reply) {
-    let text = |status: StatusCode, text: String| Reply { status, content_type: TEXT, body: text.into_bytes() };
+    let text = |status: StatusCode, text: String| Reply {
+        status,
+        content_type: TEXT,
+        body: text.into_bytes(),
+    };
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         tests::provoke_a_panic(body);
@@ -295,8 +324,8 @@ fn admit(body: &[u8], shared: &Shared) -> (Answer, Reply) {
     }
 }
 
-/// Counts an admission, logs a line for each pod that was changed or refused, or about which there is something to say, and
-/// remembers it; what is left is the answer.
+/// Counts an admission, logs a line for each pod that was changed or refused, or about which there
+/// is something to say, and remembers it; what is left is the answer.
 fn tell(mut admission: Admission, shared: &Shared) -> (Outcome, Vec<u8>) {
     let response = std::mem::take(&mut admission.response);
     let Admission { uid, namespace, name, outcome, subject, response: _ } = &admission;
@@ -341,7 +370,10 @@ mod tests {
 
     async fn status_of(body: &'static [u8]) -> StatusCode {
         let shared = Arc::new(Shared::for_tests());
-        let request = Request::post("/mutate").header(CONTENT_TYPE, "application/json").body(Full::from(body)).unwrap();
+        let request = Request::post("/mutate")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::from(body))
+            .unwrap();
         let connection = shared.connections.enter();
         handle(request, &connection, &shared).await.status()
     }

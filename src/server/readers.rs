@@ -1,7 +1,8 @@
 //! The threads that read large requests, so that small ones do not wait for them.
 //!
-//! Each has a lower priority than the threads of connections, and a buffer of its own for the whole request. Freeing such a buffer after
-//! each request would leave the memory of several of them with the allocator during a flood.
+//! Each has a lower priority than the threads of connections, and a buffer of its own for the whole
+//! request. Freeing such a buffer after each request would leave the memory of several of them with
+//! the allocator during a flood.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,14 +40,21 @@ impl Readers {
         for _ in 0..READERS {
             match threads::start("readers", threads::give_way, stop.clone()) {
                 Ok(thread) => threads.push(thread),
-                Err(error) => tracing::warn!(%error, "a thread could not be started; the others do its work"),
+                Err(error) => {
+                    tracing::warn!(%error, "a thread could not be started; the others do its work");
+                }
             }
         }
         if threads.is_empty() {
             threads.push(Handle::current());
         }
-        let free: Vec<Reader> = threads.into_iter().map(|thread| Reader { thread, buffer: Vec::new() }).collect();
-        Self { permits: Arc::new(Semaphore::new(free.len())), free: Mutex::new(free), _stop: stop.drop_guard() }
+        let free: Vec<Reader> =
+            threads.into_iter().map(|thread| Reader { thread, buffer: Vec::new() }).collect();
+        Self {
+            permits: Arc::new(Semaphore::new(free.len())),
+            free: Mutex::new(free),
+            _stop: stop.drop_guard(),
+        }
     }
 
     /// Waits for a reader, at most for a time, and has it read a request.
@@ -98,7 +106,9 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     /// Reads a body of three bytes, tells so, and does not end before the sender is dropped.
-    fn read_until_released(readers: &Arc<Readers>) -> (JoinHandle<Option<usize>>, UnboundedReceiver<()>, mpsc::Sender<()>) {
+    fn read_until_released(
+        readers: &Arc<Readers>,
+    ) -> (JoinHandle<Option<usize>>, UnboundedReceiver<()>, mpsc::Sender<()>) {
         let (tell, begun) = unbounded_channel();
         let (release, end) = mpsc::channel::<()>();
         let readers = readers.clone();
@@ -126,7 +136,10 @@ mod tests {
                 reading.push((task, release));
             }
             let body = || Arc::new(Budget::new(1 << 20)).body();
-            assert!(readers.read(body(), Duration::from_millis(20), |_| ()).await.is_err(), "all of them are busy");
+            assert!(
+                readers.read(body(), Duration::from_millis(20), |_| ()).await.is_err(),
+                "all of them are busy"
+            );
             let (waiting, mut begun, _) = read_until_released(&readers);
             // The client of one goes away; its reader is free as soon as it is done.
             let (gone, release) = reading.pop().unwrap();

@@ -1,7 +1,8 @@
 //! Reads the administrator's rules again when their file changes.
 //!
-//! The kubelet swaps a ConfigMap's files by a symlink, for which watches on the file fire once or never; so the contents are
-//! compared, every few seconds. A file that is bad is refused as a whole, and the old rules stay in force.
+//! The kubelet swaps a ConfigMap's files by a symlink, for which watches on the file fire once or
+//! never; so the contents are compared, every few seconds. A file that is bad is refused as a
+//! whole, and the old rules stay in force.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,11 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(file: Option<PathBuf>, policy: Arc<ArcSwap<Policy>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        file: Option<PathBuf>,
+        policy: Arc<ArcSwap<Policy>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self { file, policy, problem: ArcSwapOption::empty(), metrics }
     }
 
@@ -42,14 +47,20 @@ impl Reload {
         let mut seen = None;
         while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
             let path = file.clone();
-            let read = tokio::task::spawn_blocking(move || rules::read_text(&path).map_err(|error| error.to_string())).await;
+            let read = tokio::task::spawn_blocking(move || {
+                rules::read_text(&path).map_err(|error| error.to_string())
+            })
+            .await;
             let text = read.unwrap_or_else(|error| Err(error.to_string()));
             if seen.as_ref() == Some(&text) {
                 continue;
             }
             // Elsewhere, too: the rules of a large file take a while to try.
-            let parse =
-                |text: String| tokio::task::spawn_blocking(move || Rules::parse(&text).map_err(|error| error.to_string()));
+            let parse = |text: String| {
+                tokio::task::spawn_blocking(move || {
+                    Rules::parse(&text).map_err(|error| error.to_string())
+                })
+            };
             let rules = match text.clone() {
                 Ok(text) => parse(text).await.unwrap_or_else(|error| Err(error.to_string())),
                 Err(reason) => Err(reason),
@@ -58,7 +69,8 @@ impl Reload {
                 Ok(rules) => {
                     let old = self.policy.load_full();
                     let is_reload = seen.is_some() || rules != old.rules;
-                    let has_more = rules.default_namespaces().any(|globs| !registered.contains(globs));
+                    let has_more =
+                        rules.default_namespaces().any(|globs| !registered.contains(globs));
                     self.policy.store(Arc::new(Policy { on_problem: old.on_problem, rules }));
                     self.problem.store(None);
                     self.metrics.config_problem.set(0);

@@ -1,7 +1,8 @@
 //! TLS with a client, with bounds on the memory and time that the client can take.
 //!
-//! rustls buffers a handshake message until it is complete, up to 64 KiB, and buffers bytes until the client receives them. This stream
-//! ends a connection that sends too much without any byte of a request, and one whose client does not receive an answer in time.
+//! rustls buffers a handshake message until it is complete, up to 64 KiB, and buffers bytes until
+//! the client receives them. This stream ends a connection that sends too much without any byte of
+//! a request, and one whose client does not receive an answer in time.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -15,11 +16,12 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The maximum bytes of unencrypted handshake records: several times a `ClientHello` of today's clients.
+/// The maximum bytes of unencrypted handshake records: several times a `ClientHello` of today's
+/// clients.
 pub(super) const MAX_HANDSHAKE: usize = 16 * 1024;
 
-/// The maximum bytes in a row that hold no byte of a request: one record of at most 18 KiB, and messages of TLS itself, such as a client's
-/// chain of certificates.
+/// The maximum bytes in a row that hold no byte of a request: one record of at most 18 KiB, and
+/// messages of TLS itself, such as a client's chain of certificates.
 pub(super) const MAX_WITHOUT_DATA: usize = 32 * 1024;
 
 /// The maximum bytes that rustls buffers until the client receives them.
@@ -43,14 +45,21 @@ impl Metered {
         self.handshake += self.records.handshake_bytes(bytes);
         self.without_data += bytes.len();
         if self.handshake > MAX_HANDSHAKE || self.without_data > MAX_WITHOUT_DATA {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client's handshake is too large"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client's handshake is too large",
+            ));
         }
         Ok(())
     }
 }
 
 impl AsyncRead for Metered {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
@@ -94,8 +103,11 @@ impl Records {
             bytes = rest;
             if self.come == HEADER {
                 let [kind, _, _, high, low] = self.header;
-                *self =
-                    Self { left: u16::from_be_bytes([high, low]).into(), is_data: kind == APPLICATION_DATA, ..Self::default() };
+                *self = Self {
+                    left: u16::from_be_bytes([high, low]).into(),
+                    is_data: kind == APPLICATION_DATA,
+                    ..Self::default()
+                };
             }
         }
         count
@@ -103,11 +115,19 @@ impl Records {
 }
 
 impl AsyncWrite for Metered {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, bytes)
     }
 
@@ -135,7 +155,9 @@ impl ClientStream {
     /// Does the handshake.
     pub(super) async fn accept(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<Self> {
         let stream = Metered { stream, records: Records::default(), handshake: 0, without_data: 0 };
-        let stream = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(MAX_UNSENT))).await?;
+        let stream = acceptor
+            .accept_with(stream, |connection| connection.set_buffer_limit(Some(MAX_UNSENT)))
+            .await?;
         Ok(Self { stream, taken_by: None })
     }
 
@@ -144,22 +166,32 @@ impl ClientStream {
         self.stream.into_inner().0.stream
     }
 
-    /// Passes the result of sending on, or an error if the client has not received the bytes in time.
-    fn within_time<T>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Passes the result of sending on, or an error if the client has not received the bytes in
+    /// time.
+    fn within_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        sent: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if sent.is_ready() {
             return sent;
         }
-        let taken_by = self.taken_by.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
-        taken_by
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not receive its answer")))
+        let taken_by =
+            self.taken_by.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        taken_by.as_mut().poll(context).map(|()| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not receive its answer"))
+        })
     }
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // A record at a time. The stream's own `poll_read` fills the buffer, and reads as many records for that as it takes.
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // A record at a time. The stream's own `poll_read` fills the buffer, and reads as many
+        // records for that as it takes.
         let stream = &mut self.get_mut().stream;
         let data = ready!(Pin::new(&mut *stream).poll_fill_buf(context))?;
         let count = data.len().min(buffer.remaining());
@@ -173,13 +205,21 @@ impl AsyncRead for ClientStream {
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let sent = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.within_time(context, sent)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let sent = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
         this.within_time(context, sent)
@@ -219,8 +259,15 @@ mod tests {
 
     #[test]
     fn what_is_in_records_of_a_handshake_is_counted_however_they_are_cut() {
-        let records =
-            [record(22, 300), record(20, 1), record(23, 500), record(22, 0), record(21, 2), record(23, 0), record(22, 7)];
+        let records = [
+            record(22, 300),
+            record(20, 1),
+            record(23, 500),
+            record(22, 0),
+            record(21, 2),
+            record(23, 0),
+            record(22, 7),
+        ];
         let bytes = records.concat();
         for size in [1, 2, 4, 5, 6, 299, 305, 306, bytes.len()] {
             let mut records = Records::default();

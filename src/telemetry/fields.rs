@@ -1,8 +1,8 @@
 //! How the fields of a log line are written as text: as tracing-subscriber writes them, but faster.
 //!
-//! Each admission is a line, and its fields are strings. tracing-subscriber writes a string by its `Debug`, character by
-//! character, which callgrind over `serve` showed among the first things that a request costs. Here what needs no escape is
-//! written in one piece.
+//! Each admission is a line, and its fields are strings. tracing-subscriber writes a string by its
+//! `Debug`, character by character, which callgrind over `serve` showed among the first things that
+//! a request costs. Here what needs no escape is written in one piece.
 
 use std::fmt::{self, Debug, Write};
 
@@ -57,12 +57,13 @@ impl Visit for Line<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.field(
-            field,
-            |writer| {
-                if is_message(field) { write!(Visible(writer), "{value:?}") } else { write!(writer, "{value:?}") }
-            },
-        );
+        self.field(field, |writer| {
+            if is_message(field) {
+                write!(Visible(writer), "{value:?}")
+            } else {
+                write!(writer, "{value:?}")
+            }
+        });
     }
 }
 
@@ -70,7 +71,8 @@ fn is_message(field: &Field) -> bool {
     field.name() == "message"
 }
 
-/// Text without control characters: it is not quoted, and a dependency may have put anything into it.
+/// Text without control characters: it is not quoted, and a dependency may have put anything into
+/// it.
 struct Visible<'a, W>(&'a mut W);
 
 impl<W: Write> Write for Visible<'_, W> {
@@ -89,7 +91,9 @@ impl<W: Write> Write for Visible<'_, W> {
 /// As `Debug` writes a string.
 fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
     // Of other characters `Debug` knows which could mislead whoever reads them.
-    let (least, greatest) = text.bytes().fold((u8::MAX, 0), |(least, greatest), byte| (least.min(byte), greatest.max(byte)));
+    let (least, greatest) = text
+        .bytes()
+        .fold((u8::MAX, 0), |(least, greatest), byte| (least.min(byte), greatest.max(byte)));
     if least < b' ' || greatest > b'~' {
         return write!(out, "{text:?}");
     }
@@ -111,7 +115,19 @@ mod tests {
     #[test]
     fn a_string_is_quoted_as_debug_does() {
         let every: String = (0..0x250).filter_map(char::from_u32).collect();
-        for text in ["", "plain", "\"", "\\", "a\"b\\c\"", "\"\"", "\u{1b}[2J", "\n", "\u{202e}", "grüße", &every] {
+        for text in [
+            "",
+            "plain",
+            "\"",
+            "\\",
+            "a\"b\\c\"",
+            "\"\"",
+            "\u{1b}[2J",
+            "\n",
+            "\u{202e}",
+            "grüße",
+            &every,
+        ] {
             let mut quoted = String::new();
             write_quoted(&mut quoted, text).unwrap();
             assert_eq!(quoted, format!("{text:?}"));
@@ -151,7 +167,8 @@ mod tests {
     #[test]
     fn a_line_is_what_tracing_subscriber_writes() {
         let [ours, theirs] = [Lines::default(), Lines::default()];
-        let settings = |lines: Lines| fmt().without_time().with_ansi(false).with_writer(move || lines.clone());
+        let settings =
+            |lines: Lines| fmt().without_time().with_ansi(false).with_writer(move || lines.clone());
         let theirs = line(settings(theirs.clone()).finish(), &theirs);
         assert_eq!(line(settings(ours.clone()).fmt_fields(TextFields).finish(), &ours), theirs);
         assert!(

@@ -1,13 +1,16 @@
-//! A CA whose key is here, and the short-lived leaves that it signs in memory: never written anywhere, and renewed in time.
+//! A CA whose key is here, and the short-lived leaves that it signs in memory: never written
+//! anywhere, and renewed in time.
 //!
-//! Clocks differ. So what is signed here is valid from some time ago, and a leaf is valid only while its CA is.
+//! Clocks differ. So what is signed here is valid from some time ago, and a leaf is valid only
+//! while its CA is.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
@@ -51,15 +54,22 @@ pub(super) enum CaError {
 impl Authority {
     /// Makes a CA that ends with the process. Whatever becomes of the clock meanwhile, it is valid.
     pub(super) fn ephemeral(now: SystemTime) -> Result<Self, TlsError> {
-        let validity = Validity { not_before: SystemTime::UNIX_EPOCH, not_after: now + EPHEMERAL_LIFETIME };
+        let validity =
+            Validity { not_before: SystemTime::UNIX_EPOCH, not_after: now + EPHEMERAL_LIFETIME };
         let (certificate, key) = generate("spark-webhook ephemeral CA", validity)?;
         let authority = Self::from_pem(certificate.as_bytes(), key.as_bytes(), "");
-        authority.map_err(|error| TlsError::Authority(format!("the CA that was made cannot be used: {error:?}")))
+        authority.map_err(|error| {
+            TlsError::Authority(format!("the CA that was made cannot be used: {error:?}"))
+        })
     }
 
     /// Makes a CA to keep: its certificate and its key, in PEM.
     #[cfg(any(test, feature = "cluster"))]
-    pub(super) fn generate(name: &str, now: SystemTime, lifetime: Duration) -> Result<(String, String), rcgen::Error> {
+    pub(super) fn generate(
+        name: &str,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<(String, String), rcgen::Error> {
         generate(name, Validity { not_before: now - CA_BACKDATED, not_after: now + lifetime })
     }
 
@@ -69,37 +79,62 @@ impl Authority {
 
     /// When its leaves are trusted: while it and what leads to it are valid.
     pub(super) fn validity(&self) -> Validity {
-        self.intermediates.iter().fold(self.certificate.validity, |validity, other| validity.and(other.validity))
+        self.intermediates
+            .iter()
+            .fold(self.certificate.validity, |validity, other| validity.and(other.validity))
     }
 
-    /// Reads a CA's certificate and key, in PEM, and checks that they belong together, but not whether the CA is valid now.
-    /// What leads to a root may follow the certificate. The commands in an error call the key's file `key_file`.
-    pub(super) fn from_pem(certificates: &[u8], key: &[u8], key_file: &str) -> Result<Self, CaError> {
+    /// Reads a CA's certificate and key, in PEM, and checks that they belong together, but not
+    /// whether the CA is valid now. What leads to a root may follow the certificate. The commands
+    /// in an error call the key's file `key_file`.
+    pub(super) fn from_pem(
+        certificates: &[u8],
+        key: &[u8],
+        key_file: &str,
+    ) -> Result<Self, CaError> {
         let in_certificate = |reason: &str| CaError::Certificate(reason.to_owned());
         let certificates = Certificate::read_all(certificates).map_err(CaError::Certificate)?;
         let key = key::read(key, key_file).map_err(CaError::Key)?;
         begins_with(&certificates, &*key).map_err(CaError::Mismatch)?;
-        let intermediates = certificates.iter().filter(|certificate| !certificate.is_root()).cloned().collect();
-        let Some(certificate) = certificates.into_iter().next() else { return Err(CaError::Mismatch(Mismatch::Key)) };
+        let intermediates =
+            certificates.iter().filter(|certificate| !certificate.is_root()).cloned().collect();
+        let Some(certificate) = certificates.into_iter().next() else {
+            return Err(CaError::Mismatch(Mismatch::Key));
+        };
         match certificate.role {
             Role::Ca => {}
             Role::CaThatMayNotSign => {
-                return Err(in_certificate("the CA may not sign certificates; give one whose keyUsage has keyCertSign"));
+                return Err(in_certificate(
+                    "the CA may not sign certificates; give one whose keyUsage has keyCertSign",
+                ));
             }
             Role::Leaf => {
-                return Err(in_certificate("the certificate is not that of a CA; give one with basicConstraints CA:TRUE"));
+                return Err(in_certificate(
+                    "the certificate is not that of a CA; give one with basicConstraints CA:TRUE",
+                ));
             }
         }
         let key = CaKey::new(&*key).map_err(|error| CaError::Key(error.to_string()))?;
-        let issuer = Issuer::from_ca_cert_der(&certificate.der, key)
-            .map_err(|error| in_certificate(&format!("{error}; give a CA with a simple subject, such as CN=spark-webhook")))?;
+        let issuer = Issuer::from_ca_cert_der(&certificate.der, key).map_err(|error| {
+            in_certificate(&format!(
+                "{error}; give a CA with a simple subject, such as CN=spark-webhook"
+            ))
+        })?;
         Ok(Self { issuer, certificate, intermediates })
     }
 
     /// Signs a new leaf with a new key.
-    pub(super) fn issue(&self, names: &[SanType], now: SystemTime, lifetime: Duration) -> Result<ServingCertificate, TlsError> {
-        self.validity().check(now).map_err(|invalid| TlsError::Authority(format!("the CA {invalid}")))?;
-        let validity = Validity { not_before: now - LEAF_BACKDATED, not_after: now + lifetime }.and(self.validity());
+    pub(super) fn issue(
+        &self,
+        names: &[SanType],
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<ServingCertificate, TlsError> {
+        self.validity()
+            .check(now)
+            .map_err(|invalid| TlsError::Authority(format!("the CA {invalid}")))?;
+        let validity = Validity { not_before: now - LEAF_BACKDATED, not_after: now + lifetime }
+            .and(self.validity());
         let mut leaf = CertificateParams::default();
         leaf.subject_alt_names = names.to_vec();
         leaf.distinguished_name.push(DnType::CommonName, "spark-webhook");
@@ -107,8 +142,10 @@ impl Authority {
         leaf.not_before = validity.not_before.into();
         leaf.not_after = validity.not_after.into();
         let key = KeyPair::generate()?;
-        let leaf = Certificate::parse(leaf.signed_by(&key, &self.issuer)?.der().clone()).map_err(TlsError::Authority)?;
-        // rcgen writes one attribute of each type. Nobody trusts a leaf of an issuer with another name.
+        let leaf = Certificate::parse(leaf.signed_by(&key, &self.issuer)?.der().clone())
+            .map_err(TlsError::Authority)?;
+        // rcgen writes one attribute of each type. Nobody trusts a leaf of an issuer with another
+        // name.
         if leaf.issuer != self.certificate.subject {
             return Err(TlsError::Authority(
                 "the CA's subject has an attribute twice; give a CA with a simple subject, such as CN=spark-webhook".to_owned(),
@@ -118,7 +155,11 @@ impl Authority {
         let intermediates = self.intermediates.iter().map(|certificate| certificate.der.clone());
         let chain = std::iter::once(leaf.der).chain(intermediates).collect();
         let key = CertifiedKey::new(chain, any_supported_type(&key)?);
-        Ok(ServingCertificate { key, ca_bundle: self.certificate.to_pem(), validity: leaf.validity })
+        Ok(ServingCertificate {
+            key,
+            ca_bundle: self.certificate.to_pem(),
+            validity: leaf.validity,
+        })
     }
 }
 
@@ -133,7 +174,8 @@ fn generate(name: &str, validity: Validity) -> Result<(String, String), rcgen::E
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-/// The subject alternative names of a leaf: this machine, the address that is listened on, and more.
+/// The subject alternative names of a leaf: this machine, the address that is listened on, and
+/// more.
 pub(super) fn names(listen: IpAddr, more: &[String]) -> Result<Vec<SanType>, TlsError> {
     let mut names = CertificateParams::new(LOCAL_NAMES.map(str::to_owned))?.subject_alt_names;
     if !listen.is_unspecified() {
@@ -162,7 +204,9 @@ mod tests {
 
     #[test]
     fn names_are_dns_names_or_ip_addresses() {
-        let last = |name: &str| names(LOCALHOST, &[name.to_owned()]).map(|names| names.into_iter().next_back());
+        let last = |name: &str| {
+            names(LOCALHOST, &[name.to_owned()]).map(|names| names.into_iter().next_back())
+        };
         let dns_name = |name: &str| Some(SanType::DnsName(Ia5String::try_from(name).unwrap()));
         let address = |address: &str| Some(SanType::IpAddress(address.parse().unwrap()));
         for (name, expected) in [
@@ -172,9 +216,16 @@ mod tests {
         ] {
             assert_eq!(last(name).unwrap(), expected, "{name}");
         }
-        for name in ["", "a b", "grün", "a..b", "https://x", "10.0.0.1:8443", "[fd00::1]", "10.0.0.256"] {
+        for name in
+            ["", "a b", "grün", "a..b", "https://x", "10.0.0.1:8443", "[fd00::1]", "10.0.0.256"]
+        {
             let error = last(name).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("--dns-name {name:?} is neither a DNS name nor an IP address")), "{error}");
+            assert!(
+                error.starts_with(&format!(
+                    "--dns-name {name:?} is neither a DNS name nor an IP address"
+                )),
+                "{error}"
+            );
         }
     }
 
@@ -189,18 +240,25 @@ mod tests {
         let ca = authority(now, 24 * HOUR);
         // Certificates have whole seconds.
         let is_at = |time: SystemTime, expected: SystemTime| {
-            assert!(time <= expected && time + Duration::from_secs(1) > expected, "{time:?} {expected:?}");
+            assert!(
+                time <= expected && time + Duration::from_secs(1) > expected,
+                "{time:?} {expected:?}"
+            );
         };
         let leaf = |now: SystemTime| ca.issue(&[], now, HOUR).unwrap().validity;
         is_at(leaf(now).not_before, now - LEAF_BACKDATED);
         is_at(leaf(now).not_after, now + HOUR);
         is_at(leaf(now + 23 * HOUR + HOUR / 2).not_after, now + 24 * HOUR);
-        assert!(leaf(now).not_before > ca.validity().not_before, "also at the first moment of a CA");
+        assert!(
+            leaf(now).not_before > ca.validity().not_before,
+            "also at the first moment of a CA"
+        );
         let early = ca.validity().not_before + HOUR;
         assert_eq!(leaf(early).not_before, ca.validity().not_before);
-        for (now, expected) in
-            [(now + 25 * HOUR, "the CA expired at "), (now - CA_BACKDATED - HOUR, "the CA is not valid before ")]
-        {
+        for (now, expected) in [
+            (now + 25 * HOUR, "the CA expired at "),
+            (now - CA_BACKDATED - HOUR, "the CA is not valid before "),
+        ] {
             let error = ca.issue(&[], now, HOUR).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
@@ -226,16 +284,40 @@ mod tests {
         let certificate = |reason: &str| CaError::Certificate(reason.to_owned());
         for (certificates, key, expected) in [
             ("x", &*key, certificate("expected a PEM certificate, found none")),
-            (&ca, "x", CaError::Key("expected a PEM private key (PKCS#8, PKCS#1 or SEC1), found none".to_owned())),
-            (&no_ca, &key, certificate("the certificate is not that of a CA; give one with basicConstraints CA:TRUE")),
-            (&may_not_sign, &key, certificate("the CA may not sign certificates; give one whose keyUsage has keyCertSign")),
+            (
+                &ca,
+                "x",
+                CaError::Key(
+                    "expected a PEM private key (PKCS#8, PKCS#1 or SEC1), found none".to_owned(),
+                ),
+            ),
+            (
+                &no_ca,
+                &key,
+                certificate(
+                    "the certificate is not that of a CA; give one with basicConstraints CA:TRUE",
+                ),
+            ),
+            (
+                &may_not_sign,
+                &key,
+                certificate(
+                    "the CA may not sign certificates; give one whose keyUsage has keyCertSign",
+                ),
+            ),
             (&ca, &other, CaError::Mismatch(Mismatch::Key)),
             (&(ca.clone() + &ca_of_other), &other, CaError::Mismatch(Mismatch::Order(2))),
         ] {
-            assert_eq!(Authority::from_pem(certificates.as_bytes(), key.as_bytes(), "").unwrap_err(), expected);
+            assert_eq!(
+                Authority::from_pem(certificates.as_bytes(), key.as_bytes(), "").unwrap_err(),
+                expected
+            );
         }
         let authority = Authority::from_pem(ca.as_bytes(), key.as_bytes(), "").unwrap();
-        assert_eq!(authority.issue(&[], SystemTime::now(), HOUR).unwrap().ca_bundle.lines().count(), ca.lines().count());
+        assert_eq!(
+            authority.issue(&[], SystemTime::now(), HOUR).unwrap().ca_bundle.lines().count(),
+            ca.lines().count()
+        );
     }
 
     #[test]
@@ -252,7 +334,8 @@ mod tests {
         intermediate.not_after = (now + HOUR / 2).into();
         let intermediate = intermediate.signed_by(&key, &root).unwrap();
         let certificates = intermediate.pem() + &root_pem;
-        let ca = Authority::from_pem(certificates.as_bytes(), key.serialize_pem().as_bytes(), "").unwrap();
+        let ca = Authority::from_pem(certificates.as_bytes(), key.serialize_pem().as_bytes(), "")
+            .unwrap();
         let leaf = ca.issue(&[], now, HOUR).unwrap();
         assert_eq!(leaf.key.cert[1..], [intermediate.der().clone()]);
         assert!(leaf.validity.not_after <= now + HOUR / 2);
@@ -266,15 +349,31 @@ mod tests {
     fn a_ca_with_a_subject_that_cannot_be_written_signs_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let subject = "/DC=example/DC=corp/CN=Corp CA";
-        let arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject];
+        let arguments = [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            subject,
+        ];
         let mut openssl = std::process::Command::new("openssl");
-        openssl.args(arguments).args(["-keyout", "ca.key", "-out", "ca.crt"]).current_dir(directory.path());
+        openssl
+            .args(arguments)
+            .args(["-keyout", "ca.key", "-out", "ca.crt"])
+            .current_dir(directory.path());
         assert!(openssl.output().unwrap().status.success());
         let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
         let error = Authority::from_pem(&read("ca.crt"), &read("ca.key"), "")
             .unwrap()
             .issue(&[], SystemTime::now() + HOUR, HOUR)
             .unwrap_err();
-        assert!(error.to_string().starts_with("the CA's subject has an attribute twice"), "{error}");
+        assert!(
+            error.to_string().starts_with("the CA's subject has an attribute twice"),
+            "{error}"
+        );
     }
 }

@@ -26,7 +26,8 @@ pub(super) struct Certificate {
 pub(super) enum Role {
     /// Signs other certificates.
     Ca,
-    /// Says that it is a CA's, but not that it may sign certificates, and so no client trusts what it signs.
+    /// Says that it is a CA's, but not that it may sign certificates, and so no client trusts what
+    /// it signs.
     CaThatMayNotSign,
     /// Signs none.
     Leaf,
@@ -45,9 +46,11 @@ impl Certificate {
     }
 
     pub(super) fn parse(der: CertificateDer<'static>) -> Result<Self, String> {
-        let (_, parsed) = parse_x509_certificate(&der).map_err(|error| format!("expected an X.509 certificate: {error}"))?;
+        let (_, parsed) = parse_x509_certificate(&der)
+            .map_err(|error| format!("expected an X.509 certificate: {error}"))?;
         let [public_key, subject, issuer] =
-            [parsed.public_key().raw, parsed.subject().as_raw(), parsed.issuer().as_raw()].map(<[u8]>::to_vec);
+            [parsed.public_key().raw, parsed.subject().as_raw(), parsed.issuer().as_raw()]
+                .map(<[u8]>::to_vec);
         let (validity, role) = (Validity::of(&parsed), Role::of(&parsed));
         Ok(Self { der, validity, public_key, subject, issuer, role })
     }
@@ -75,7 +78,9 @@ impl Certificate {
 impl Role {
     fn of(certificate: &X509Certificate) -> Self {
         // Without the extension there is no restriction.
-        let may_sign = certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()));
+        let may_sign = certificate
+            .key_usage()
+            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()));
         match (certificate.is_ca(), may_sign) {
             (true, true) => Self::Ca,
             (true, false) => Self::CaThatMayNotSign,
@@ -85,10 +90,14 @@ impl Role {
 }
 
 /// The certificates of a file begin with the key's own.
-pub(super) fn begins_with(certificates: &[Certificate], key: &dyn SigningKey) -> Result<(), Mismatch> {
+pub(super) fn begins_with(
+    certificates: &[Certificate],
+    key: &dyn SigningKey,
+) -> Result<(), Mismatch> {
     let public_key = key.public_key();
-    let is_of_key =
-        |certificate: &Certificate| public_key.as_ref().is_some_and(|public_key| public_key.as_ref() == certificate.public_key);
+    let is_of_key = |certificate: &Certificate| {
+        public_key.as_ref().is_some_and(|public_key| public_key.as_ref() == certificate.public_key)
+    };
     match certificates.iter().position(is_of_key) {
         Some(0) => Ok(()),
         Some(position) => Err(Mismatch::Order(position + 1)),
@@ -116,15 +125,23 @@ mod tests {
     fn pem_is_read_and_written_again() {
         let key = KeyPair::generate().unwrap();
         let pem = CertificateParams::default().self_signed(&key).unwrap().pem();
-        let read =
-            Certificate::read_all(format!("comment\n{pem}-----BEGIN X-----\nMA==\n-----END X-----\n{pem}").as_bytes()).unwrap();
+        let read = Certificate::read_all(
+            format!("comment\n{pem}-----BEGIN X-----\nMA==\n-----END X-----\n{pem}").as_bytes(),
+        )
+        .unwrap();
         assert_eq!(read.len(), 2);
         assert!(read[0].is_root() && read[0] == read[1]);
         assert_eq!(Certificate::read_all(read[0].to_pem().as_bytes()).unwrap(), [read[0].clone()]);
         for (pem, expected) in [
             ("", "expected a PEM certificate, found none"),
-            ("-----BEGIN CERTIFICATE-----\nMA==\n", "expected a PEM certificate: MissingSectionEnd"),
-            ("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n", "expected an X.509 certificate: "),
+            (
+                "-----BEGIN CERTIFICATE-----\nMA==\n",
+                "expected a PEM certificate: MissingSectionEnd",
+            ),
+            (
+                "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n",
+                "expected an X.509 certificate: ",
+            ),
         ] {
             let error = Certificate::read_all(pem.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
@@ -154,7 +171,8 @@ mod tests {
             let pem = CertificateParams::default().self_signed(key).unwrap().pem();
             Certificate::read_all(pem.as_bytes()).unwrap().remove(0)
         });
-        let [first, second, other] = keys.map(|key| key::read(key.serialize_pem().as_bytes(), "").unwrap());
+        let [first, second, other] =
+            keys.map(|key| key::read(key.serialize_pem().as_bytes(), "").unwrap());
         let file = &certificates[..2];
         assert_eq!(begins_with(file, &*first), Ok(()));
         assert_eq!(begins_with(file, &*second), Err(Mismatch::Order(2)));

@@ -1,8 +1,9 @@
 //! The CAs whose clients are served, with `--client-ca`.
 //!
-//! The file is read again while the server serves. A file that cannot be used changes nothing: the CAs in force stay in force,
-//! and so do CAs that expire when nothing replaces them, because a refused API server would refuse pods. Both are said. Of
-//! several CAs in a file, those count that are valid and that ring can verify; the rest is said too.
+//! The file is read again while the server serves. A file that cannot be used changes nothing: the
+//! CAs in force stay in force, and so do CAs that expire when nothing replaces them, because a
+//! refused API server would refuse pods. Both are said. Of several CAs in a file, those count that
+//! are valid and that ring can verify; the rest is said too.
 //!
 //! Each handshake is judged by the CAs of that moment, and no connection is judged twice.
 
@@ -13,10 +14,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 
 use super::TlsError;
 use super::certificate::Certificate;
@@ -50,11 +55,22 @@ impl ClientCas {
     pub(super) fn new(file: &Path, clock: Arc<Clock>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let judged = judge(&provider, read(file), clock.now());
-        let in_force = judged.and_then(|Judged { usable, left_out }| Ok((InForce::new(&provider, usable)?, left_out)));
-        let (in_force, left_out) =
-            in_force.map_err(|reason| TlsError::File { option: "--client-ca", path: file.to_owned(), reason })?;
+        let in_force = judged.and_then(|Judged { usable, left_out }| {
+            Ok((InForce::new(&provider, usable)?, left_out))
+        });
+        let (in_force, left_out) = in_force.map_err(|reason| TlsError::File {
+            option: "--client-ca",
+            path: file.to_owned(),
+            reason,
+        })?;
         let in_force = ArcSwap::from_pointee(in_force);
-        let cas = Self { file: file.to_owned(), clock, provider, in_force, problem: ArcSwapOption::empty() };
+        let cas = Self {
+            file: file.to_owned(),
+            clock,
+            provider,
+            in_force,
+            problem: ArcSwapOption::empty(),
+        };
         cas.report(left_out_problem(&left_out));
         Ok(cas)
     }
@@ -70,13 +86,15 @@ impl ClientCas {
 
     /// Takes what the file holds now.
     pub(super) fn follow(&self, contents: Result<Vec<u8>, String>) {
-        let followed = judge(&self.provider, contents, self.clock.now()).and_then(|Judged { usable, left_out }| {
-            if self.in_force.load().cas != usable {
-                self.in_force.store(Arc::new(InForce::new(&self.provider, usable)?));
-                tracing::info!(file = %self.file.display(), "the client CA was read again");
-            }
-            Ok(left_out)
-        });
+        let followed = judge(&self.provider, contents, self.clock.now()).and_then(
+            |Judged { usable, left_out }| {
+                if self.in_force.load().cas != usable {
+                    self.in_force.store(Arc::new(InForce::new(&self.provider, usable)?));
+                    tracing::info!(file = %self.file.display(), "the client CA was read again");
+                }
+                Ok(left_out)
+            },
+        );
         self.report(match followed {
             Ok(left_out) => left_out_problem(&left_out),
             Err(reason) => Some(format!("the old client CA: {reason}")),
@@ -85,7 +103,8 @@ impl ClientCas {
 
     /// Remembers what is wrong, and says it once.
     fn report(&self, problem: Option<String>) {
-        let problem = problem.map(|problem| Arc::new(format!("{problem} (--client-ca {})", self.file.display())));
+        let problem = problem
+            .map(|problem| Arc::new(format!("{problem} (--client-ca {})", self.file.display())));
         let is_new = self.problem.swap(problem.clone()) != problem;
         if let Some(problem) = problem.filter(|_| is_new) {
             tracing::error!(%problem, "the client CA is not as its file has it");
@@ -101,7 +120,11 @@ fn left_out_problem(left_out: &[String]) -> Option<String> {
     (!left_out.is_empty()).then(|| format!("a part of the client CAs: {}", left_out.join("; ")))
 }
 
-fn judge(provider: &CryptoProvider, contents: Result<Vec<u8>, String>, now: SystemTime) -> Result<Judged, String> {
+fn judge(
+    provider: &CryptoProvider,
+    contents: Result<Vec<u8>, String>,
+    now: SystemTime,
+) -> Result<Judged, String> {
     let certificates = Certificate::read_all(&contents?)?;
     let is_one = certificates.len() == 1;
     let mut judged = Judged { usable: Vec::new(), left_out: Vec::new() };
@@ -125,23 +148,33 @@ fn judge(provider: &CryptoProvider, contents: Result<Vec<u8>, String>, now: Syst
 /// Whether a signature by this key can be verified. Otherwise each handshake would fail.
 fn can_verify(provider: &CryptoProvider, certificate: &Certificate) -> bool {
     // The identifier of the algorithm stands at the beginning of the public key.
-    let is_of = |identifier: &[u8]| certificate.public_key.windows(identifier.len()).any(|window| window == identifier);
-    provider.signature_verification_algorithms.all.iter().any(|algorithm| is_of(&algorithm.public_key_alg_id()))
+    let is_of = |identifier: &[u8]| {
+        certificate.public_key.windows(identifier.len()).any(|window| window == identifier)
+    };
+    provider
+        .signature_verification_algorithms
+        .all
+        .iter()
+        .any(|algorithm| is_of(&algorithm.public_key_alg_id()))
 }
 
 impl InForce {
     fn new(provider: &Arc<CryptoProvider>, cas: Vec<Certificate>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for ca in &cas {
-            roots.add(ca.der.clone()).map_err(|reason| format!("{reason}; give the certificate of a CA"))?;
+            roots
+                .add(ca.der.clone())
+                .map_err(|reason| format!("{reason}; give the certificate of a CA"))?;
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
         Ok(Self { cas, verifier: verifier.map_err(|error| error.to_string())? })
     }
 }
 
 impl ClientCertVerifier for ClientCas {
-    /// None: a client shows the certificate that it has. These could only be borrowed for as long as no file changes.
+    /// None: a client shows the certificate that it has. These could only be borrowed for as long
+    /// as no file changes.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -152,8 +185,10 @@ impl ClientCertVerifier for ClientCas {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // The machine's clock may be wrong where the API server's is known; it is the API server that shows a certificate.
-        let now = self.clock.now().duration_since(UNIX_EPOCH).map_or(now, UnixTime::since_unix_epoch);
+        // The machine's clock may be wrong where the API server's is known; it is the API server
+        // that shows a certificate.
+        let now =
+            self.clock.now().duration_since(UNIX_EPOCH).map_or(now, UnixTime::since_unix_epoch);
         self.in_force.load().verifier.verify_client_cert(end_entity, intermediates, now)
     }
 
@@ -163,7 +198,12 @@ impl ClientCertVerifier for ClientCas {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -172,7 +212,12 @@ impl ClientCertVerifier for ClientCas {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -198,8 +243,22 @@ mod tests {
     }
 
     fn p_521() -> String {
-        let arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521", "-nodes", "-subj", "/CN=ca"];
-        let output = std::process::Command::new("openssl").args(arguments).args(["-keyout", "/dev/null"]).output().unwrap();
+        let arguments = [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-521",
+            "-nodes",
+            "-subj",
+            "/CN=ca",
+        ];
+        let output = std::process::Command::new("openssl")
+            .args(arguments)
+            .args(["-keyout", "/dev/null"])
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -214,20 +273,29 @@ mod tests {
             (valid.clone(), Ok((1, ""))),
             (valid.clone() + &other, Ok((2, ""))),
             (valid.clone() + &expired, Ok((1, "the certificate number 2 expired at "))),
-            (p_521() + &valid + &not_yet, Ok((1, "the certificate number 1 has a key of a kind that ring cannot verify"))),
+            (
+                p_521() + &valid + &not_yet,
+                Ok((1, "the certificate number 1 has a key of a kind that ring cannot verify")),
+            ),
             (expired.clone(), Err("the certificate expired at ")),
             (not_yet.clone(), Err("the certificate is not valid before ")),
-            (p_521(), Err("the certificate has a key of a kind that ring cannot verify, such as P-521")),
+            (
+                p_521(),
+                Err("the certificate has a key of a kind that ring cannot verify, such as P-521"),
+            ),
             (expired + &not_yet, Err("the certificate number 1 expired at ")),
             (String::new(), Err("expected a PEM certificate, found none")),
             (valid + garbage, Err("expected an X.509 certificate")),
         ] {
             let judged = judge(&provider, Ok(pem.into_bytes()), now);
-            let judged = judged.map(|Judged { usable, left_out }| (usable.len(), left_out.join("; ")));
+            let judged =
+                judged.map(|Judged { usable, left_out }| (usable.len(), left_out.join("; ")));
             match (judged, expected) {
                 (Ok((count, left_out)), Ok((expected, text))) => {
                     assert!(
-                        count == expected && left_out.starts_with(text) && left_out.is_empty() == text.is_empty(),
+                        count == expected
+                            && left_out.starts_with(text)
+                            && left_out.is_empty() == text.is_empty(),
                         "{left_out}"
                     );
                 }
@@ -246,22 +314,39 @@ mod tests {
         let expired = ca(now - 2 * DAY, now - DAY);
         std::fs::write(&file, &first).unwrap();
         let cas = ClientCas::new(&file, Arc::default()).unwrap();
-        let serves = |pem: &str| cas.in_force.load().cas == Certificate::read_all(pem.as_bytes()).unwrap();
+        let serves =
+            |pem: &str| cas.in_force.load().cas == Certificate::read_all(pem.as_bytes()).unwrap();
         let problem = || cas.problem().map_or_else(String::new, |problem| problem.to_string());
         let follow = |pem: &str| cas.follow(Ok(pem.as_bytes().to_vec()));
         assert!(serves(&first) && problem().is_empty());
 
         follow("garbage");
         assert!(serves(&first));
-        let named = format!("the old client CA: expected a PEM certificate, found none (--client-ca {})", file.display());
+        let named = format!(
+            "the old client CA: expected a PEM certificate, found none (--client-ca {})",
+            file.display()
+        );
         assert_eq!(problem(), named);
         cas.follow(Err("No such file".to_owned()));
-        assert!(serves(&first) && problem().starts_with("the old client CA: No such file"), "{}", problem());
+        assert!(
+            serves(&first) && problem().starts_with("the old client CA: No such file"),
+            "{}",
+            problem()
+        );
         follow(&expired);
-        assert!(serves(&first) && problem().starts_with("the old client CA: the certificate expired at "), "{}", problem());
+        assert!(
+            serves(&first)
+                && problem().starts_with("the old client CA: the certificate expired at "),
+            "{}",
+            problem()
+        );
         follow(&(expired.clone() + &second));
         assert!(serves(&second));
-        assert!(problem().starts_with("a part of the client CAs: the certificate number 1 expired at "), "{}", problem());
+        assert!(
+            problem().starts_with("a part of the client CAs: the certificate number 1 expired at "),
+            "{}",
+            problem()
+        );
         follow(&(first.clone() + &second));
         assert!(serves(&(first + &second)) && problem().is_empty(), "{}", problem());
     }
@@ -280,7 +365,8 @@ mod tests {
         let issuer = rcgen::Issuer::new(params, key);
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        (params.not_before, params.not_after) = ((local + 9 * DAY).into(), (local + 11 * DAY).into());
+        (params.not_before, params.not_after) =
+            ((local + 9 * DAY).into(), (local + 11 * DAY).into());
         let client = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
 
         let clock = Arc::new(Clock::default());

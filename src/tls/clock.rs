@@ -1,15 +1,16 @@
 //! The clock that decides whether a certificate is valid.
 //!
-//! The API server rejects what is not valid by its clock, whatever a node's clock says. A process that talks to the API server
-//! therefore goes by the API server's clock, which stands in each response. One replica whose clock is ahead or behind then
-//! judges and makes certificates as all others do. Every other process has only the clock of its machine.
+//! The API server rejects what is not valid by its clock, whatever a node's clock says. A process
+//! that talks to the API server therefore goes by the API server's clock, which stands in each
+//! response. One replica whose clock is ahead or behind then judges and makes certificates as all
+//! others do. Every other process has only the clock of its machine.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 
-/// Smaller differences count as none: a response says the time in whole seconds and may be under way for several. What is signed
-/// here is backdated by far more.
+/// Smaller differences count as none: a response says the time in whole seconds and may be under
+/// way for several. What is signed here is backdated by far more.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// This machine's clock, or the API server's where the two differ.
@@ -18,7 +19,8 @@ pub(super) struct Clock {
     other: ArcSwapOption<Said>,
 }
 
-/// The time that the API server said, and when. Whatever happens to this machine's clock afterwards does not change it.
+/// The time that the API server said, and when. Whatever happens to this machine's clock afterwards
+/// does not change it.
 #[derive(Debug)]
 struct Said {
     time: SystemTime,
@@ -39,10 +41,14 @@ impl Clock {
     pub(super) fn learn(&self, time: SystemTime, local: SystemTime) {
         let now = Instant::now();
         let before = self.problem_at(local, now);
-        let other = (difference(time, local) >= TOLERANCE).then(|| std::sync::Arc::new(Said { time, at: now }));
+        let other = (difference(time, local) >= TOLERANCE)
+            .then(|| std::sync::Arc::new(Said { time, at: now }));
         self.other.store(other);
         match (before, self.problem_at(local, now)) {
-            (None, Some(problem)) => tracing::warn!(problem, "the clock is wrong; certificates follow the API server's clock"),
+            (None, Some(problem)) => tracing::warn!(
+                problem,
+                "the clock is wrong; certificates follow the API server's clock"
+            ),
             (Some(_), None) => tracing::info!("the clock is right again"),
             _ => {}
         }
@@ -63,9 +69,12 @@ impl Clock {
         // In whole units: the last second of it changes from one response to the next.
         let seconds = difference.as_secs();
         let units = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes")];
-        let (length, unit) = units.into_iter().find(|(length, _)| seconds >= 2 * length).unwrap_or((60, "minute"));
+        let (length, unit) =
+            units.into_iter().find(|(length, _)| seconds >= 2 * length).unwrap_or((60, "minute"));
         let count = (seconds + length / 2) / length;
-        Some(format!("this machine's clock is {count} {unit} {direction} the API server's; set the clock of the node"))
+        Some(format!(
+            "this machine's clock is {count} {unit} {direction} the API server's; set the clock of the node"
+        ))
     }
 }
 
@@ -84,9 +93,16 @@ mod tests {
             let difference = Duration::from_secs(seconds.unsigned_abs());
             if seconds < 0 { local - difference } else { local + difference }
         };
-        let problem = |text: &str| Some(format!("this machine's clock is {text} the API server's; set the clock of the node"));
+        let problem = |text: &str| {
+            Some(format!(
+                "this machine's clock is {text} the API server's; set the clock of the node"
+            ))
+        };
         let clock = Clock::default();
-        assert_eq!((clock.at(local, Instant::now()), clock.problem_at(local, Instant::now())), (local, None));
+        assert_eq!(
+            (clock.at(local, Instant::now()), clock.problem_at(local, Instant::now())),
+            (local, None)
+        );
         for (said, expected, says) in [
             (59, 0, None),
             (-59, 0, None),
@@ -98,7 +114,11 @@ mod tests {
         ] {
             clock.learn(shifted(said), local);
             let at = clock.other.load().as_ref().map_or_else(Instant::now, |said| said.at);
-            assert_eq!((clock.at(local, at), clock.problem_at(local, at)), (shifted(expected), says), "{said}");
+            assert_eq!(
+                (clock.at(local, at), clock.problem_at(local, at)),
+                (shifted(expected), says),
+                "{said}"
+            );
         }
     }
 

@@ -32,21 +32,36 @@ impl Contents {
     }
 
     /// A chain and its key, for `--tls-cert`. It is checked as a whole before it is served.
-    pub(super) fn as_certificate(&self, pair: &Pair, now: SystemTime) -> Result<ServingCertificate, TlsError> {
+    pub(super) fn as_certificate(
+        &self,
+        pair: &Pair,
+        now: SystemTime,
+    ) -> Result<ServingCertificate, TlsError> {
         let files = Files { pair, cert_option: "--tls-cert", key_option: "--tls-key" };
         let (cert, key) = files.contents(self)?;
         let chain = Certificate::read_all(cert).map_err(|reason| files.in_cert(reason))?;
         for (position, certificate) in chain.iter().enumerate() {
-            let number = if position == 0 { String::new() } else { format!(" number {}", position + 1) };
-            certificate.validity.check(now).map_err(|invalid| files.in_cert(format!("the certificate{number} {invalid}")))?;
+            let number =
+                if position == 0 { String::new() } else { format!(" number {}", position + 1) };
+            certificate
+                .validity
+                .check(now)
+                .map_err(|invalid| files.in_cert(format!("the certificate{number} {invalid}")))?;
         }
-        let key = key::read(key, &pair.key.to_string_lossy()).map_err(|reason| files.in_key(reason))?;
+        let key =
+            key::read(key, &pair.key.to_string_lossy()).map_err(|reason| files.in_key(reason))?;
         begins_with(&chain, &*key).map_err(|mismatch| files.mismatch(mismatch))?;
-        // The last one is nearest to the root: the root itself, or an intermediate or leaf that a bundle may hold as well.
-        let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Err(files.mismatch(Mismatch::Key)) };
-        let validity = chain.iter().fold(first.validity, |validity, certificate| validity.and(certificate.validity));
+        // The last one is nearest to the root: the root itself, or an intermediate or leaf that a
+        // bundle may hold as well.
+        let (Some(first), Some(last)) = (chain.first(), chain.last()) else {
+            return Err(files.mismatch(Mismatch::Key));
+        };
+        let validity = chain
+            .iter()
+            .fold(first.validity, |validity, certificate| validity.and(certificate.validity));
         let ca_bundle = last.to_pem();
-        let key = CertifiedKey::new(chain.into_iter().map(|certificate| certificate.der).collect(), key);
+        let key =
+            CertifiedKey::new(chain.into_iter().map(|certificate| certificate.der).collect(), key);
         Ok(ServingCertificate { key, ca_bundle, validity })
     }
 
@@ -54,12 +69,17 @@ impl Contents {
     pub(super) fn as_authority(&self, pair: &Pair, now: SystemTime) -> Result<Authority, TlsError> {
         let files = Files { pair, cert_option: "--ca-cert", key_option: "--ca-key" };
         let (cert, key) = files.contents(self)?;
-        let authority = Authority::from_pem(cert, key, &pair.key.to_string_lossy()).map_err(|error| match error {
-            CaError::Certificate(reason) => files.in_cert(reason),
-            CaError::Key(reason) => files.in_key(reason),
-            CaError::Mismatch(mismatch) => files.mismatch(mismatch),
-        })?;
-        authority.validity().check(now).map_err(|invalid| files.in_cert(format!("the CA {invalid}")))?;
+        let authority = Authority::from_pem(cert, key, &pair.key.to_string_lossy()).map_err(
+            |error| match error {
+                CaError::Certificate(reason) => files.in_cert(reason),
+                CaError::Key(reason) => files.in_key(reason),
+                CaError::Mismatch(mismatch) => files.mismatch(mismatch),
+            },
+        )?;
+        authority
+            .validity()
+            .check(now)
+            .map_err(|invalid| files.in_cert(format!("the CA {invalid}")))?;
         Ok(authority)
     }
 }
@@ -88,7 +108,8 @@ impl Files<'_> {
 
     fn mismatch(&self, mismatch: Mismatch) -> TlsError {
         match mismatch {
-            Mismatch::Order(position) => self.in_cert(format!("the certificate of the key is number {position}; put it first")),
+            Mismatch::Order(position) => self
+                .in_cert(format!("the certificate of the key is number {position}; put it first")),
             Mismatch::Key => {
                 let Self { pair: Pair { cert, key }, cert_option, key_option } = self;
                 TlsError::Mismatch { cert_option, cert: cert.clone(), key_option, key: key.clone() }

@@ -1,9 +1,13 @@
 //! Private keys, in the formats that tools write.
 //!
-//! openssl, cert-manager, Helm and Go write keys as PKCS#8, PKCS#1, or SEC1, and rustls reads all three. ring cannot sign with
-//! every kind of key, and nobody can sign with an encrypted one. The error then names the reason and the command that helps.
+//! openssl, cert-manager, Helm and Go write keys as PKCS#8, PKCS#1, or SEC1, and rustls reads all
+//! three. ring cannot sign with every kind of key, and nobody can sign with an encrypted one. The
+//! error then names the reason and the command that helps.
 
-use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
+use rcgen::{
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData,
+    SignatureAlgorithm,
+};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::{Error, PemObject};
 use std::sync::Arc;
@@ -27,14 +31,19 @@ const RSA_SIZE: &str = "an RSA key below 2048 or above 4096 bits";
 /// Reads the first key of a PEM file; `file` is its name in the commands of an error.
 pub(super) fn read(pem: &[u8], file: &str) -> Result<Arc<dyn SigningKey>, String> {
     let text = String::from_utf8_lossy(pem);
-    if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(format!("the key is encrypted; decrypt it: openssl pkcs8 -topk8 -nocrypt -in {file} -out decrypted.key"));
+    if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || text.contains("Proc-Type: 4,ENCRYPTED")
+    {
+        return Err(format!(
+            "the key is encrypted; decrypt it: openssl pkcs8 -topk8 -nocrypt -in {file} -out decrypted.key"
+        ));
     }
-    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| match (error, first_label(&text)) {
-        (Error::NoItemsFound, Some(label)) => format!("{EXPECTED}, found {label:?}"),
-        (Error::NoItemsFound, None) => format!("{EXPECTED}, found none"),
-        (error, _) => format!("{EXPECTED}: {error:?}"),
-    })?;
+    let key =
+        PrivateKeyDer::from_pem_slice(pem).map_err(|error| match (error, first_label(&text)) {
+            (Error::NoItemsFound, Some(label)) => format!("{EXPECTED}, found {label:?}"),
+            (Error::NoItemsFound, None) => format!("{EXPECTED}, found none"),
+            (error, _) => format!("{EXPECTED}: {error:?}"),
+        })?;
     any_supported_type(&key).map_err(|_| {
         let kind = unsupported(&key);
         format!(
@@ -54,7 +63,9 @@ fn unsupported(key: &PrivateKeyDer) -> &'static str {
         return RSA_SIZE;
     }
     let der = key.secret_der();
-    let known = UNSUPPORTED.iter().find(|(identifier, _)| der.windows(identifier.len()).any(|window| window == *identifier));
+    let known = UNSUPPORTED
+        .iter()
+        .find(|(identifier, _)| der.windows(identifier.len()).any(|window| window == *identifier));
     known.map_or("this kind of key", |(_, kind)| kind)
 }
 
@@ -74,10 +85,16 @@ impl CaKey {
             (SignatureScheme::ED25519, &PKCS_ED25519),
             (SignatureScheme::RSA_PKCS1_SHA256, &PKCS_RSA_SHA256),
         ];
-        let signers = schemes.iter().find_map(|(scheme, algorithm)| Some((key.choose_scheme(&[*scheme])?, *algorithm)));
+        let signers = schemes
+            .iter()
+            .find_map(|(scheme, algorithm)| Some((key.choose_scheme(&[*scheme])?, *algorithm)));
         let (signer, algorithm) = signers.ok_or(rcgen::Error::UnsupportedSignatureAlgorithm)?;
         let public_key = key.public_key().ok_or(rcgen::Error::CouldNotParseKeyPair)?;
-        Ok(Self { signer, algorithm, public_key: rcgen::SubjectPublicKeyInfo::from_der(&public_key)? })
+        Ok(Self {
+            signer,
+            algorithm,
+            public_key: rcgen::SubjectPublicKeyInfo::from_der(&public_key)?,
+        })
     }
 }
 
@@ -105,7 +122,11 @@ mod tests {
 
     /// What openssl writes to standard output.
     fn openssl(command: &str, directory: &std::path::Path) -> Vec<u8> {
-        let output = Command::new("openssl").args(command.split(' ')).current_dir(directory).output().unwrap();
+        let output = Command::new("openssl")
+            .args(command.split(' '))
+            .current_dir(directory)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
@@ -115,10 +136,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let openssl = |command: &str| openssl(command, directory.path());
         let accepts = |command: &str| {
-            let key = read(&openssl(command), "ca.key").unwrap_or_else(|error| panic!("{command}: {error}"));
+            let key = read(&openssl(command), "ca.key")
+                .unwrap_or_else(|error| panic!("{command}: {error}"));
             CaKey::new(&*key).unwrap();
         };
-        let rejects = |pem: &[u8], expected: &str| assert_eq!(read(pem, "ca.key").unwrap_err(), expected);
+        let rejects =
+            |pem: &[u8], expected: &str| assert_eq!(read(pem, "ca.key").unwrap_err(), expected);
 
         accepts("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256");
         accepts("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384");
@@ -158,7 +181,8 @@ mod tests {
             // And the command does what it says.
             std::fs::write(directory.path().join("ca.key"), &pem).unwrap();
             openssl("pkcs8 -topk8 -nocrypt -in ca.key -passin pass:secret -out decrypted.key");
-            read(&std::fs::read(directory.path().join("decrypted.key")).unwrap(), "decrypted.key").unwrap();
+            read(&std::fs::read(directory.path().join("decrypted.key")).unwrap(), "decrypted.key")
+                .unwrap();
         }
         // What unsupported keys are told to make can be read.
         openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.key");
@@ -174,7 +198,10 @@ mod tests {
                 "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n",
                 "expected a PEM private key (PKCS#8, PKCS#1 or SEC1), found \"CERTIFICATE\"",
             ),
-            ("-----BEGIN PRIVATE KEY-----\nMA==\n", "expected a PEM private key (PKCS#8, PKCS#1 or SEC1): MissingSectionEnd"),
+            (
+                "-----BEGIN PRIVATE KEY-----\nMA==\n",
+                "expected a PEM private key (PKCS#8, PKCS#1 or SEC1): MissingSectionEnd",
+            ),
         ] {
             let error = read(pem.as_bytes(), "ca.key").unwrap_err();
             assert!(error.starts_with(expected), "{error}");

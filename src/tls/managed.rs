@@ -1,21 +1,25 @@
 //! A CA that all replicas share by a Secret, without an operator and without a leader.
 //!
-//! Each replica signs its own leaf in memory. What must not happen is that an API server meets a leaf whose CA it does not
-//! know yet, for each of them learns of a `caBundle` by a watch. So a new CA goes through three states, all of them in the
-//! Secret, which every replica changes only from the version that it has read: *next* (in the bundle, signing nothing),
-//! *current* (signing), *previous* (still in the bundle, for leaves that are not renewed yet).
+//! Each replica signs its own leaf in memory. What must not happen is that an API server meets a
+//! leaf whose CA it does not know yet, for each of them learns of a `caBundle` by a watch. So a new
+//! CA goes through three states, all of them in the Secret, which every replica changes only from
+//! the version that it has read: *next* (in the bundle, signing nothing), *current* (signing),
+//! *previous* (still in the bundle, for leaves that are not renewed yet).
 //!
-//! A CA that is not valid at the moment, because it expired or is not valid yet, is worth nothing: API servers reject its leaves.
-//! Replicas treat it as if it were not in the Secret. They put back the last valid CA that they remember. Where no replica has
-//! one, as after an API server that was away past the end of every CA, the first replica to write makes a new one and all others
-//! take it. Replicas agree on "the moment" because all of them go by the API server's [`Clock`]: it is the API server that judges
-//! the certificates. So a replica on a node with a wrong clock neither shares a CA that is not valid yet, nor replaces one that
-//! it alone believes to have expired, and it signs leaves that the API server accepts. It reports its clock as a problem.
+//! A CA that is not valid at the moment, because it expired or is not valid yet, is worth nothing:
+//! API servers reject its leaves. Replicas treat it as if it were not in the Secret. They put back
+//! the last valid CA that they remember. Where no replica has one, as after an API server that was
+//! away past the end of every CA, the first replica to write makes a new one and all others take
+//! it. Replicas agree on "the moment" because all of them go by the API server's [`Clock`]: it is
+//! the API server that judges the certificates. So a replica on a node with a wrong clock neither
+//! shares a CA that is not valid yet, nor replaces one that it alone believes to have expired, and
+//! it signs leaves that the API server accepts. It reports its clock as a problem.
 //!
-//! Whatever others do to the two objects, a replica writes them a few times and then [now and then](Writes).
+//! Whatever others do to the two objects, a replica writes them a few times and then [now and
+//! then](Writes).
 //!
-//! The process may get and update that one Secret, and get and patch that one MutatingWebhookConfiguration, of which only
-//! `caBundle` is ever touched.
+//! The process may get and update that one Secret, and get and patch that one
+//! MutatingWebhookConfiguration, of which only `caBundle` is ever touched.
 
 mod authorities;
 mod writes;
@@ -38,7 +42,8 @@ use super::clock::Clock;
 use authorities::{Authorities, Ca, Stored};
 use writes::Writes;
 
-/// An API server learns of a new `caBundle` by a watch: within this time, or it has lost its connection to etcd.
+/// An API server learns of a new `caBundle` by a watch: within this time, or it has lost its
+/// connection to etcd.
 const BUNDLE_SPREADS_WITHIN: Duration = Duration::from_secs(60);
 
 /// An API server that does not answer must not hold up what can be done without it.
@@ -78,11 +83,17 @@ pub(super) struct Manager {
 /// Why the CA could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ManageError {
-    #[error("no API server is configured: {0}; run in a pod with a service account, or set KUBECONFIG")]
+    #[error(
+        "no API server is configured: {0}; run in a pod with a service account, or set KUBECONFIG"
+    )]
     NoCluster(String),
-    #[error("Secret {0}/{1} does not exist; make it: kubectl create secret generic {1} --namespace {0}")]
+    #[error(
+        "Secret {0}/{1} does not exist; make it: kubectl create secret generic {1} --namespace {0}"
+    )]
     NoSecret(String, String),
-    #[error("MutatingWebhookConfiguration {0} does not exist; make it, and this process fills in its caBundle")]
+    #[error(
+        "MutatingWebhookConfiguration {0} does not exist; make it, and this process fills in its caBundle"
+    )]
     NoRegistration(String),
     #[error("{what}: {}", causes(source))]
     Api { what: &'static str, source: Box<kube::Error> },
@@ -138,10 +149,12 @@ impl Manager {
                 self.spread(&client, &authorities).await?;
                 Ok(authorities.current.authority)
             }
-            // Without its Secret the CA lives on in this process, and the bundle can still be looked after.
+            // Without its Secret the CA lives on in this process, and the bundle can still be
+            // looked after.
             Err(error) => {
                 if let Some(known) = self.known.clone() {
-                    // What is wrong with the Secret is said; whether the bundle is right is remembered.
+                    // What is wrong with the Secret is said; whether the bundle is right is
+                    // remembered.
                     let _ = self.spread(&client, &known).await;
                 }
                 Err(error)
@@ -158,12 +171,16 @@ impl Manager {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let mut config = Config::infer().await.map_err(|error| ManageError::NoCluster(error.to_string()))?;
+        let mut config =
+            Config::infer().await.map_err(|error| ManageError::NoCluster(error.to_string()))?;
         config.connect_timeout = Some(API_TIMEOUT);
         config.read_timeout = Some(API_TIMEOUT);
         let clock = self.clock.clone();
-        let client = ClientBuilder::try_from(config).map_err(ManageError::api("the API server's client"))?;
-        let client = client.with_layer(&MapResponseLayer::new(move |response| learn_time(&clock, response))).build();
+        let client =
+            ClientBuilder::try_from(config).map_err(ManageError::api("the API server's client"))?;
+        let client = client
+            .with_layer(&MapResponseLayer::new(move |response| learn_time(&clock, response)))
+            .build();
         self.client = Some(client.clone());
         Ok(client)
     }
@@ -173,12 +190,21 @@ impl Manager {
         let ManagedCa { namespace, secret: name, .. } = &self.settings;
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         for _ in 0..ATTEMPTS {
-            let secret = secrets.get_opt(name).await.map_err(ManageError::api("cannot read the Secret"))?;
-            let Some(mut secret) = secret else { return Err(ManageError::NoSecret(namespace.clone(), name.clone())) };
+            let secret =
+                secrets.get_opt(name).await.map_err(ManageError::api("cannot read the Secret"))?;
+            let Some(mut secret) = secret else {
+                return Err(ManageError::NoSecret(namespace.clone(), name.clone()));
+            };
             let now = self.clock.now();
             let stored = Stored::read(secret.data.as_ref(), now);
             let has_spread = |next: &Ca| has_spread(self.next_in_bundle.as_ref(), next);
-            let wanted = Authorities::wanted(&stored, self.known.as_ref(), has_spread, now, self.settings.lifetime)?;
+            let wanted = Authorities::wanted(
+                &stored,
+                self.known.as_ref(),
+                has_spread,
+                now,
+                self.settings.lifetime,
+            )?;
             if stored.is(&wanted) {
                 self.known = Some(wanted.clone());
                 return Ok(wanted);
@@ -191,7 +217,11 @@ impl Manager {
             match secrets.replace(name, &PostParams::default(), &secret).await {
                 Ok(_) => {
                     self.secret_writes.count();
-                    tracing::info!(secret = name, reason = stored.unusable.join("; "), "the CA in the Secret was written");
+                    tracing::info!(
+                        secret = name,
+                        reason = stored.unusable.join("; "),
+                        "the CA in the Secret was written"
+                    );
                     self.known = Some(wanted.clone());
                     return Ok(wanted);
                 }
@@ -203,15 +233,23 @@ impl Manager {
     }
 
     /// Makes the bundle hold what it must, and looks at it afterwards.
-    async fn spread(&mut self, client: &Client, authorities: &Authorities) -> Result<(), ManageError> {
+    async fn spread(
+        &mut self,
+        client: &Client,
+        authorities: &Authorities,
+    ) -> Result<(), ManageError> {
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         let name = &self.settings.registration;
         let bundle = ByteString(authorities.bundle().into_bytes());
         // A second look, after the patch, tells whether it is there.
         for _ in 0..2 {
-            let registration =
-                registrations.get_opt(name).await.map_err(ManageError::api("cannot read the MutatingWebhookConfiguration"))?;
-            let Some(registration) = registration else { return Err(ManageError::NoRegistration(name.clone())) };
+            let registration = registrations
+                .get_opt(name)
+                .await
+                .map_err(ManageError::api("cannot read the MutatingWebhookConfiguration"))?;
+            let Some(registration) = registration else {
+                return Err(ManageError::NoRegistration(name.clone()));
+            };
             let webhooks = registration.webhooks.unwrap_or_default();
             let lacks = |webhook: &MutatingWebhook| {
                 let live = webhook.client_config.ca_bundle.as_ref();
@@ -221,7 +259,8 @@ impl Manager {
                 self.bundle_lacks = false;
                 match &authorities.next {
                     None => self.next_in_bundle = None,
-                    Some(next) if self.next_in_bundle.as_ref().is_some_and(|(seen, _)| seen == next) => {}
+                    Some(next)
+                        if self.next_in_bundle.as_ref().is_some_and(|(seen, _)| seen == next) => {}
                     Some(next) => self.next_in_bundle = Some((next.clone(), Instant::now())),
                 }
                 return Ok(());
@@ -231,18 +270,27 @@ impl Manager {
             if !self.registration_writes.is_allowed(Instant::now()) {
                 break;
             }
-            let webhooks: Vec<_> =
-                webhooks.iter().map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}})).collect();
-            // Merged by name, so that nothing but the bundle is touched; and only where nobody has changed it in between.
+            let webhooks: Vec<_> = webhooks
+                .iter()
+                .map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": bundle}}))
+                .collect();
+            // Merged by name, so that nothing but the bundle is touched; and only where nobody has
+            // changed it in between.
             let version = registration.metadata.resource_version;
-            let patch = Patch::Strategic(json!({"metadata": {"resourceVersion": version}, "webhooks": webhooks}));
+            let patch = Patch::Strategic(
+                json!({"metadata": {"resourceVersion": version}, "webhooks": webhooks}),
+            );
             match registrations.patch(name, &PatchParams::default(), &patch).await {
                 Ok(_) => {
                     self.registration_writes.count();
                     tracing::info!(registration = name, "the caBundle was written");
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(ManageError::api("cannot patch the MutatingWebhookConfiguration")(error)),
+                Err(error) => {
+                    return Err(ManageError::api("cannot patch the MutatingWebhookConfiguration")(
+                        error,
+                    ));
+                }
             }
         }
         Err(ManageError::Contended(format!("mutatingwebhookconfiguration {name}")))
@@ -250,7 +298,8 @@ impl Manager {
 }
 
 fn has_spread(next_in_bundle: Option<&(Ca, Instant)>, next: &Ca) -> bool {
-    next_in_bundle.is_some_and(|(seen, since)| seen == next && since.elapsed() >= BUNDLE_SPREADS_WITHIN)
+    next_in_bundle
+        .is_some_and(|(seen, since)| seen == next && since.elapsed() >= BUNDLE_SPREADS_WITHIN)
 }
 
 /// Each response says what time it is for the API server.
@@ -274,7 +323,8 @@ mod tests {
 
     use super::*;
 
-    /// A registration without a bundle, as an API server has it that answers each patch with this status.
+    /// A registration without a bundle, as an API server has it that answers each patch with this
+    /// status.
     fn api_server(answer: StatusCode, patches: Arc<Mutex<Vec<Value>>>) -> Client {
         let service = service_fn(move |request: Request<Body>| {
             let patches = patches.clone();
@@ -292,7 +342,10 @@ mod tests {
                     (StatusCode::OK, read)
                 };
                 Ok::<_, std::convert::Infallible>(
-                    Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap(),
+                    Response::builder()
+                        .status(status)
+                        .body(Body::from(body.to_string().into_bytes()))
+                        .unwrap(),
                 )
             }
         });
@@ -301,24 +354,39 @@ mod tests {
 
     fn manager() -> Manager {
         let [namespace, secret, registration] = ["n", "s", "r"].map(str::to_owned);
-        let settings = ManagedCa { namespace, secret, registration, lifetime: Duration::from_secs(3600) };
+        let settings =
+            ManagedCa { namespace, secret, registration, lifetime: Duration::from_secs(3600) };
         Manager::new(settings, Arc::default())
     }
 
     fn authorities() -> Authorities {
-        Authorities::wanted(&Stored::default(), None, |_| false, SystemTime::now(), Duration::from_secs(3600)).unwrap()
+        Authorities::wanted(
+            &Stored::default(),
+            None,
+            |_| false,
+            SystemTime::now(),
+            Duration::from_secs(3600),
+        )
+        .unwrap()
     }
 
-    /// Another replica may have put the next CA into the bundle in between, and it must not get lost.
+    /// Another replica may have put the next CA into the bundle in between, and it must not get
+    /// lost.
     #[tokio::test]
     async fn the_bundle_is_written_only_over_what_was_read_and_only_so_often() {
         // A conflict is tried a second time at once, and is no write.
         for (answer, expected_patches) in [(StatusCode::OK, 3), (StatusCode::CONFLICT, 20)] {
             let patches = Arc::new(Mutex::new(Vec::new()));
-            let (client, authorities, mut manager) = (api_server(answer, patches.clone()), authorities(), manager());
+            let (client, authorities, mut manager) =
+                (api_server(answer, patches.clone()), authorities(), manager());
             for _ in 0..10 {
                 let error = manager.spread(&client, &authorities).await.unwrap_err().to_string();
-                assert!(error.starts_with("something else changes mutatingwebhookconfiguration r all the time"), "{error}");
+                assert!(
+                    error.starts_with(
+                        "something else changes mutatingwebhookconfiguration r all the time"
+                    ),
+                    "{error}"
+                );
                 assert!(manager.is_rejected());
             }
             let bundle = ByteString(authorities.bundle().into_bytes());

@@ -1,7 +1,7 @@
 //! When a certificate is valid.
 //!
-//! A certificate is judged by both ends of its validity. A node whose clock is ahead makes certificates that are not valid yet,
-//! and an API server rejects them as it rejects expired ones.
+//! A certificate is judged by both ends of its validity. A node whose clock is ahead makes
+//! certificates that are not valid yet, and an API server rejects them as it rejects expired ones.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,8 @@ pub(super) struct Validity {
     pub(super) not_after: SystemTime,
 }
 
-/// Why a certificate is not valid. The text stays the same while time passes, so that it is logged once.
+/// Why a certificate is not valid. The text stays the same while time passes, so that it is logged
+/// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Invalid {
     #[error(
@@ -28,14 +29,22 @@ pub(super) enum Invalid {
 
 impl Validity {
     pub(super) fn of(certificate: &X509Certificate) -> Self {
-        let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let time = |seconds: i64| {
+            UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+        };
         let validity = certificate.validity();
-        Self { not_before: time(validity.not_before.timestamp()), not_after: time(validity.not_after.timestamp()) }
+        Self {
+            not_before: time(validity.not_before.timestamp()),
+            not_after: time(validity.not_after.timestamp()),
+        }
     }
 
     /// When both are valid, as a chain needs it.
     pub(super) fn and(self, other: Self) -> Self {
-        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
     }
 
     pub(super) fn check(self, now: SystemTime) -> Result<(), Invalid> {
@@ -77,9 +86,14 @@ mod tests {
     #[test]
     fn a_chain_is_valid_while_each_part_is() {
         let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
-        let [one, other] = [(100, 300), (200, 250)]
-            .map(|(not_before, not_after)| Validity { not_before: at(not_before), not_after: at(not_after) });
+        let [one, other] = [(100, 300), (200, 250)].map(|(not_before, not_after)| Validity {
+            not_before: at(not_before),
+            not_after: at(not_after),
+        });
         assert_eq!(one.and(other), other);
-        assert_eq!(other.and(Validity { not_before: at(240), not_after: at(900) }), Validity { not_before: at(240), ..other });
+        assert_eq!(
+            other.and(Validity { not_before: at(240), not_after: at(900) }),
+            Validity { not_before: at(240), ..other }
+        );
     }
 }

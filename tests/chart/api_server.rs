@@ -1,5 +1,5 @@
-//! What a real kube-apiserver makes of the chart: it takes everything, the program works with the rights that it is given, and Helm
-//! leaves alone what the program has written.
+//! What a real kube-apiserver makes of the chart: it takes everything, the program works with the
+//! rights that it is given, and Helm leaves alone what the program has written.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,10 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    ValidationDirective,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -22,7 +25,10 @@ use super::http::get;
 use super::spark::Spark;
 use super::wait::wait_until;
 use super::webhook::{Webhook, command};
-use super::{CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template, tests};
+use super::{
+    CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template,
+    tests,
+};
 
 /// What an API server or a replica may take to learn of something.
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -33,13 +39,19 @@ fn dry_run() -> PostParams {
 
 /// As `kubectl apply --server-side --validate=strict`.
 async fn apply(client: &Client, object: &Value) -> Result<DynamicObject, kube::Error> {
-    let params = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test").force() };
-    api_of(client, object).patch(object["metadata"]["name"].as_str().unwrap(), &params, &Patch::Apply(object)).await
+    let params = PatchParams {
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::apply("test").force()
+    };
+    api_of(client, object)
+        .patch(object["metadata"]["name"].as_str().unwrap(), &params, &Patch::Apply(object))
+        .await
 }
 
 /// The resource of an object: in its namespace, if it has one.
 fn api_of(client: &Client, object: &Value) -> Api<DynamicObject> {
-    let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+    let (api_version, kind) =
+        (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, version, kind));
     match object["metadata"]["namespace"].as_str() {
@@ -59,7 +71,9 @@ fn asking_pod(labels: &Value) -> Pod {
 
 /// Whether a pod that asks comes back with its mount; an error where the webhook does not answer.
 async fn is_mutated(client: &Client, namespace: &str, labels: &Value) -> Result<bool, kube::Error> {
-    let pod = Api::<Pod>::namespaced(client.clone(), namespace).create(&dry_run(), &asking_pod(labels)).await?;
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace)
+        .create(&dry_run(), &asking_pod(labels))
+        .await?;
     Ok(pod.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected"))
 }
 
@@ -67,20 +81,30 @@ async fn is_mutated(client: &Client, namespace: &str, labels: &Value) -> Result<
 async fn define_foreign_kinds(client: &Client) {
     let directory = installed("crds", &[]);
     for entry in fs::read_dir(directory).unwrap() {
-        let definition: Value = serde_saphyr::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
+        let definition: Value =
+            serde_saphyr::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
         apply(client, &definition).await.unwrap();
         wait_until("the kind is there", A_MINUTE, async || {
-            let defined = api_of(client, &definition).get(definition["metadata"]["name"].as_str().unwrap()).await.unwrap();
-            let conditions = defined.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+            let defined = api_of(client, &definition)
+                .get(definition["metadata"]["name"].as_str().unwrap())
+                .await
+                .unwrap();
+            let conditions =
+                defined.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|condition| {
+                condition["type"] == "Established" && condition["status"] == "True"
+            })
         })
         .await;
         // That is said a moment before the API server answers for it.
         let names = &definition["spec"]["names"];
-        let (group, kind) = (definition["spec"]["group"].as_str().unwrap(), names["kind"].as_str().unwrap());
+        let (group, kind) =
+            (definition["spec"]["group"].as_str().unwrap(), names["kind"].as_str().unwrap());
         for version in definition["spec"]["versions"].as_array().unwrap() {
-            let kind = kube::core::GroupVersionKind::gvk(group, version["name"].as_str().unwrap(), kind);
-            let resource = ApiResource::from_gvk_with_plural(&kind, names["plural"].as_str().unwrap());
+            let kind =
+                kube::core::GroupVersionKind::gvk(group, version["name"].as_str().unwrap(), kind);
+            let resource =
+                ApiResource::from_gvk_with_plural(&kind, names["plural"].as_str().unwrap());
             let all = Api::<DynamicObject>::all_with(client.clone(), &resource);
             wait_until("it is served", A_MINUTE, async || {
                 version["served"] == false || all.list(&ListParams::default()).await.is_ok()
@@ -96,7 +120,8 @@ async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted()
     let client = cluster.client().await;
     define_foreign_kinds(&client).await;
     let more = "certificates: {managed: {validatingAdmissionPolicy: true}}\npodDisruptionBudget: {maxUnavailable: 50%}\n";
-    let mut tables: Vec<(String, String)> = vec![("managed, with the policy".to_owned(), more.to_owned())];
+    let mut tables: Vec<(String, String)> =
+        vec![("managed, with the policy".to_owned(), more.to_owned())];
     for (mode, certificates) in certificate_modes() {
         tables.push((mode.to_owned(), certificates.clone()));
         tables.push((format!("{mode}, everything"), format!("{certificates}{EVERYTHING}")));
@@ -115,10 +140,14 @@ async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted()
             let mut object = object.clone();
             if object["kind"] == "MutatingWebhookConfiguration" {
                 let nowhere = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": [release]});
-                object["webhooks"][0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().push(nowhere);
+                object["webhooks"][0]["namespaceSelector"]["matchExpressions"]
+                    .as_array_mut()
+                    .unwrap()
+                    .push(nowhere);
             }
             let applied = apply(&client, &object).await;
-            applied.unwrap_or_else(|error| panic!("{name}: {}: {error}\n{object:#}", object["kind"]));
+            applied
+                .unwrap_or_else(|error| panic!("{name}: {}: {error}\n{object:#}", object["kind"]));
         }
         let mut pod = only(&objects, "Deployment")["spec"]["template"].clone();
         pod["metadata"]["name"] = json!("p");
@@ -126,9 +155,12 @@ async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted()
         pods.create(&dry_run(), &serde_json::from_value(pod.clone()).unwrap()).await.unwrap();
         // The namespace does refuse what is not restricted, such as hostNetwork.
         pod["spec"]["hostNetwork"] = json!(true);
-        let refused = pods.create(&dry_run(), &serde_json::from_value(pod).unwrap()).await.unwrap_err();
+        let refused =
+            pods.create(&dry_run(), &serde_json::from_value(pod).unwrap()).await.unwrap_err();
         assert!(refused.to_string().contains("violates PodSecurity \"restricted"), "{refused}");
-        for object in objects.iter().chain(&tests).filter(|object| object["metadata"]["namespace"].is_null()) {
+        for object in
+            objects.iter().chain(&tests).filter(|object| object["metadata"]["namespace"].is_null())
+        {
             let name = object["metadata"]["name"].as_str().unwrap();
             api_of(&client, object).delete(name, &DeleteParams::default()).await.unwrap();
         }
@@ -158,7 +190,10 @@ async fn the_manifests_are_accepted_as_they_are() {
             continue;
         }
         for object in objects.iter().filter(|object| object["metadata"]["namespace"].is_null()) {
-            api_of(&client, object).delete(object["metadata"]["name"].as_str().unwrap(), &DeleteParams::default()).await.unwrap();
+            api_of(&client, object)
+                .delete(object["metadata"]["name"].as_str().unwrap(), &DeleteParams::default())
+                .await
+                .unwrap();
         }
     }
 }
@@ -178,19 +213,23 @@ impl Release {
         // Pods are made in a namespace that a registration does not leave out.
         let pods = format!("{name}-jobs");
         cluster.namespace(&pods).await;
-        let selector =
-            format!("webhook: {{objectSelector: {{matchLabels: {{release: {name}}}}}, url: \"https://127.0.0.1:1/mutate\"}}\n");
+        let selector = format!(
+            "webhook: {{objectSelector: {{matchLabels: {{release: {name}}}}}, url: \"https://127.0.0.1:1/mutate\"}}\n"
+        );
         Self { cluster, client, name, values: format!("{IMAGE}{selector}{values}") }
     }
 
     /// Runs a command of helm on the release.
     fn helm(&self, version: &str, arguments: &[&str]) {
-        self.try_helm(version, arguments).unwrap_or_else(|error| panic!("{version} {arguments:?}: {error}"));
+        self.try_helm(version, arguments)
+            .unwrap_or_else(|error| panic!("{version} {arguments:?}: {error}"));
     }
 
     fn try_helm(&self, version: &str, arguments: &[&str]) -> Result<String, String> {
         let kubeconfig = self.cluster.kubeconfig();
-        let arguments = [arguments, &["--namespace", self.name, "--kubeconfig", kubeconfig.to_str().unwrap()]].concat();
+        let arguments =
+            [arguments, &["--namespace", self.name, "--kubeconfig", kubeconfig.to_str().unwrap()]]
+                .concat();
         run(&mut helm(version, &arguments), &self.values)
     }
 
@@ -216,8 +255,10 @@ impl Release {
     }
 
     async fn wait_until_mutated(&self) {
-        wait_until("a pod that asks is mutated", A_MINUTE, async || self.is_mutated().await.is_ok_and(|is_mutated| is_mutated))
-            .await;
+        wait_until("a pod that asks is mutated", A_MINUTE, async || {
+            self.is_mutated().await.is_ok_and(|is_mutated| is_mutated)
+        })
+        .await;
     }
 
     /// The objects as they are rendered for it, with its values.
@@ -229,8 +270,12 @@ impl Release {
     async fn kubeconfig(&self) -> Value {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), self.name);
         let account = format!("spark-webhook-{}", self.name);
-        let token = accounts.create_token_request(&account, &PostParams::default(), &TokenRequest::default()).await.unwrap();
-        let mut kubeconfig: Value = serde_json::from_slice(&fs::read(self.cluster.kubeconfig()).unwrap()).unwrap();
+        let token = accounts
+            .create_token_request(&account, &PostParams::default(), &TokenRequest::default())
+            .await
+            .unwrap();
+        let mut kubeconfig: Value =
+            serde_json::from_slice(&fs::read(self.cluster.kubeconfig()).unwrap()).unwrap();
         kubeconfig["users"][0]["user"]["token"] = json!(token.status.unwrap().token);
         kubeconfig
     }
@@ -242,7 +287,8 @@ impl Release {
 
     async fn bundle(&self) -> Option<ByteString> {
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let registration = registrations.get(&format!("spark-webhook-{}", self.name)).await.unwrap();
+        let registration =
+            registrations.get(&format!("spark-webhook-{}", self.name)).await.unwrap();
         registration.webhooks.unwrap().remove(0).client_config.ca_bundle
     }
 
@@ -251,7 +297,10 @@ impl Release {
         let objects = self.objects();
         let stored = async |kind: &str| {
             let object = only(&objects, kind);
-            let stored = api_of(&self.client, object).get(object["metadata"]["name"].as_str().unwrap()).await.unwrap();
+            let stored = api_of(&self.client, object)
+                .get(object["metadata"]["name"].as_str().unwrap())
+                .await
+                .unwrap();
             serde_json::to_value(stored).unwrap()
         };
         vec![
@@ -265,19 +314,30 @@ impl Release {
     async fn remains(&self) -> Vec<String> {
         let mut remains = Vec::new();
         for object in self.objects() {
-            let list = ListParams::default().labels(&format!("app.kubernetes.io/instance={}", self.name));
+            let list =
+                ListParams::default().labels(&format!("app.kubernetes.io/instance={}", self.name));
             let found = api_of(&self.client, &object).list(&list).await.unwrap();
-            remains.extend(found.items.into_iter().map(|found| format!("{} {}", object["kind"], found.metadata.name.unwrap())));
+            remains.extend(
+                found
+                    .items
+                    .into_iter()
+                    .map(|found| format!("{} {}", object["kind"], found.metadata.name.unwrap())),
+            );
         }
         remains
     }
 }
 
-/// The rendered arguments for a process of this machine: it listens elsewhere, and finds mounted files in another directory.
+/// The rendered arguments for a process of this machine: it listens elsewhere, and finds mounted
+/// files in another directory.
 fn arguments_here(objects: &[Value], certificates: &str) -> Vec<String> {
     let elsewhere = ["serve", "--listen", "--admin-listen", "--drain-delay"];
-    let arguments = arguments(objects).into_iter().filter(|argument| !elsewhere.contains(&argument.split('=').next().unwrap()));
-    arguments.map(|argument| argument.replace("/etc/spark-webhook/certificate", certificates)).collect()
+    let arguments = arguments(objects)
+        .into_iter()
+        .filter(|argument| !elsewhere.contains(&argument.split('=').next().unwrap()));
+    arguments
+        .map(|argument| argument.replace("/etc/spark-webhook/certificate", certificates))
+        .collect()
 }
 
 /// Creates pods that ask, all the time, and counts those that fail.
@@ -290,7 +350,8 @@ struct Load {
 impl Load {
     fn start(release: &Release) -> Self {
         let (stop, created) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (client, namespace, labels) = (release.client.clone(), format!("{}-jobs", release.name), release.labels());
+        let (client, namespace, labels) =
+            (release.client.clone(), format!("{}-jobs", release.name), release.labels());
         let task = tokio::spawn({
             let (stop, created) = (stop.clone(), created.clone());
             async move {
@@ -318,10 +379,11 @@ impl Load {
     }
 }
 
-/// The whole life of a release with managed certificates. The program has the account of the chart, with its rights and, by the policy, no
-/// more; and what it writes is not Helm's.
+/// The whole life of a release with managed certificates. The program has the account of the chart,
+/// with its rights and, by the policy, no more; and what it writes is not Helm's.
 async fn lives(name: &'static str, installed_by: &str, upgraded_by: &str) {
-    let mut release = Release::new(name, "certificates: {managed: {validatingAdmissionPolicy: true}}\n").await;
+    let mut release =
+        Release::new(name, "certificates: {managed: {validatingAdmissionPolicy: true}}\n").await;
     release.install(installed_by);
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = directory.path().join("kubeconfig");
@@ -329,11 +391,15 @@ async fn lives(name: &'static str, installed_by: &str, upgraded_by: &str) {
     let arguments = arguments_here(&release.objects(), "");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let webhook = Webhook::start_in(&[("KUBECONFIG", kubeconfig.to_str().unwrap())], &arguments);
-    wait_until("it is ready", A_MINUTE, async || get(webhook.admin_address(), "/readyz").await.body == "ok\n").await;
+    wait_until("it is ready", A_MINUTE, async || {
+        get(webhook.admin_address(), "/readyz").await.body == "ok\n"
+    })
+    .await;
     let secret = release.secret(&format!("spark-webhook-{name}-ca")).await;
     let bundle = release.bundle().await;
     assert_eq!(bundle.as_ref(), secret.get("ca.crt"), "the program has written both");
-    // A pod that asks is refused while nobody answers, and one that does not is none of our business.
+    // A pod that asks is refused while nobody answers, and one that does not is none of our
+    // business.
     wait_until("it is refused", A_MINUTE, async || release.is_mutated().await.is_err()).await;
     let mut silent = asking_pod(&release.labels());
     silent.metadata.annotations = None;
@@ -344,15 +410,27 @@ async fn lives(name: &'static str, installed_by: &str, upgraded_by: &str) {
     release.upgrade(upgraded_by, &[]);
     release.wait_until_mutated().await;
     let load = Load::start(&release);
-    release.upgrade(upgraded_by, &["--set", "webhook.timeoutSeconds=7", "--set", "drainDelaySeconds=12"]);
-    assert_eq!((&release.bundle().await, &release.secret(&format!("spark-webhook-{name}-ca")).await), (&bundle, &secret));
+    release.upgrade(
+        upgraded_by,
+        &["--set", "webhook.timeoutSeconds=7", "--set", "drainDelaySeconds=12"],
+    );
+    assert_eq!(
+        (&release.bundle().await, &release.secret(&format!("spark-webhook-{name}-ca")).await),
+        (&bundle, &secret)
+    );
     assert!(release.is_mutated().await.unwrap());
     release.helm(upgraded_by, &["rollback", name, "2"]);
-    assert_eq!((&release.bundle().await, &release.secret(&format!("spark-webhook-{name}-ca")).await), (&bundle, &secret));
+    assert_eq!(
+        (&release.bundle().await, &release.secret(&format!("spark-webhook-{name}-ca")).await),
+        (&bundle, &secret)
+    );
     assert!(release.is_mutated().await.unwrap());
     assert_eq!(get(webhook.admin_address(), "/readyz").await.body, "ok\n");
     release.helm(upgraded_by, &["uninstall", name]);
-    wait_until("nothing is mutated any more", A_MINUTE, async || !release.is_mutated().await.unwrap()).await;
+    wait_until("nothing is mutated any more", A_MINUTE, async || {
+        !release.is_mutated().await.unwrap()
+    })
+    .await;
     assert!(load.end().await > 20);
     assert_eq!(release.remains().await, Vec::<String>::new());
 }
@@ -372,8 +450,8 @@ async fn what_the_program_writes_outlives_an_upgrade_from_helm_3_to_helm_4() {
     lives("three-to-four", "helm3", "helm4").await;
 }
 
-/// Each has its own pods: the CA of the one was made by Helm, and the certificate of the other is in a Secret, from which Helm reads
-/// the CA.
+/// Each has its own pods: the CA of the one was made by Helm, and the certificate of the other is
+/// in a Secret, from which Helm reads the CA.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_releases_live_together_with_certificates_of_other_kinds() {
     let directory = tempfile::tempdir().unwrap();
@@ -390,14 +468,24 @@ async fn two_releases_live_together_with_certificates_of_other_kinds() {
     let made = first.secret("spark-webhook-first-helm-ca").await;
     assert_eq!(first.bundle().await.as_ref(), made.get("tls.crt"));
 
-    let mut second = Release::new("second", "certificates: {mode: existingSecret, existingSecret: mine}\n").await;
+    let mut second =
+        Release::new("second", "certificates: {mode: existingSecret, existingSecret: mine}\n")
+            .await;
     let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let entries = [("ca.crt", &certificate), ("tls.crt", &certificate), ("tls.key", &key)];
-    let mine: BTreeMap<_, _> =
-        entries.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.clone().into_bytes()))).collect();
-    let secret = Secret { data: Some(mine.clone()), ..serde_json::from_value(json!({"metadata": {"name": "mine"}})).unwrap() };
-    Api::namespaced(second.client.clone(), "second").create(&PostParams::default(), &secret).await.unwrap();
+    let mine: BTreeMap<_, _> = entries
+        .into_iter()
+        .map(|(key, text)| (key.to_owned(), ByteString(text.clone().into_bytes())))
+        .collect();
+    let secret = Secret {
+        data: Some(mine.clone()),
+        ..serde_json::from_value(json!({"metadata": {"name": "mine"}})).unwrap()
+    };
+    Api::namespaced(second.client.clone(), "second")
+        .create(&PostParams::default(), &secret)
+        .await
+        .unwrap();
     second.install("helm3");
     assert_eq!(second.bundle().await, Some(ByteString(certificate.into_bytes())));
 
@@ -410,11 +498,16 @@ async fn two_releases_live_together_with_certificates_of_other_kinds() {
         &template(
             "helm3",
             "second",
-            &second.values.replace("existingSecret: mine}", &format!("existingSecret: mine, {in_template}")),
+            &second
+                .values
+                .replace("existingSecret: mine}", &format!("existingSecret: mine, {in_template}")),
         )
         .unwrap(),
     );
-    let webhooks = [start(&write("made", &made), &first.objects()), start(&write("mine", &mine), &second_objects)];
+    let webhooks = [
+        start(&write("made", &made), &first.objects()),
+        start(&write("mine", &mine), &second_objects),
+    ];
     first.point_at(&webhooks[0]);
     second.point_at(&webhooks[1]);
     first.upgrade("helm4", &[]);
@@ -425,13 +518,21 @@ async fn two_releases_live_together_with_certificates_of_other_kinds() {
         release.wait_until_mutated().await;
     }
     // What a real spark-submit makes is theirs too.
-    let property = |key: &str, value: &str| (format!("spark.kubernetes.driver.{key}"), value.to_owned());
-    let properties =
-        [property("label.release", "first"), property("annotation.spark-operator.k8s.io/hadoopConfigMap", "hadoop-conf")];
+    let property =
+        |key: &str, value: &str| (format!("spark.kubernetes.driver.{key}"), value.to_owned());
+    let properties = [
+        property("label.release", "first"),
+        property("annotation.spark-operator.k8s.io/hadoopConfigMap", "hadoop-conf"),
+    ];
     let output = Spark::new("4.1.2").submit(&first.cluster, "first-jobs", &properties);
-    let drivers = Api::<Pod>::namespaced(first.client.clone(), "first-jobs").list(&ListParams::default()).await.unwrap().items;
+    let drivers = Api::<Pod>::namespaced(first.client.clone(), "first-jobs")
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items;
     assert_eq!(drivers.len(), 1, "{output:?}");
-    let injected = &drivers[0].metadata.annotations.as_ref().unwrap()["spark-operator.k8s.io/injected"];
+    let injected =
+        &drivers[0].metadata.annotations.as_ref().unwrap()["spark-operator.k8s.io/injected"];
     assert!(injected.contains("/etc/hadoop/conf=configmap/hadoop-conf"), "{injected}");
     // Each is called for its own only: without the first, only the first one's pods are refused.
     let [webhook, _second] = webhooks;
@@ -469,23 +570,32 @@ async fn a_rollback_brings_the_rules_back() {
     }
 }
 
-/// The bundle that the replicas wrote becomes Helm's, and goes away with it: Helm 4 wants to be told so.
+/// The bundle that the replicas wrote becomes Helm's, and goes away with it: Helm 4 wants to be
+/// told so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mode_of_a_release_can_be_changed() {
-    for (name, version, force) in [("mode-three", "helm3", None), ("mode-four", "helm4", Some("--force-conflicts"))] {
+    for (name, version, force) in
+        [("mode-three", "helm3", None), ("mode-four", "helm4", Some("--force-conflicts"))]
+    {
         let release = Release::new(name, "").await;
         release.install(version);
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(release.client.clone());
         let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
         let written = ByteString(ca.into_bytes());
-        let change =
-            json!({"webhooks": [{"name": format!("spark-webhook-{name}.k8s.io"), "clientConfig": {"caBundle": written}}]});
+        let change = json!({"webhooks": [{"name": format!("spark-webhook-{name}.k8s.io"), "clientConfig": {"caBundle": written}}]});
         let configuration = format!("spark-webhook-{name}");
-        registrations.patch(&configuration, &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+        registrations
+            .patch(&configuration, &PatchParams::default(), &Patch::Strategic(change))
+            .await
+            .unwrap();
         let to_ca = ["--set", "certificates.mode=ca"];
         if let Some(force) = force {
-            let error =
-                release.try_helm(version, &[&["upgrade", name, CHART, "--values", "-"], &to_ca[..]].concat()).unwrap_err();
+            let error = release
+                .try_helm(
+                    version,
+                    &[&["upgrade", name, CHART, "--values", "-"], &to_ca[..]].concat(),
+                )
+                .unwrap_err();
             assert!(error.contains("conflict") && error.contains("caBundle"), "{error}");
             release.upgrade(version, &[&to_ca[..], &[force]].concat());
         } else {
@@ -519,8 +629,22 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
     for (verb, group, resource, namespace, name, expected) in [
         ("get", "", "secrets", "rights", secret, true),
         ("update", "", "secrets", "rights", secret, true),
-        ("get", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", configuration, true),
-        ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", configuration, true),
+        (
+            "get",
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations",
+            "",
+            configuration,
+            true,
+        ),
+        (
+            "patch",
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations",
+            "",
+            configuration,
+            true,
+        ),
         ("list", "", "secrets", "rights", "", false),
         ("watch", "", "secrets", "rights", "", false),
         ("create", "", "secrets", "rights", "", false),
@@ -528,12 +652,40 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
         ("delete", "", "secrets", "rights", secret, false),
         ("get", "", "secrets", "rights", "another", false),
         ("get", "", "secrets", "rights-jobs", secret, false),
-        ("update", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", configuration, false),
-        ("delete", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", configuration, false),
+        (
+            "update",
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations",
+            "",
+            configuration,
+            false,
+        ),
+        (
+            "delete",
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations",
+            "",
+            configuration,
+            false,
+        ),
         ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "", false),
         ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "", false),
-        ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "another", false),
-        ("patch", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "", configuration, false),
+        (
+            "patch",
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations",
+            "",
+            "another",
+            false,
+        ),
+        (
+            "patch",
+            "admissionregistration.k8s.io",
+            "validatingwebhookconfigurations",
+            "",
+            configuration,
+            false,
+        ),
         ("get", "", "pods", "rights-jobs", "", false),
         ("create", "", "pods", "rights", "", false),
         ("get", "", "configmaps", "rights", "", false),
@@ -553,10 +705,13 @@ async fn the_service_account_may_do_what_it_needs_and_nothing_else() {
     release.helm("helm3", &["uninstall", "rights"]);
 }
 
-/// With the chart's role, `doctor` sees everything but Secrets that are not named, and only what is a right of its own is missing: to create pods.
+/// With the chart's role, `doctor` sees everything but Secrets that are not named, and only what is
+/// a right of its own is missing: to create pods.
 #[tokio::test]
 async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
-    let release = Release::new("doctor", "doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}}\n").await;
+    let release =
+        Release::new("doctor", "doctor: {rbac: {create: true, secrets: [spark8t-sa-conf-etl]}}\n")
+            .await;
     let namespace = "doctor-jobs";
     let pods: Api<Pod> = Api::namespaced(release.client.clone(), namespace);
     let mut pod = asking_pod(&release.labels());
@@ -581,31 +736,45 @@ async fn doctor_sees_with_its_role_all_but_secrets_and_may_create_nothing() {
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     fs::write(&kubeconfig, release.kubeconfig().await.to_string()).unwrap();
     let mut doctor = command();
-    doctor.args(["doctor", "--namespace", namespace, "--name", "spark-webhook-doctor", "-o", "json"]);
+    doctor.args([
+        "doctor",
+        "--namespace",
+        namespace,
+        "--name",
+        "spark-webhook-doctor",
+        "-o",
+        "json",
+    ]);
     doctor.args(["--service-account", "doctor-jobs:etl", "--kubeconfig"]);
     let output = doctor.arg(kubeconfig.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let row = |row: &Value| format!("{} {} {}", row["check"], row["status"], row["message"]).replace('"', "");
-    let not_allowed: Vec<String> = found.iter().map(row).filter(|row| row.contains("you may not")).collect();
+    let row = |row: &Value| {
+        format!("{} {} {}", row["check"], row["status"], row["message"]).replace('"', "")
+    };
+    let not_allowed: Vec<String> =
+        found.iter().map(row).filter(|row| row.contains("you may not")).collect();
     let expected = [
         "dry-run unknown you may not create pods --namespace doctor-jobs",
         "objects unknown you may not get secrets --namespace doctor-jobs",
         "account unknown Secret integrator-hub-conf-etl: you may not get secrets --namespace doctor-jobs",
     ];
     assert_eq!(not_allowed, expected);
-    let missing = "objects failed ConfigMap missing does not exist in namespace doctor-jobs; asked for by p";
+    let missing =
+        "objects failed ConfigMap missing does not exist in namespace doctor-jobs; asked for by p";
     assert!(found.iter().map(row).any(|row| row == missing), "{found:#?}");
     release.helm("helm4", &["uninstall", "doctor"]);
 }
 
-/// RBAC lets the account patch the configuration; with the policy, the API server takes nothing but a caBundle from it.
+/// RBAC lets the account patch the configuration; with the policy, the API server takes nothing but
+/// a caBundle from it.
 #[tokio::test]
 async fn with_the_policy_the_service_account_changes_nothing_but_the_bundle() {
     let policy = "certificates: {managed: {validatingAdmissionPolicy: true}}\n";
     let by_url = Release::new("policy-url", policy).await;
     let mut by_service = Release::new("policy-service", policy).await;
-    by_service.values = by_service.values.replace("url: \"https://127.0.0.1:1/mutate\"", "url: \"\"");
+    by_service.values =
+        by_service.values.replace("url: \"https://127.0.0.1:1/mutate\"", "url: \"\"");
     let evil = [
         (by_url, json!({"url": "https://evil.example/mutate"})),
         (by_service, json!({"service": {"name": "evil", "namespace": "policy-service"}})),
@@ -618,16 +787,22 @@ async fn with_the_policy_the_service_account_changes_nothing_but_the_bundle() {
 async fn changes_nothing_but_the_bundle(release: &Release, elsewhere: &Value) {
     release.install("helm4");
     let kubeconfig: Kubeconfig = serde_json::from_value(release.kubeconfig().await).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    let registrations: Api<MutatingWebhookConfiguration> = Api::all(Client::try_from(config).unwrap());
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let registrations: Api<MutatingWebhookConfiguration> =
+        Api::all(Client::try_from(config).unwrap());
     let name = &*format!("spark-webhook-{}", release.name);
-    let patch = async |patch: Value| registrations.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+    let patch = async |patch: Value| {
+        registrations.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await
+    };
     let webhook = |change: Value| {
         let mut webhook = json!({"name": format!("{name}.k8s.io")});
         webhook.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         json!({"webhooks": [webhook]})
     };
-    let is_refused = |error: kube::Error| error.to_string().contains("the webhook may change its caBundle, and nothing else");
+    let is_refused = |error: kube::Error| {
+        error.to_string().contains("the webhook may change its caBundle, and nothing else")
+    };
     // The API server learns of a policy a moment after it has stored it.
     wait_until("the policy is in force", A_MINUTE, async || {
         let change = json!({"metadata": {"labels": {"probe": "x"}}});
@@ -641,7 +816,9 @@ async fn changes_nothing_but_the_bundle(release: &Release, elsewhere: &Value) {
         json!({"metadata": {"finalizers": ["example.com/x"]}}),
         json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]}}),
         webhook(json!({"clientConfig": elsewhere})),
-        webhook(json!({"rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}]})),
+        webhook(
+            json!({"rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}]}),
+        ),
         webhook(json!({"failurePolicy": "Ignore"})),
         webhook(json!({"matchPolicy": "Exact"})),
         webhook(json!({"namespaceSelector": null})),

@@ -1,4 +1,5 @@
-//! The Helm chart: what it renders, with Helm 3 and Helm 4, and what a real kube-apiserver makes of it.
+//! The Helm chart: what it renders, with Helm 3 and Helm 4, and what a real kube-apiserver makes of
+//! it.
 
 mod api_server;
 #[path = "../support/cluster.rs"]
@@ -93,13 +94,23 @@ fn helm(version: &str, arguments: &[&str]) -> Command {
 
 /// Runs it with values on standard input.
 fn run(command: &mut Command, values: &str) -> Result<String, String> {
-    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut process = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     process.stdin.take().unwrap().write_all(values.as_bytes()).unwrap();
     let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
-    if status.success() { Ok(String::from_utf8(stdout).unwrap()) } else { Err(String::from_utf8(stderr).unwrap()) }
+    if status.success() {
+        Ok(String::from_utf8(stdout).unwrap())
+    } else {
+        Err(String::from_utf8(stderr).unwrap())
+    }
 }
 
-/// What `helm template` writes, or why it does not. Without a cluster Helm 3 takes an old Kubernetes for granted.
+/// What `helm template` writes, or why it does not. Without a cluster Helm 3 takes an old
+/// Kubernetes for granted.
 fn template(version: &str, release: &str, values: &str) -> Result<String, String> {
     template_with(version, release, &["--skip-tests"], values)
 }
@@ -110,8 +121,23 @@ fn tests(release: &str, values: &str) -> Vec<Value> {
     objects(&template_with("helm3", release, &only, &format!("{IMAGE}{values}")).unwrap())
 }
 
-fn template_with(version: &str, release: &str, more: &[&str], values: &str) -> Result<String, String> {
-    let arguments = ["template", release, CHART, "--namespace", release, "--kube-version", "1.30.0", "--values", "-"];
+fn template_with(
+    version: &str,
+    release: &str,
+    more: &[&str],
+    values: &str,
+) -> Result<String, String> {
+    let arguments = [
+        "template",
+        release,
+        CHART,
+        "--namespace",
+        release,
+        "--kube-version",
+        "1.30.0",
+        "--values",
+        "-",
+    ];
     run(helm(version, &arguments).args(more), values)
 }
 
@@ -136,10 +162,17 @@ fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
 /// The arguments of the container.
 fn arguments(objects: &[Value]) -> Vec<&str> {
     let container = &only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
-    container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()).collect()
+    container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|argument| argument.as_str().unwrap())
+        .collect()
 }
 
 /// The value of a flag of the container.
 fn flag<'a>(objects: &'a [Value], name: &str) -> Option<&'a str> {
-    arguments(objects).into_iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    arguments(objects)
+        .into_iter()
+        .find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
 }

@@ -16,11 +16,13 @@ const FOREIGN: [&str; 1] = ["kube_deployment_status_replicas_available"];
 
 /// The selectors in an expression, as name and matchers.
 fn selectors(expression: &str) -> Vec<(&str, &str)> {
-    let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == ':';
+    let is_name =
+        |character: char| character.is_ascii_alphanumeric() || character == '_' || character == ':';
     let starts = expression.match_indices('{').map(|(at, _)| at);
     let selectors = starts.map(|at| {
         let (before, rest) = expression.split_at(at);
-        let name = before.rfind(|character| !is_name(character)).map_or(before, |end| &before[end + 1..]);
+        let name =
+            before.rfind(|character| !is_name(character)).map_or(before, |end| &before[end + 1..]);
         (name, rest[1..].split('}').next().unwrap())
     });
     selectors.collect()
@@ -29,9 +31,13 @@ fn selectors(expression: &str) -> Vec<(&str, &str)> {
 /// Fails where a series, or the value of one of its labels, does not exist.
 fn assert_known(expression: &str) {
     let metrics = Metrics::new(Box::new(|| 0)).write().unwrap();
-    let series: BTreeSet<&str> =
-        metrics.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
-    let mentioned = expression.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+    let series: BTreeSet<&str> = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    let mentioned = expression
+        .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
     for name in mentioned.filter(|word| word.starts_with("spark_webhook_")) {
         assert!(series.contains(name), "{name} in {expression}");
     }
@@ -44,7 +50,9 @@ fn assert_known(expression: &str) {
                 continue;
             }
             for value in values.trim_matches(['=', '~', '"']).split('|') {
-                let is_known = metrics.lines().any(|line| line.starts_with(&format!("{name}{{{label}=\"{value}\"")));
+                let is_known = metrics
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{name}{{{label}=\"{value}\"")));
                 assert!(is_known, "{label}={value:?} in {expression}");
             }
         }
@@ -67,7 +75,10 @@ fn every_alert_asks_for_series_that_exist() {
         for rule in groups[0]["rules"].as_array().unwrap() {
             let expression = rule["expr"].as_str().unwrap();
             assert_known(expression);
-            assert!(expression.contains("namespace=\"spark-webhook\""), "only this release: {expression}");
+            assert!(
+                expression.contains("namespace=\"spark-webhook\""),
+                "only this release: {expression}"
+            );
             alerts.insert(rule["alert"].as_str().unwrap().to_owned());
         }
     }
@@ -79,8 +90,10 @@ fn every_alert_asks_for_series_that_exist() {
 fn the_alert_before_a_certificate_ends_fits_its_life() {
     for (mode, certificates) in certificate_modes() {
         let objects = rendered(&format!("{MONITORING}{certificates}"));
-        let rules = only(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap();
-        let alert = rules.iter().find(|rule| rule["alert"] == "SparkWebhookCertificateExpires").unwrap();
+        let rules =
+            only(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap();
+        let alert =
+            rules.iter().find(|rule| rule["alert"] == "SparkWebhookCertificateExpires").unwrap();
         let signs = mode == "managed" || mode.starts_with("ca");
         let expected = if signs { "- time() < 3600" } else { "- time() < 7 * 86400" };
         assert!(alert["expr"].as_str().unwrap().ends_with(expected), "{mode}");
@@ -90,8 +103,9 @@ fn the_alert_before_a_certificate_ends_fits_its_life() {
 #[test]
 fn every_panel_asks_for_series_that_exist() {
     let objects = rendered(MONITORING);
-    let dashboard =
-        objects.iter().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["labels"]["grafana_dashboard"] == "1");
+    let dashboard = objects.iter().find(|object| {
+        object["kind"] == "ConfigMap" && object["metadata"]["labels"]["grafana_dashboard"] == "1"
+    });
     let text = dashboard.unwrap()["data"]["spark-webhook.json"].as_str().unwrap();
     let dashboard: Value = serde_json::from_str(text).unwrap();
     let mut rules = Vec::new();
@@ -120,5 +134,11 @@ fn the_monitor_selects_the_service() {
         assert_eq!(service["metadata"]["labels"][label], *value);
     }
     let port = &monitor["endpoints"][0]["port"];
-    assert!(service["spec"]["ports"].as_array().unwrap().iter().any(|candidate| candidate["name"] == *port));
+    assert!(
+        service["spec"]["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|candidate| candidate["name"] == *port)
+    );
 }

@@ -10,8 +10,8 @@ use spark_webhook::registration::{condition, registration};
 use spark_webhook::rules::Rules;
 
 use super::{
-    CHART, EVERYTHING, HELMS, IMAGE, RELEASE, arguments, certificate_modes, flag, helm, objects, only, rendered, run, template,
-    tests, webhook,
+    CHART, EVERYTHING, HELMS, IMAGE, RELEASE, arguments, certificate_modes, flag, helm, objects,
+    only, rendered, run, template, tests, webhook,
 };
 
 #[test]
@@ -25,7 +25,11 @@ fn both_helms_render_the_same_and_twice_the_same_bytes() {
                 if mode != "ca, made by Helm" {
                     assert_eq!(once, template(helm, RELEASE, &values).unwrap(), "{mode}");
                 }
-                objects(&once).into_iter().map(without_made_ca).map(|object| object.to_string()).collect::<BTreeSet<_>>()
+                objects(&once)
+                    .into_iter()
+                    .map(without_made_ca)
+                    .map(|object| object.to_string())
+                    .collect::<BTreeSet<_>>()
             });
             assert_eq!(renderings[0], renderings[1], "{mode}");
         }
@@ -48,10 +52,15 @@ fn the_chart_is_well_formed_and_has_the_crates_version() {
         let arguments = ["lint", CHART, "--strict", "--kube-version", "1.36.0", "--values", "-"];
         run(&mut helm(version, &arguments), IMAGE).unwrap();
     }
-    let chart: Value = serde_saphyr::from_str(&fs::read_to_string("manifests/chart/Chart.yaml").unwrap()).unwrap();
+    let chart: Value =
+        serde_saphyr::from_str(&fs::read_to_string("manifests/chart/Chart.yaml").unwrap()).unwrap();
     assert_eq!([&chart["version"], &chart["appVersion"]], [env!("CARGO_PKG_VERSION"); 2]);
     let old = ["template", RELEASE, CHART, "--kube-version", "1.29.0", "--values", "-"];
-    assert!(run(&mut helm("helm4", &old), IMAGE).unwrap_err().contains("chart requires kubeVersion: >=1.30.0-0"));
+    assert!(
+        run(&mut helm("helm4", &old), IMAGE)
+            .unwrap_err()
+            .contains("chart requires kubeVersion: >=1.30.0-0")
+    );
 }
 
 #[test]
@@ -61,23 +70,29 @@ fn the_manifests_are_what_the_chart_renders() {
     for file in ["install.yaml", "canary.yaml"] {
         let committed = fs::read_to_string(format!("manifests/{file}")).unwrap();
         let rendered = fs::read_to_string(directory.path().join(file)).unwrap();
-        assert!(committed == rendered, "{file} is not what the chart renders: run manifests/render");
+        assert!(
+            committed == rendered,
+            "{file} is not what the chart renders: run manifests/render"
+        );
     }
 }
 
-/// The registration is the one that `serve --write-registration` writes, but for the namespaces that it leaves out.
+/// The registration is the one that `serve --write-registration` writes, but for the namespaces
+/// that it leaves out.
 #[test]
 fn the_registration_is_the_one_of_the_program() {
     let url = "https://hook.example/mutate";
-    let objects = rendered(&format!("webhook: {{url: \"{url}\", annotations: {{admissions.enforcer/disabled: null}}}}\n"));
+    let objects = rendered(&format!(
+        "webhook: {{url: \"{url}\", annotations: {{admissions.enforcer/disabled: null}}}}\n"
+    ));
     let mut rendered = only(&objects, "MutatingWebhookConfiguration").clone();
     let mut expected = registration(url, "", &condition(&Rules::default()));
     expected["webhooks"][0]["clientConfig"].as_object_mut().unwrap().remove("caBundle");
-    let selector = rendered["webhooks"][0].as_object_mut().unwrap().remove("namespaceSelector").unwrap();
+    let selector =
+        rendered["webhooks"][0].as_object_mut().unwrap().remove("namespaceSelector").unwrap();
     rendered["metadata"].as_object_mut().unwrap().remove("labels");
     assert_eq!(rendered, expected);
-    let excluded =
-        json!([{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "spark-webhook"]}]);
+    let excluded = json!([{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "spark-webhook"]}]);
     assert_eq!(selector, json!({"matchExpressions": excluded}));
 }
 
@@ -103,15 +118,22 @@ fn the_match_condition_is_the_one_of_the_program_for_any_rules() {
     let example = fs::read_to_string("examples/rules.yaml").unwrap();
     let allow = "apiVersion: spark-webhook/v1\nallow: [{configMaps: [\"*\"]}]\n".to_owned();
     let files = DEFAULTS.map(|selections| {
-        let rule = |selection: &&str| format!("{{{selection} annotations: {{spark-operator.k8s.io/secret.s: /s}}}}");
+        let rule = |selection: &&str| {
+            format!("{{{selection} annotations: {{spark-operator.k8s.io/secret.s: /s}}}}")
+        };
         let rules: Vec<String> = selections.iter().map(rule).collect();
         format!("apiVersion: spark-webhook/v1\ndefaults: [{}]\n", rules.join(", "))
     });
     for file in files.into_iter().chain([example, allow]) {
-        let expected = condition(&Rules::parse(&file).unwrap_or_else(|error| panic!("{error}\n{file}")));
+        let expected =
+            condition(&Rules::parse(&file).unwrap_or_else(|error| panic!("{error}\n{file}")));
         let objects = rendered(&format!("rules:\n  {}\n", file.trim_end().replace('\n', "\n  ")));
         let webhook = &only(&objects, "MutatingWebhookConfiguration")["webhooks"][0];
-        assert_eq!(webhook["matchConditions"], json!([{"name": "concerns-spark-webhook", "expression": expected}]), "{file}");
+        assert_eq!(
+            webhook["matchConditions"],
+            json!([{"name": "concerns-spark-webhook", "expression": expected}]),
+            "{file}"
+        );
         // And the file that is mounted says the same as the values.
         let mounted = only(&objects, "ConfigMap")["data"]["rules.yaml"].as_str().unwrap();
         let parsed = |yaml: &str| serde_saphyr::from_str::<Value>(yaml).unwrap();
@@ -121,10 +143,13 @@ fn the_match_condition_is_the_one_of_the_program_for_any_rules() {
     }
 }
 
-/// Every combination that could be a pod's: its flags are known, it is restricted, and it ends in time.
+/// Every combination that could be a pod's: its flags are known, it is restricted, and it ends in
+/// time.
 #[test]
 fn the_pods_are_restricted_and_end_in_time_in_every_mode() {
-    let help = String::from_utf8(webhook::command().args(["serve", "--help"]).output().unwrap().stdout).unwrap();
+    let help =
+        String::from_utf8(webhook::command().args(["serve", "--help"]).output().unwrap().stdout)
+            .unwrap();
     for (mode, certificates) in certificate_modes() {
         for values in ["", EVERYTHING] {
             let objects = rendered(&format!("{certificates}{values}"));
@@ -134,9 +159,11 @@ fn the_pods_are_restricted_and_end_in_time_in_every_mode() {
             assert_eq!(deployment["spec"]["minReadySeconds"], 3);
             let template = &deployment["spec"]["template"];
             let spec = &template["spec"];
-            assert_eq!(spec["securityContext"], json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
-            let restricted =
-                json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+            assert_eq!(
+                spec["securityContext"],
+                json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
+            );
+            let restricted = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
             assert_eq!(spec["containers"][0]["securityContext"], restricted);
             // A token only for who calls the API server.
             assert_eq!(spec["automountServiceAccountToken"], mode == "managed");
@@ -144,21 +171,39 @@ fn the_pods_are_restricted_and_end_in_time_in_every_mode() {
             assert_eq!(template["metadata"]["labels"]["sidecar.istio.io/inject"], "false");
             assert_eq!(template["metadata"]["annotations"]["linkerd.io/inject"], "disabled");
 
-            let drain = flag(&objects, "--drain-delay").unwrap().strip_suffix('s').unwrap().parse().unwrap();
-            let grace = Duration::from_secs(spec["terminationGracePeriodSeconds"].as_u64().unwrap());
+            let drain = flag(&objects, "--drain-delay")
+                .unwrap()
+                .strip_suffix('s')
+                .unwrap()
+                .parse()
+                .unwrap();
+            let grace =
+                Duration::from_secs(spec["terminationGracePeriodSeconds"].as_u64().unwrap());
             assert_eq!(grace, Duration::from_secs(drain) + FINISHING + Duration::from_secs(15));
             if values.is_empty() {
                 assert_eq!(grace, Duration::from_secs(45));
             }
 
-            let names: Vec<&str> = arguments(&objects)[1..].iter().map(|argument| argument.split('=').next().unwrap()).collect();
+            let names: Vec<&str> = arguments(&objects)[1..]
+                .iter()
+                .map(|argument| argument.split('=').next().unwrap())
+                .collect();
             for name in names {
                 assert!(help.contains(&format!(" {name} <")), "{name} is no flag of serve");
             }
             for (port, name) in [("--listen", "https"), ("--admin-listen", "admin")] {
-                let number = flag(&objects, port).unwrap().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+                let number = flag(&objects, port)
+                    .unwrap()
+                    .rsplit(':')
+                    .next()
+                    .unwrap()
+                    .parse::<u16>()
+                    .unwrap();
                 let ports = spec["containers"][0]["ports"].as_array().unwrap();
-                assert!(ports.contains(&json!({"name": name, "containerPort": number})), "{ports:?}");
+                assert!(
+                    ports.contains(&json!({"name": name, "containerPort": number})),
+                    "{ports:?}"
+                );
             }
         }
     }
@@ -170,7 +215,10 @@ const FINISHING: Duration = Duration::from_secs(20);
 #[test]
 fn the_time_to_finish_is_the_servers() {
     let server = fs::read_to_string("src/server.rs").unwrap();
-    assert!(server.contains(&format!("FINISH_TIMEOUT: Duration = Duration::from_secs({});", FINISHING.as_secs())));
+    assert!(server.contains(&format!(
+        "FINISH_TIMEOUT: Duration = Duration::from_secs({});",
+        FINISHING.as_secs()
+    )));
 }
 
 /// Neither is rendered, so that an upgrade does not take away what the replicas have written.
@@ -179,7 +227,11 @@ fn managed_certificates_are_left_to_the_replicas() {
     let objects = rendered("");
     let secret = only(&objects, "Secret");
     assert_eq!((secret.get("data"), secret.get("stringData")), (None, None));
-    assert!(only(&objects, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"].get("caBundle").is_none());
+    assert!(
+        only(&objects, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"]
+            .get("caBundle")
+            .is_none()
+    );
     let name = secret["metadata"]["name"].as_str().unwrap();
     assert_eq!(flag(&objects, "--ca-secret").unwrap(), format!("{RELEASE}/{name}"));
     assert_eq!(flag(&objects, "--registration-name"), Some(RELEASE));
@@ -190,26 +242,40 @@ fn the_service_account_may_do_what_managed_certificates_need_and_nothing_else() 
     let rule = |group: &str, resource: &str, name: &str, verbs: &[&str]| json!([{"apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": verbs}]);
     for (mode, certificates) in certificate_modes() {
         let objects = rendered(&certificates);
-        let kinds: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+        let kinds: Vec<&str> =
+            objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
         let roles = kinds.iter().filter(|kind| kind.contains("Role")).count();
         if mode != "managed" {
             assert_eq!(roles, 0, "{mode}");
             continue;
         }
         assert_eq!(roles, 4);
-        assert_eq!(only(&objects, "Role")["rules"], rule("", "secrets", "spark-webhook-ca", &["get", "update"]));
-        let cluster = rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", RELEASE, &["get", "patch"]);
+        assert_eq!(
+            only(&objects, "Role")["rules"],
+            rule("", "secrets", "spark-webhook-ca", &["get", "update"])
+        );
+        let cluster = rule(
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations",
+            RELEASE,
+            &["get", "patch"],
+        );
         assert_eq!(only(&objects, "ClusterRole")["rules"], cluster);
         for (binding, role) in [("RoleBinding", "Role"), ("ClusterRoleBinding", "ClusterRole")] {
             let binding = only(&objects, binding);
-            assert_eq!(binding["roleRef"], json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": RELEASE}));
-            let account = json!([{"kind": "ServiceAccount", "name": RELEASE, "namespace": RELEASE}]);
+            assert_eq!(
+                binding["roleRef"],
+                json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": RELEASE})
+            );
+            let account =
+                json!([{"kind": "ServiceAccount", "name": RELEASE, "namespace": RELEASE}]);
             assert_eq!(binding["subjects"], account);
         }
     }
 }
 
-/// The pod of `helm test` is doctor's, with the rights of the chart's role for it, and takes no admissions; and nothing of it stays.
+/// The pod of `helm test` is doctor's, with the rights of the chart's role for it, and takes no
+/// admissions; and nothing of it stays.
 #[test]
 fn helm_test_runs_doctor_and_nothing_else_does() {
     for object in rendered(EVERYTHING) {
@@ -220,14 +286,20 @@ fn helm_test_runs_doctor_and_nothing_else_does() {
         for object in &objects {
             let annotations = &object["metadata"]["annotations"];
             assert_eq!(annotations["helm.sh/hook"], "test");
-            assert_eq!(annotations["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded,hook-failed");
+            assert_eq!(
+                annotations["helm.sh/hook-delete-policy"],
+                "before-hook-creation,hook-succeeded,hook-failed"
+            );
             // The pod comes last: its weight is 0.
             assert_eq!(annotations["helm.sh/hook-weight"] == "-1", object["kind"] != "Pod");
         }
         let pod = only(&objects, "Pod");
         let all = rendered(values);
         let selected = only(&all, "Service")["spec"]["selector"].as_object().unwrap();
-        assert!(selected.iter().any(|(key, value)| pod["metadata"]["labels"][key] != *value), "{pod}");
+        assert!(
+            selected.iter().any(|(key, value)| pod["metadata"]["labels"][key] != *value),
+            "{pod}"
+        );
         let replica = &only(&all, "Deployment")["spec"]["template"]["spec"];
         let container = &pod["spec"]["containers"][0];
         for key in ["image", "imagePullPolicy", "resources", "securityContext"] {
@@ -237,13 +309,25 @@ fn helm_test_runs_doctor_and_nothing_else_does() {
             assert_eq!(pod["spec"][key], replica[key], "{key}");
         }
         let name = format!("--name={RELEASE}");
-        assert_eq!(container["args"], json!(["doctor", name, format!("--namespace={namespace}"), "--wait=30s"]));
-        assert_eq!(pod["spec"]["serviceAccountName"], only(&objects, "ServiceAccount")["metadata"]["name"]);
+        assert_eq!(
+            container["args"],
+            json!(["doctor", name, format!("--namespace={namespace}"), "--wait=30s"])
+        );
+        assert_eq!(
+            pod["spec"]["serviceAccountName"],
+            only(&objects, "ServiceAccount")["metadata"]["name"]
+        );
         let dry_run = only(&objects, "Role");
         assert_eq!(dry_run["metadata"]["namespace"], namespace);
-        assert_eq!(dry_run["rules"], json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]));
+        assert_eq!(
+            dry_run["rules"],
+            json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}])
+        );
         let with_role = rendered("doctor: {rbac: {create: true}}\n");
-        let role = with_role.iter().find(|object| object["metadata"]["name"] == "spark-webhook-doctor").unwrap();
+        let role = with_role
+            .iter()
+            .find(|object| object["metadata"]["name"] == "spark-webhook-doctor")
+            .unwrap();
         assert_eq!(only(&objects, "ClusterRole")["rules"], role["rules"]);
     }
 }
@@ -261,22 +345,40 @@ fn each_mode_has_its_flags_its_secret_and_its_bundle() {
     ] {
         let values = certificate_modes().into_iter().find(|(name, _)| *name == mode).unwrap().1;
         let objects = rendered(&values);
-        for (name, expected) in [("--ca-cert", ca), ("--ca-key", ca), ("--tls-cert", tls), ("--tls-key", tls)] {
+        for (name, expected) in
+            [("--ca-cert", ca), ("--ca-key", ca), ("--tls-cert", tls), ("--tls-key", tls)]
+        {
             assert_eq!(flag(&objects, name).is_some(), expected, "{mode}: {name}");
         }
         // Who brings a certificate has put the names into it.
-        let names = arguments(&objects).iter().filter(|argument| argument.starts_with("--dns-name=")).count();
+        let names = arguments(&objects)
+            .iter()
+            .filter(|argument| argument.starts_with("--dns-name="))
+            .count();
         assert_eq!(names, if tls { 0 } else { 4 }, "{mode}");
         let spec = &only(&objects, "Deployment")["spec"]["template"]["spec"];
         assert_eq!(spec["volumes"][0]["secret"]["secretName"].as_str(), secret, "{mode}");
         let registration = only(&objects, "MutatingWebhookConfiguration");
-        assert_eq!(registration["webhooks"][0]["clientConfig"]["caBundle"].is_string(), bundle, "{mode}");
-        let injected = registration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].as_str();
-        assert_eq!(injected, mode.starts_with("cert-manager").then_some("spark-webhook/spark-webhook"), "{mode}");
+        assert_eq!(
+            registration["webhooks"][0]["clientConfig"]["caBundle"].is_string(),
+            bundle,
+            "{mode}"
+        );
+        let injected =
+            registration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].as_str();
+        assert_eq!(
+            injected,
+            mode.starts_with("cert-manager").then_some("spark-webhook/spark-webhook"),
+            "{mode}"
+        );
     }
-    let objects = rendered("certificates: {mode: certManager}\nwebhook: {url: \"https://hook.example:8443/mutate\"}\n");
-    let certificate =
-        objects.iter().find(|object| object["kind"] == "Certificate" && object["metadata"]["name"] == RELEASE).unwrap();
+    let objects = rendered(
+        "certificates: {mode: certManager}\nwebhook: {url: \"https://hook.example:8443/mutate\"}\n",
+    );
+    let certificate = objects
+        .iter()
+        .find(|object| object["kind"] == "Certificate" && object["metadata"]["name"] == RELEASE)
+        .unwrap();
     let names = [
         "spark-webhook.spark-webhook.svc",
         RELEASE,
@@ -295,7 +397,10 @@ fn a_client_ca_is_mounted_from_a_config_map_or_a_secret() {
         for (values, expected) in [
             ("", None),
             ("clientCA: {key: x}\n", None),
-            ("clientCA: {configMap: mine}\n", Some(json!({"configMap": {"name": "mine", "items": items("ca.crt")}}))),
+            (
+                "clientCA: {configMap: mine}\n",
+                Some(json!({"configMap": {"name": "mine", "items": items("ca.crt")}})),
+            ),
             (
                 "clientCA: {secret: mine, key: client.pem}\n",
                 Some(json!({"secret": {"secretName": "mine", "items": items("client.pem")}})),
@@ -340,12 +445,18 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
             "certificates: {mode: existingSecret, existingSecret: mine}",
             "certificates.caBundle is not set, and ca.crt of Secret spark-webhook/mine cannot be read: write the CA into certificates.caBundle, in PEM",
         ),
-        ("certificates: {existingSecret: mine}", "certificates.existingSecret is set, but certificates.mode is managed"),
+        (
+            "certificates: {existingSecret: mine}",
+            "certificates.existingSecret is set, but certificates.mode is managed",
+        ),
         (
             "certificates: {caBundle: \"-----BEGIN CERTIFICATE-----\"}",
             "certificates.caBundle is set, but certificates.existingSecret is not",
         ),
-        ("clientCA: {configMap: mine, secret: mine}", "clientCA.configMap and clientCA.secret are both set: name one of them"),
+        (
+            "clientCA: {configMap: mine, secret: mine}",
+            "clientCA.configMap and clientCA.secret are both set: name one of them",
+        ),
         ("ports: {https: 8080}", "ports.https and ports.admin are the same: give each its own"),
     ] {
         for version in HELMS {
@@ -360,12 +471,19 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
 fn the_image_is_named_by_registry_repository_and_digest_or_tag() {
     let digest = format!("sha256:{}", "0".repeat(64));
     for (image, expected) in [
-        ("repository: spark-webhook".to_owned(), format!("spark-webhook:{}", env!("CARGO_PKG_VERSION"))),
+        (
+            "repository: spark-webhook".to_owned(),
+            format!("spark-webhook:{}", env!("CARGO_PKG_VERSION")),
+        ),
         ("repository: a/b, tag: \"1\"".to_owned(), "a/b:1".to_owned()),
-        ("registry: mirror.example/, repository: a/b, tag: \"1\"".to_owned(), "mirror.example/a/b:1".to_owned()),
+        (
+            "registry: mirror.example/, repository: a/b, tag: \"1\"".to_owned(),
+            "mirror.example/a/b:1".to_owned(),
+        ),
         (format!("repository: a/b, tag: \"1\", digest: \"{digest}\""), format!("a/b@{digest}")),
     ] {
-        let objects = objects(&template("helm3", RELEASE, &format!("image: {{{image}}}\n")).unwrap());
+        let objects =
+            objects(&template("helm3", RELEASE, &format!("image: {{{image}}}\n")).unwrap());
         let container = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["image"], expected);
     }
@@ -381,7 +499,10 @@ fn what_a_release_publishes_has_its_image() {
         Command::new("manifests/package").args(arguments).output().unwrap()
     };
     let refusal = package("registry.example/team/spark-webhook:1");
-    assert!(!refusal.status.success() && String::from_utf8_lossy(&refusal.stderr).contains("by its digest"));
+    assert!(
+        !refusal.status.success()
+            && String::from_utf8_lossy(&refusal.stderr).contains("by its digest")
+    );
     let output = package(&image);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
@@ -393,7 +514,9 @@ fn what_a_release_publishes_has_its_image() {
         container["image"].as_str().unwrap().to_owned()
     };
     for version in HELMS {
-        let rendered = run(&mut helm(version, &["template", RELEASE, chart, "--kube-version", "1.30.0"]), "").unwrap();
+        let rendered =
+            run(&mut helm(version, &["template", RELEASE, chart, "--kube-version", "1.30.0"]), "")
+                .unwrap();
         assert_eq!(image_of(&rendered), image);
     }
     for file in ["install.yaml", "canary.yaml"] {
@@ -406,12 +529,15 @@ fn what_a_release_publishes_has_its_image() {
     assert!(!readme.contains("](.."));
 }
 
-/// Webhooks are called in the order of their configurations' names, and a later one sees what the operator's has done.
+/// Webhooks are called in the order of their configurations' names, and a later one sees what the
+/// operator's has done.
 #[test]
 fn every_releases_registration_comes_after_an_operators() {
-    for (release, expected) in
-        [("spark-webhook", "spark-webhook"), ("spark-webhook-canary", "spark-webhook-canary"), ("a", "spark-webhook-a")]
-    {
+    for (release, expected) in [
+        ("spark-webhook", "spark-webhook"),
+        ("spark-webhook-canary", "spark-webhook-canary"),
+        ("a", "spark-webhook-a"),
+    ] {
         let objects = objects(&template("helm3", release, IMAGE).unwrap());
         let registration = only(&objects, "MutatingWebhookConfiguration");
         assert_eq!(registration["metadata"]["name"], expected);
@@ -427,7 +553,9 @@ fn a_checksum_of_the_rules_is_on_the_pods() {
         let objects = rendered(values);
         only(&objects, "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/rules"].clone()
     };
-    let rules = |names: &str| format!("rules: {{apiVersion: spark-webhook/v1, allow: [{{configMaps: {names}}}]}}\n");
+    let rules = |names: &str| {
+        format!("rules: {{apiVersion: spark-webhook/v1, allow: [{{configMaps: {names}}}]}}\n")
+    };
     assert_eq!(checksum(""), Value::Null);
     assert!(checksum(&rules("[a]")).is_string());
     assert_ne!(checksum(&rules("[a]")), checksum(&rules("[b]")));
@@ -438,9 +566,11 @@ fn a_checksum_of_the_rules_is_on_the_pods() {
 fn host_network_and_ports_are_values() {
     let objects = rendered("hostNetwork: true\nports: {https: 10250}\n");
     let spec = &only(&objects, "Deployment")["spec"]["template"]["spec"];
-    assert_eq!([&spec["hostNetwork"], &spec["dnsPolicy"]], [&json!(true), &json!("ClusterFirstWithHostNet")]);
-    let ports =
-        json!([{"name": "https", "port": 443, "targetPort": "https"}, {"name": "admin", "port": 8080, "targetPort": "admin"}]);
+    assert_eq!(
+        [&spec["hostNetwork"], &spec["dnsPolicy"]],
+        [&json!(true), &json!("ClusterFirstWithHostNet")]
+    );
+    let ports = json!([{"name": "https", "port": 443, "targetPort": "https"}, {"name": "admin", "port": 8080, "targetPort": "admin"}]);
     assert_eq!(only(&objects, "Service")["spec"]["ports"], ports);
     let objects = rendered("serviceMesh: {optOut: false}\n");
     let template = &only(&objects, "Deployment")["spec"]["template"]["metadata"];

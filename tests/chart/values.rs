@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{HELMS, IMAGE, RELEASE, template};
 
-/// Each value with its default, by what the schema has: what stands below a value whose keys the schema leaves to Kubernetes is part of it.
+/// Each value with its default, by what the schema has: what stands below a value whose keys the
+/// schema leaves to Kubernetes is part of it.
 fn values(schema: &Value, defaults: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
     let properties = schema["properties"].as_object().unwrap();
     for name in defaults.as_object().unwrap().keys() {
@@ -15,7 +16,8 @@ fn values(schema: &Value, defaults: &Value, path: &str, found: &mut BTreeMap<Str
     }
     // Only Helm sets it.
     for (name, schema) in properties.iter().filter(|(name, _)| *name != "global") {
-        let default = defaults.get(name).unwrap_or_else(|| panic!("values.yaml lacks {path}{name}"));
+        let default =
+            defaults.get(name).unwrap_or_else(|| panic!("values.yaml lacks {path}{name}"));
         if schema.get("properties").is_some() {
             values(schema, default, &format!("{path}{name}."), found);
         } else {
@@ -25,16 +27,24 @@ fn values(schema: &Value, defaults: &Value, path: &str, found: &mut BTreeMap<Str
 }
 
 fn schema() -> Value {
-    serde_json::from_str(&fs::read_to_string("manifests/chart/values.schema.json").unwrap()).unwrap()
+    serde_json::from_str(&fs::read_to_string("manifests/chart/values.schema.json").unwrap())
+        .unwrap()
 }
 
 #[test]
 fn readme_schema_and_defaults_have_the_same_values() {
-    let defaults = serde_saphyr::from_str(&fs::read_to_string("manifests/chart/values.yaml").unwrap()).unwrap();
+    let defaults =
+        serde_saphyr::from_str(&fs::read_to_string("manifests/chart/values.yaml").unwrap())
+            .unwrap();
     let mut expected = BTreeMap::new();
     values(&schema(), &defaults, "", &mut expected);
     let readme = fs::read_to_string("manifests/chart/README.md").unwrap();
-    let rows = readme.split("\n## Values\n").nth(1).unwrap().lines().filter(|line| line.starts_with("| `"));
+    let rows = readme
+        .split("\n## Values\n")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with("| `"));
     let documented: BTreeMap<String, Value> = rows
         .map(|row| {
             let cells: Vec<&str> = row.split(" | ").collect();
@@ -53,9 +63,15 @@ fn the_schema_has_no_gap() {
         if schema["type"] == "object" {
             let is_kubernetes = path.contains("Affinity.") || path.ends_with(".global");
             assert!(is_kubernetes || schema.get("additionalProperties").is_some(), "{path}");
-            assert!(schema.get("properties").is_none() || schema["additionalProperties"] == false, "{path}");
+            assert!(
+                schema.get("properties").is_none() || schema["additionalProperties"] == false,
+                "{path}"
+            );
         }
-        let children = ["properties", "definitions"].into_iter().filter_map(|key| schema[key].as_object()).flatten();
+        let children = ["properties", "definitions"]
+            .into_iter()
+            .filter_map(|key| schema[key].as_object())
+            .flatten();
         for (name, schema) in children.filter(|(_, schema)| schema.is_object()) {
             check(schema, &format!("{path}.{name}"));
         }
@@ -66,7 +82,8 @@ fn the_schema_has_no_gap() {
 /// The rules in the values are checked as a file of rules is.
 #[test]
 fn the_rules_have_the_schema_of_their_file() {
-    let text = fs::read_to_string("rules.schema.json").unwrap().replace("#/$defs/", "#/definitions/");
+    let text =
+        fs::read_to_string("rules.schema.json").unwrap().replace("#/$defs/", "#/definitions/");
     let mut file: Map<String, Value> = serde_json::from_str(&text).unwrap();
     let Some(Value::Object(mut definitions)) = file.remove("$defs") else { panic!("no $defs") };
     file.remove("$schema");
@@ -119,9 +136,16 @@ fn a_misspelt_value_is_refused() {
         "log: {level: spark_webhook}",
     ] {
         for version in HELMS {
-            let both = if values.starts_with("image") { values.to_owned() } else { format!("{IMAGE}{values}") };
+            let both = if values.starts_with("image") {
+                values.to_owned()
+            } else {
+                format!("{IMAGE}{values}")
+            };
             let error = template(version, RELEASE, &format!("{both}\n")).expect_err(values);
-            assert!(error.contains("values don't meet the specifications of the schema"), "{values}: {error}");
+            assert!(
+                error.contains("values don't meet the specifications of the schema"),
+                "{values}: {error}"
+            );
         }
     }
     // As a part of another chart it gets these.

@@ -16,7 +16,10 @@ pub fn refusing() -> (TcpSocket, SocketAddr) {
 }
 
 /// Handles each connection on a thread of its own.
-fn serve(listener: TcpListener, handle: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+fn serve(
+    listener: TcpListener,
+    handle: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let handle = Arc::new(handle);
     thread::spawn(move || {
@@ -80,7 +83,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    fn start(connect: impl Fn(TcpStream, &Mutex<Vec<String>>) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    fn start(
+        connect: impl Fn(TcpStream, &Mutex<Vec<String>>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let hosts = Arc::new(Mutex::new(Vec::new()));
         let seen = hosts.clone();
         Self { address: serve(loopback(), move |stream| connect(stream, &seen)), hosts }
@@ -100,7 +105,9 @@ impl Proxy {
                 }
             }
             if login.is_some_and(|login| !head.contains(&format!("Proxy-Authorization: {login}"))) {
-                return stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+                return stream.write_all(
+                    b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+                );
             }
             hosts.lock().unwrap().push(head[0].clone());
             stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;

@@ -49,7 +49,8 @@ async fn post_body(address: SocketAddr, request: &[u8], reads: Reads) -> io::Res
     }
 }
 
-/// Sends as much as there is, while others do the same: all of these clients share one process, and none is to wait for long.
+/// Sends as much as there is, while others do the same: all of these clients share one process, and
+/// none is to wait for long.
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), request: &[u8]) -> io::Result<()> {
     for piece in request.chunks(64 * 1024) {
         stream.write_all(piece).await?;
@@ -58,13 +59,17 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), request: &[u8]) -> io:
     stream.flush().await
 }
 
-/// Small reviews, one after another on one connection and on fresh ones, until told to stop: how many were answered.
+/// Small reviews, one after another on one connection and on fresh ones, until told to stop: how
+/// many were answered.
 async fn ask_until(address: SocketAddr, is_over: Arc<AtomicBool>) -> usize {
     let request = post(&review());
     let mut kept = connect(address).await;
     let mut count = 0;
     while !is_over.load(Ordering::Relaxed) {
-        for reply in [exchange(&mut kept, &request).await, exchange(&mut connect(address).await, &request).await] {
+        for reply in [
+            exchange(&mut kept, &request).await,
+            exchange(&mut connect(address).await, &request).await,
+        ] {
             assert_eq!(reply.status, 200, "{reply:?}");
             count += 1;
         }
@@ -141,7 +146,8 @@ async fn large_bodies_at_once_are_answered_or_told_to_come_again_and_never_reset
     }
 }
 
-/// Bodies that are held until their deadline fill what may be held; whoever comes with less is served all the same.
+/// Bodies that are held until their deadline fill what may be held; whoever comes with less is
+/// served all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_stop_do_not_shut_out_small_ones() {
     let _alone = alone().await;

@@ -25,7 +25,8 @@ async fn without_descriptors_it_waits_and_does_not_spin_and_recovers_by_itself()
             held.push(TcpStream::connect(address).await.unwrap());
         }
     }
-    wait_until("all are in use", Duration::from_secs(4), async || webhook.descriptors() >= 64).await;
+    wait_until("all are in use", Duration::from_secs(4), async || webhook.descriptors() >= 64)
+        .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (cpu_before, watched) = (webhook.cpu_time(), Instant::now());
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -34,13 +35,22 @@ async fn without_descriptors_it_waits_and_does_not_spin_and_recovers_by_itself()
     assert!(cpu < watched / 20, "{cpu:?} of CPU time in {watched:?}");
 
     drop(held);
-    wait_until("they are free again", Duration::from_secs(20), async || webhook.descriptors() <= before).await;
+    wait_until("they are free again", Duration::from_secs(20), async || {
+        webhook.descriptors() <= before
+    })
+    .await;
     assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
     assert_eq!(get(webhook.admin_address(), "/readyz").await.status, 200);
     assert!(metric(webhook.admin_address(), "accept_errors_total").await > 0.0);
     assert_memory(&webhook);
-    Row { what: "no descriptors left, then some again", attempts: 2, answered: 2, memory_kib: Some(webhook.peak_kib()), started }
-        .print();
+    Row {
+        what: "no descriptors left, then some again",
+        attempts: 2,
+        answered: 2,
+        memory_kib: Some(webhook.peak_kib()),
+        started,
+    }
+    .print();
 }
 
 /// Where the limit of open files is lower than that of connections, as it often is by default.
@@ -59,7 +69,10 @@ async fn fewer_descriptors_than_connections_are_no_reason_to_wait() {
     let mut times = Vec::new();
     for _ in 0..20 {
         let asked = Instant::now();
-        assert_eq!(exchange(&mut connect(webhook.address()).await, &post(&review())).await.status, 200);
+        assert_eq!(
+            exchange(&mut connect(webhook.address()).await, &post(&review())).await.status,
+            200
+        );
         assert_eq!(get(webhook.admin_address(), "/readyz").await.status, 200);
         times.push(asked.elapsed());
     }

@@ -13,8 +13,14 @@ use crate::{alone, assert_memory, review};
 
 const CLIENTS: u32 = 8;
 
-/// Asks on several connections, on each no sooner than a pause after the last time, until told to stop.
-fn load(webhook: &Webhook, pause: Duration, is_over: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> JoinSet<()> {
+/// Asks on several connections, on each no sooner than a pause after the last time, until told to
+/// stop.
+fn load(
+    webhook: &Webhook,
+    pause: Duration,
+    is_over: &Arc<AtomicBool>,
+    count: &Arc<AtomicUsize>,
+) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let (address, is_over, count) = (webhook.address(), is_over.clone(), count.clone());
@@ -56,7 +62,10 @@ async fn memory_stays_flat_under_a_steady_load() {
     let started = Instant::now();
     let (steps, step) = scale((10, Duration::from_secs(1)), (minutes(), Duration::from_secs(60)));
     let (answered, resident) = measure(Duration::from_secs(2) / each, steps, step).await;
-    println!("{} reviews a second at most; KiB at half of that, every {step:?}: {resident:?}", each * CLIENTS);
+    println!(
+        "{} reviews a second at most; KiB at half of that, every {step:?}: {resident:?}",
+        each * CLIENTS
+    );
     let (first, last) = (resident[0], *resident.last().unwrap());
     assert!(last * 100 <= first * 105, "{first} KiB became {last} KiB");
     assert_memory(&webhook);

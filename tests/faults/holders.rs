@@ -47,7 +47,8 @@ struct Held {
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Holder {
-    /// Holds a connection until the server ends it. `opened` gets a permit when there is nothing more to come soon.
+    /// Holds a connection until the server ends it. `opened` gets a permit when there is nothing
+    /// more to come soon.
     async fn hold(self, address: SocketAddr, opened: Arc<Semaphore>) -> Held {
         let mut started = Instant::now();
         let mut received = Vec::new();
@@ -81,9 +82,15 @@ impl Holder {
                 let head = match self {
                     Self::Body => {
                         let rest = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 7000000\r\n\r\n";
-                        format!("POST /mutate?timeout={}s HTTP/1.1\r\n{rest}{}", TIMEOUT.as_secs(), " ".repeat(4096))
+                        format!(
+                            "POST /mutate?timeout={}s HTTP/1.1\r\n{rest}{}",
+                            TIMEOUT.as_secs(),
+                            " ".repeat(4096)
+                        )
                     }
-                    Self::LargeHeader => format!("POST /mutate HTTP/1.1\r\nX: {}", "x".repeat(16_000)),
+                    Self::LargeHeader => {
+                        format!("POST /mutate HTTP/1.1\r\nX: {}", "x".repeat(16_000))
+                    }
                     _ => "POST /mutate HTTP/1.1\r\nX: ".to_owned(),
                 };
                 let _ = stream.write_all(head.as_bytes()).await;
@@ -143,22 +150,29 @@ impl Holder {
 fn large_hello() -> Vec<u8> {
     let mut hello = vec![1, 0, 0xfd, 0xe8, 3, 3];
     hello.resize(60_000, 0);
-    let record = |piece: &[u8]| [&[22, 3, 1], &u16::try_from(piece.len()).unwrap().to_be_bytes()[..], piece].concat();
+    let record = |piece: &[u8]| {
+        [&[22, 3, 1], &u16::try_from(piece.len()).unwrap().to_be_bytes()[..], piece].concat()
+    };
     hello.chunks(16_384).flat_map(record).collect()
 }
 
-/// A request for as many mounts as a pod may have, with long paths, which stand in the answer twice.
+/// A request for as many mounts as a pod may have, with long paths, which stand in the answer
+/// twice.
 static LARGE_ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut review: Value = serde_json::from_slice(&review()).unwrap();
     let annotations = (0..256).map(|number| {
         let path = format!("/{}", "d".repeat(200)).repeat(3);
-        (format!("spark-operator.k8s.io/configMap.c{number}"), json!(format!("{path}/{number}:env=V{number}")))
+        (
+            format!("spark-operator.k8s.io/configMap.c{number}"),
+            json!(format!("{path}/{number}:env=V{number}")),
+        )
     });
     review["request"]["object"]["metadata"]["annotations"] = annotations.collect();
     post(&serde_json::to_vec(&review).unwrap())
 });
 
-/// A connection of which the large answer has begun, and whose client has hardly any room for the rest.
+/// A connection of which the large answer has begun, and whose client has hardly any room for the
+/// rest.
 async fn begin_a_large_answer(address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
     loop {
         let socket = TcpSocket::new_v4()?;
@@ -205,8 +219,8 @@ async fn drip(stream: &mut TlsStream<TcpStream>) {
     }
 }
 
-/// A client is connected as soon as the kernel has its connection; the server accepts it a moment later. Less than the deadline
-/// of a handshake.
+/// A client is connected as soon as the kernel has its connection; the server accepts it a moment
+/// later. Less than the deadline of a handshake.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts clients that hold connections, and waits until each of them is as far as it gets.
@@ -256,7 +270,8 @@ impl Good {
     }
 }
 
-/// Below this, twice the time is the noise of a machine that has two cores for the server, its clients and everything else.
+/// Below this, twice the time is the noise of a machine that has two cores for the server, its
+/// clients and everything else.
 const NOISE: Duration = Duration::from_micros(250);
 
 /// Asks a server with hostile clients and one without in turn, so that both meet the same noise.
@@ -265,12 +280,16 @@ pub async fn assert_good_clients_do_not_suffer(good: &mut Good, quiet: &mut Good
         good.ask().await;
         quiet.ask().await;
     }
-    for (connection, with, without) in
-        [("kept", &mut good.on_kept, &mut quiet.on_kept), ("fresh", &mut good.on_fresh, &mut quiet.on_fresh)]
-    {
+    for (connection, with, without) in [
+        ("kept", &mut good.on_kept, &mut quiet.on_kept),
+        ("fresh", &mut good.on_fresh, &mut quiet.on_fresh),
+    ] {
         let (with, without) = (median(with), median(without));
         println!("on a {connection} connection: {with:?} beside them, {without:?} without them");
-        assert!(with <= (without * 2).max(without + NOISE), "{connection}: {with:?} instead of {without:?}");
+        assert!(
+            with <= (without * 2).max(without + NOISE),
+            "{connection}: {with:?} instead of {without:?}"
+        );
     }
 }
 
@@ -280,7 +299,8 @@ async fn beside(holder: Holder) {
     let started = Instant::now();
     let (count, rounds) = (holder.count(), scale(100, 1_000));
     let (webhook, other) = (Webhook::start(&[]), Webhook::start(&[]));
-    let (mut good, mut quiet) = (Good::new(webhook.address()).await, Good::new(other.address()).await);
+    let (mut good, mut quiet) =
+        (Good::new(webhook.address()).await, Good::new(other.address()).await);
     let before = AtRest::of(&webhook).without_one_connection();
 
     let opened = Instant::now();
@@ -288,7 +308,10 @@ async fn beside(holder: Holder) {
     println!("{count} that {} after {:?}", holder.as_str(), opened.elapsed());
     let at_once = f64::from(holder.at_once());
     let admin = webhook.admin_address();
-    wait_until("they are there at once", ACCEPTED_WITHIN, async || metric(admin, "connections").await > at_once).await;
+    wait_until("they are there at once", ACCEPTED_WITHIN, async || {
+        metric(admin, "connections").await > at_once
+    })
+    .await;
     assert_good_clients_do_not_suffer(&mut good, &mut quiet, rounds).await;
     println!("memory: {} KiB", webhook.resident_kib());
 
@@ -300,7 +323,11 @@ async fn beside(holder: Holder) {
             assert!(time < holder.deadline() + slack, "one was held for {time:?}");
             if holder == Holder::Body {
                 let answer = String::from_utf8_lossy(&received);
-                assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"), "{answer:?}");
+                assert!(
+                    answer.starts_with("HTTP/1.1 503 ")
+                        && answer.contains("\r\nretry-after: 1\r\n"),
+                    "{answer:?}"
+                );
             }
         }
         println!("all gone after {:?}", opened.elapsed());
@@ -308,7 +335,11 @@ async fn beside(holder: Holder) {
     let asked = good.on_kept.len() + good.on_fresh.len();
     drop((held, good));
     assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
-    println!("memory: {} KiB in the end, {} KiB at most", webhook.resident_kib(), webhook.peak_kib());
+    println!(
+        "memory: {} KiB in the end, {} KiB at most",
+        webhook.resident_kib(),
+        webhook.peak_kib()
+    );
     assert_memory(&webhook);
     if !matches!(holder, Holder::Body | Holder::Answer) {
         let most = Limits::default().connections.min(count as usize) * CONNECTION / 1024;
@@ -363,7 +394,8 @@ async fn at_the_cap_of_connections_a_good_client_is_served_and_who_only_holds_on
     let (count, rounds, cap) = scale((300, 100, 150), (2_000, 1_000, 1_000));
     let webhook = Webhook::start(&["--max-connections", &cap.to_string()]);
     let other = Webhook::start(&[]);
-    let (mut good, mut quiet) = (Good::new(webhook.address()).await, Good::new(other.address()).await);
+    let (mut good, mut quiet) =
+        (Good::new(webhook.address()).await, Good::new(other.address()).await);
     let before = AtRest::of(&webhook).without_one_connection();
 
     let kinds = [Holder::Handshake, Holder::Header, Holder::Body];
@@ -381,7 +413,11 @@ async fn at_the_cap_of_connections_a_good_client_is_served_and_who_only_holds_on
     held.shutdown().await;
     drop(good);
     assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
-    println!("memory: {} KiB in the end, {} KiB at most", webhook.resident_kib(), webhook.peak_kib());
+    println!(
+        "memory: {} KiB in the end, {} KiB at most",
+        webhook.resident_kib(),
+        webhook.peak_kib()
+    );
     assert_memory(&webhook);
     Row {
         what: &format!("good client beside {all} of these, {cap} connections at most"),

@@ -1,8 +1,9 @@
-//! What must hold when clients are hostile, too many or broken, and when replicas come and go: against the real binary, with
-//! the log at its default level.
+//! What must hold when clients are hostile, too many or broken, and when replicas come and go:
+//! against the real binary, with the log at its default level.
 //!
-//! Each test has a quick form, which `make test` runs, and a long one, for which `make soak` sets `SOAK`; the bounds are the
-//! same. They run one after another, because most of them measure time or memory.
+//! Each test has a quick form, which `make test` runs, and a long one, for which `make soak` sets
+//! `SOAK`; the bounds are the same. They run one after another, because most of them measure time
+//! or memory.
 
 #[path = "../support/cluster.rs"]
 mod cluster;
@@ -62,14 +63,15 @@ impl AtRest {
     }
 }
 
-/// How much more resident memory a server may have than before its clients came, soon after they have gone.
+/// How much more resident memory a server may have than before its clients came, soon after they
+/// have gone.
 const MOST_KEPT_KIB: u64 = 24 * 1024;
 
 /// How soon that is.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(20);
 
-/// Waits until nothing is left of what clients did: no connection, no request, no more file descriptors than before, and hardly
-/// more memory.
+/// Waits until nothing is left of what clients did: no connection, no request, no more file
+/// descriptors than before, and hardly more memory.
 async fn assert_nothing_is_left(webhook: &Webhook, before: AtRest, within: Duration) {
     let deadline = Instant::now() + within;
     let AtRest { descriptors: descriptors_before, resident_kib } = before;
@@ -91,10 +93,15 @@ async fn assert_nothing_is_left(webhook: &Webhook, before: AtRest, within: Durat
     let most = resident_kib + MOST_KEPT_KIB;
     while webhook.resident_kib() > most {
         let kept = webhook.resident_kib();
-        assert!(gone.elapsed() < GIVEN_BACK_WITHIN, "{kept} KiB of memory are left where {resident_kib} KiB were");
+        assert!(
+            gone.elapsed() < GIVEN_BACK_WITHIN,
+            "{kept} KiB of memory are left where {resident_kib} KiB were"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(http::metric(webhook.admin_address(), "requests_total{outcome=\"panicked\"}").await < 1.0);
+    assert!(
+        http::metric(webhook.admin_address(), "requests_total{outcome=\"panicked\"}").await < 1.0
+    );
     assert_eq!(webhook.panics(), [""; 0]);
 }
 

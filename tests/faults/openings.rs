@@ -19,7 +19,8 @@ use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 /// How many there are at once.
 const CLIENTS: u64 = 16;
 
-/// Whoever ends a connection has ended it soon after that: before the server's first deadline, that of a handshake.
+/// Whoever ends a connection has ended it soon after that: before the server's first deadline, that
+/// of a handshake.
 const END: Duration = Duration::from_secs(9);
 
 /// What the replies to a shape may take where the machine has much else to do.
@@ -66,7 +67,9 @@ impl Chance {
 
 /// What a client would send first.
 fn client_hello() -> Vec<u8> {
-    let mut connection = ClientConnection::new(ANONYMOUS.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut connection =
+        ClientConnection::new(ANONYMOUS.clone(), ServerName::try_from("localhost").unwrap())
+            .unwrap();
     let mut hello = Vec::new();
     connection.write_tls(&mut hello).unwrap();
     hello
@@ -78,7 +81,8 @@ fn instead_of_tls(chance: &mut Chance) -> Vec<u8> {
     match chance.below(7) {
         0 => chance.bytes(2_000),
         1 => {
-            let record = [20 + chance.next().to_le_bytes()[0] % 5, 3, chance.next().to_le_bytes()[0] % 5];
+            let record =
+                [20 + chance.next().to_le_bytes()[0] % 5, 3, chance.next().to_le_bytes()[0] % 5];
             [&record[..], &chance.bytes(2_000)].concat()
         }
         2 => post(&review()),
@@ -123,15 +127,17 @@ fn instead_of_http(chance: &mut Chance) -> Vec<u8> {
     }
 }
 
-/// Known ways in which two readers of the same bytes see different requests, with the answers to each. 200 is an answer to the
-/// review, 404 to what is behind it, and 400 with nothing after it says that the connection ended there.
+/// Known ways in which two readers of the same bytes see different requests, with the answers to
+/// each. 200 is an answer to the review, 404 to what is behind it, and 400 with nothing after it
+/// says that the connection ended there.
 #[expect(clippy::type_complexity, reason = "a table")]
 static SHAPES: LazyLock<Vec<(&str, Vec<u8>, &[u16])>> = LazyLock::new(|| {
     let body = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"CREATE","resource":{"group":"","version":"v1","resource":"services"}}}"#;
     let (length, hex) = (body.len(), format!("{:x}", body.len()));
     let next = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     let head = "POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
-    // A review with these lines in its head, these bytes as its body, and another request behind it.
+    // A review with these lines in its head, these bytes as its body, and another request behind
+    // it.
     let with = |lines: &str, body: &str| format!("{head}{lines}\r\n\r\n{body}{next}").into_bytes();
     let sized = |lines: &str| with(&format!("Content-Length: {length}\r\n{lines}"), body);
     let chunked = |chunks: &str| with("Transfer-Encoding: chunked", chunks);
@@ -247,9 +253,15 @@ fn statuses(mut received: &[u8]) -> (Vec<u16>, &[u8]) {
     let mut statuses = Vec::new();
     while let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") {
         let head = String::from_utf8_lossy(&received[..end + 2]).into_owned();
-        let status = head.strip_prefix("HTTP/1.1 ").or(head.strip_prefix("HTTP/1.0 ")).unwrap_or_else(|| panic!("{head:?}"));
+        let status = head
+            .strip_prefix("HTTP/1.1 ")
+            .or(head.strip_prefix("HTTP/1.0 "))
+            .unwrap_or_else(|| panic!("{head:?}"));
         let status = status[..3].parse().unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |text| text.parse().unwrap());
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |text| text.parse().unwrap());
         let Some(rest) = received.get(end + 4 + length..) else { break };
         received = rest;
         statuses.push(status);
@@ -276,11 +288,15 @@ async fn a_request_ends_where_it_says_or_its_connection_ends_there() {
             let whole = async {
                 while statuses(&received).0.len() < expected.len()
                     && stream.read_buf(&mut received).await.is_ok_and(|count| count > 0)
-                {}
+                {
+                }
             };
             let _ = tokio::time::timeout(WHOLE_WITHIN, whole).await;
             // Where it stays open, nothing more comes.
-            let ended = tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut received)).await.is_ok();
+            let ended =
+                tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut received))
+                    .await
+                    .is_ok();
             let (statuses, rest) = statuses(&received);
             assert!(rest.is_empty(), "{what}: {:?}", String::from_utf8_lossy(rest));
             (*what, statuses, ended, *expected)
@@ -295,7 +311,14 @@ async fn a_request_ends_where_it_says_or_its_connection_ends_there() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
     let count = SHAPES.len();
-    Row { what: "shapes of smuggling", attempts: count, answered: count, memory_kib: Some(webhook.peak_kib()), started }.print();
+    Row {
+        what: "shapes of smuggling",
+        attempts: count,
+        answered: count,
+        memory_kib: Some(webhook.peak_kib()),
+        started,
+    }
+    .print();
 }
 
 /// Sends a case, by its number, and waits for the end of its connection; whether that came.
@@ -353,7 +376,10 @@ async fn malformed_openings_leave_nothing_behind() {
                     lost.push(number);
                 }
                 if number.is_multiple_of(100) {
-                    assert_eq!(exchange(&mut connect(address).await, &post(&review())).await.status, 200);
+                    assert_eq!(
+                        exchange(&mut connect(address).await, &post(&review())).await.status,
+                        200
+                    );
                 }
             }
         });

@@ -1,4 +1,5 @@
-//! Replicas that are restarted, behind what a Service is: new connections go to those that are ready.
+//! Replicas that are restarted, behind what a Service is: new connections go to those that are
+//! ready.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -22,10 +23,12 @@ use crate::http::try_read_reply;
 use crate::soak::{Row, scale};
 use crate::webhook::Webhook;
 
-/// How often readiness is looked at. The kubelet takes seconds; the drain delay must be longer than that in any case.
+/// How often readiness is looked at. The kubelet takes seconds; the drain delay must be longer than
+/// that in any case.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Passes connections on to the replicas that are ready, in turn; those that are open stay where they are.
+/// Passes connections on to the replicas that are ready, in turn; those that are open stay where
+/// they are.
 #[derive(Clone)]
 struct Balancer {
     address: SocketAddr,
@@ -51,7 +54,14 @@ impl Balancer {
     async fn pass_on(self, listener: TcpListener) {
         for turn in 0.. {
             let (mut client, _) = listener.accept().await.unwrap();
-            let ready: Vec<_> = self.replicas.lock().unwrap().iter().filter(|replica| replica.is_ready).copied().collect();
+            let ready: Vec<_> = self
+                .replicas
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|replica| replica.is_ready)
+                .copied()
+                .collect();
             // Without any, the connection is closed, as a Service does it.
             if ready.is_empty() {
                 continue;
@@ -82,9 +92,14 @@ impl Balancer {
         }
     }
 
-    /// Puts a replica into a place, in which there may have been another one, and waits until it is used.
+    /// Puts a replica into a place, in which there may have been another one, and waits until it is
+    /// used.
     async fn put(&self, index: usize, webhook: &Webhook) {
-        let replica = Replica { address: webhook.address(), admin_address: webhook.admin_address(), is_ready: false };
+        let replica = Replica {
+            address: webhook.address(),
+            admin_address: webhook.admin_address(),
+            is_ready: false,
+        };
         {
             let mut replicas = self.replicas.lock().unwrap();
             if index < replicas.len() {
@@ -124,7 +139,11 @@ fn write_ca(directory: &Path) -> (PathBuf, PathBuf, String) {
 }
 
 /// Creates pods, as a dry run, one after another until told to stop; what was refused.
-async fn create_until(pods: Api<Pod>, is_over: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Vec<String> {
+async fn create_until(
+    pods: Api<Pod>,
+    is_over: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+) -> Vec<String> {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {
             "name": "p", "labels": {"spark-role": "driver"}, "annotations": {"spark-operator.k8s.io/sparkConfigMap": "conf"},
@@ -173,7 +192,8 @@ async fn no_create_fails_while_replicas_are_restarted() {
     }
 
     // The API server calls the balancer, and knows only the CA.
-    let mut registered: Value = serde_saphyr::from_str(&fs::read_to_string(&registration).unwrap()).unwrap();
+    let mut registered: Value =
+        serde_saphyr::from_str(&fs::read_to_string(&registration).unwrap()).unwrap();
     let client_config = &mut registered["webhooks"][0]["clientConfig"];
     client_config["url"] = json!(format!("https://{}/mutate", balancer.address));
     assert_eq!(client_config["caBundle"], json!(STANDARD.encode_to_string(&ca_pem)));
@@ -187,13 +207,20 @@ async fn no_create_fails_while_replicas_are_restarted() {
     let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut creators = JoinSet::new();
     for _ in 0..8 {
-        creators.spawn(create_until(Api::namespaced(client.clone(), "restarts"), is_over.clone(), count.clone()));
+        creators.spawn(create_until(
+            Api::namespaced(client.clone(), "restarts"),
+            is_over.clone(),
+            count.clone(),
+        ));
     }
     for restart in 0..restarts * 2 {
         let index = restart % 2;
         let replica = replicas.remove(index);
         replica.signal("TERM");
-        let status = tokio::task::spawn_blocking(move || replica.wait_up_to(Duration::from_secs(40))).await.unwrap();
+        let status =
+            tokio::task::spawn_blocking(move || replica.wait_up_to(Duration::from_secs(40)))
+                .await
+                .unwrap();
         assert_eq!(status.code(), Some(0));
         let replica = Webhook::start(&arguments);
         balancer.put(index, &replica).await;

@@ -28,7 +28,8 @@ const MOST_PROBE: Duration = Duration::from_millis(100);
 /// An unoptimised server needs half a second to read some of them.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Sends a request again and again, and counts the answers. The server answers, or says when to come again.
+/// Sends a request again and again, and counts the answers. The server answers, or says when to
+/// come again.
 async fn send_for_ever(address: SocketAddr, request: Arc<Vec<u8>>, answered: Arc<AtomicUsize>) {
     loop {
         let mut stream = try_connect(address, &ANONYMOUS).await.unwrap();
@@ -67,7 +68,12 @@ async fn a_good_client_does_not_suffer_from_reviews_that_cost_most() {
         for _ in 0..CLIENTS {
             clients.spawn(send_for_ever(address, request.clone(), answered.clone()));
         }
-        println!("beside {}, resident {} KiB, peak {} KiB", shape.name, webhook.resident_kib(), webhook.peak_kib());
+        println!(
+            "beside {}, resident {} KiB, peak {} KiB",
+            shape.name,
+            webhook.resident_kib(),
+            webhook.peak_kib()
+        );
         for good in [&mut good, &mut quiet] {
             good.on_kept.clear();
             good.on_fresh.clear();
@@ -79,7 +85,10 @@ async fn a_good_client_does_not_suffer_from_reviews_that_cost_most() {
         }
         assert_good_clients_do_not_suffer(&mut good, &mut quiet, scale(20, 200)).await;
         answers.extend(good.on_kept.iter().chain(&good.on_fresh));
-        wait_until("one of them is answered", ANSWERED_WITHIN, async || answered.load(Ordering::Relaxed) > 0).await;
+        wait_until("one of them is answered", ANSWERED_WITHIN, async || {
+            answered.load(Ordering::Relaxed) > 0
+        })
+        .await;
         while let Some(ended) = clients.try_join_next() {
             ended.unwrap();
         }
@@ -93,7 +102,11 @@ async fn a_good_client_does_not_suffer_from_reviews_that_cost_most() {
     drop(good);
     assert_memory(&webhook);
     assert_nothing_is_left(&webhook, before, Duration::from_secs(10)).await;
-    println!("memory: {} KiB in the end, {} KiB at most", webhook.resident_kib(), webhook.peak_kib());
+    println!(
+        "memory: {} KiB in the end, {} KiB at most",
+        webhook.resident_kib(),
+        webhook.peak_kib()
+    );
     Row {
         what: &format!("good client beside {CLIENTS} that send {} shapes of 7 MiB", SHAPES.len()),
         attempts: asked,

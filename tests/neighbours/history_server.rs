@@ -1,4 +1,5 @@
-//! Spark's own history server, on what an application logs whose driver reads the ConfigMap by `defaults`.
+//! Spark's own history server, on what an application logs whose driver reads the ConfigMap by
+//! `defaults`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -29,20 +30,36 @@ async fn an_application_is_in_its_list_and_on_its_page() {
     assert_eq!(injected(&pod)["mounts"], json!(["/etc/spark/conf=configmap/spark-conf"]));
     assert!(injected(&pod)["problems"].is_null());
     let volumes = pod["spec"]["volumes"].as_array().unwrap();
-    assert!(volumes.iter().any(|volume| volume["persistentVolumeClaim"]["claimName"] == "spark-events"), "{volumes:#?}");
+    assert!(
+        volumes.iter().any(|volume| volume["persistentVolumeClaim"]["claimName"] == "spark-events"),
+        "{volumes:#?}"
+    );
 
     // What the driver would find in its conf dir, with a directory of this machine.
-    let (conf, events) = (place.directory.path().join("conf"), place.directory.path().join("events"));
+    let (conf, events) =
+        (place.directory.path().join("conf"), place.directory.path().join("events"));
     std::fs::create_dir(&conf).unwrap();
     std::fs::create_dir(&events).unwrap();
     for (name, content) in config_map["data"].as_object().unwrap() {
-        std::fs::write(conf.join(name), content.as_str().unwrap().replace(EVENTS, events.to_str().unwrap())).unwrap();
+        std::fs::write(
+            conf.join(name),
+            content.as_str().unwrap().replace(EVENTS, events.to_str().unwrap()),
+        )
+        .unwrap();
     }
     std::fs::write(place.directory.path().join("spark.properties"), "spark.app.name=pi\n").unwrap();
-    let arguments: Vec<&str> =
-        pod["spec"]["containers"][0]["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()).collect();
-    let before_class: Vec<&str> = arguments[1..].iter().copied().take_while(|argument| *argument != "--class").collect();
-    assert_eq!(before_class, ["--load-spark-defaults", "--properties-file", "/opt/spark/conf/spark.properties"]);
+    let arguments: Vec<&str> = pod["spec"]["containers"][0]["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|argument| argument.as_str().unwrap())
+        .collect();
+    let before_class: Vec<&str> =
+        arguments[1..].iter().copied().take_while(|argument| *argument != "--class").collect();
+    assert_eq!(
+        before_class,
+        ["--load-spark-defaults", "--properties-file", "/opt/spark/conf/spark.properties"]
+    );
     let submit = format!(
         "SPARK_CONF_DIR={} spark-submit {} --master 'local[1]' --conf spark.ui.enabled=false \
          \"$SPARK_HOME/examples/src/main/python/pi.py\" 1",
@@ -52,16 +69,24 @@ async fn an_application_is_in_its_list_and_on_its_page() {
     place.run(&submit);
 
     let container = &server[0]["spec"]["template"]["spec"]["containers"][0];
-    let command = container["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
-    let command: Vec<String> = command.map(|word| word.replace("/opt/spark", spark_home().to_str().unwrap())).collect();
+    let command =
+        container["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+    let command: Vec<String> =
+        command.map(|word| word.replace("/opt/spark", spark_home().to_str().unwrap())).collect();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut start = place.shell(&format!("exec {}", command.join(" ")));
-    assert_eq!(container["env"], json!([{"name": "SPARK_CONF_DIR", "value": container["volumeMounts"][0]["mountPath"]}]));
-    start.env("SPARK_CONF_DIR", &conf).env("SPARK_HISTORY_OPTS", format!("-Dspark.history.ui.port={port}"));
+    assert_eq!(
+        container["env"],
+        json!([{"name": "SPARK_CONF_DIR", "value": container["volumeMounts"][0]["mountPath"]}])
+    );
+    start
+        .env("SPARK_CONF_DIR", &conf)
+        .env("SPARK_HISTORY_OPTS", format!("-Dspark.history.ui.port={port}"));
     let _server = place.start(start.env_remove("SPARK_SUBMIT_OPTS"), "history.log");
     let probe = container["readinessProbe"]["httpGet"]["path"].as_str().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
-    let log = || std::fs::read_to_string(place.directory.path().join("history.log")).unwrap_or_default();
+    let log =
+        || std::fs::read_to_string(place.directory.path().join("history.log")).unwrap_or_default();
     let applications = loop {
         assert!(Instant::now() < deadline, "it shows no application: {}", log());
         // It answers before it has read the logs.
@@ -75,13 +100,18 @@ async fn an_application_is_in_its_list_and_on_its_page() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     assert_eq!(applications.len(), 1, "{applications:#?}");
-    let (id, name) = (applications[0]["id"].as_str().unwrap(), applications[0]["name"].as_str().unwrap());
+    let (id, name) =
+        (applications[0]["id"].as_str().unwrap(), applications[0]["name"].as_str().unwrap());
     assert_eq!((name, &applications[0]["attempts"][0]["completed"]), ("PythonPi", &json!(true)));
 
     let list = browse(place.directory.path(), &format!("http://127.0.0.1:{port}/"));
     assert!(list.contains(&format!("href=\"/history/{id}/jobs/\"")), "{list}");
-    let jobs = browse(place.directory.path(), &format!("http://127.0.0.1:{port}/history/{id}/jobs/"));
-    assert!(jobs.contains("<title>PythonPi - Spark Jobs</title>") && jobs.contains("pi.py"), "{jobs}");
+    let jobs =
+        browse(place.directory.path(), &format!("http://127.0.0.1:{port}/history/{id}/jobs/"));
+    assert!(
+        jobs.contains("<title>PythonPi - Spark Jobs</title>") && jobs.contains("pi.py"),
+        "{jobs}"
+    );
 }
 
 /// The body of an answer with status 200.
@@ -98,8 +128,19 @@ fn get(port: u16, path: &str) -> Option<String> {
 /// A page as a browser has it after its scripts have run.
 fn browse(directory: &Path, url: &str) -> String {
     let mut chromium = Command::new("chromium");
-    chromium.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]);
+    chromium.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+    ]);
     let profile = directory.join("browser");
-    let output = chromium.arg(format!("--user-data-dir={}", profile.display())).arg(url).stdin(Stdio::null()).output().unwrap();
+    let output = chromium
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap()
 }

@@ -1,5 +1,5 @@
-//! The systems that a Spark user already has, beside this webhook on a real kube-apiserver: the real one wherever it can be had,
-//! and the shape that it gives to pods where it cannot.
+//! The systems that a Spark user already has, beside this webhook on a real kube-apiserver: the
+//! real one wherever it can be had, and the shape that it gives to pods where it cannot.
 
 mod cern;
 #[path = "../support/cluster.rs"]

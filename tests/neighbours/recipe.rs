@@ -1,4 +1,5 @@
-//! The pages of docs/recipes as their readers carry them out: in a namespace where the webhook is registered, by the real programs.
+//! The pages of docs/recipes as their readers carry them out: in a namespace where the webhook is
+//! registered, by the real programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -7,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, ValidationDirective};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    ValidationDirective,
+};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Process, installed};
@@ -36,7 +40,8 @@ impl Recipe {
                 None => blocks.push(Vec::new()),
             }
         }
-        let mut found = blocks.iter().map(|lines| lines.join("\n")).filter(|block| block.contains(words));
+        let mut found =
+            blocks.iter().map(|lines| lines.join("\n")).filter(|block| block.contains(words));
         let block = found.next().unwrap_or_else(|| panic!("no block has {words:?}"));
         assert!(found.next().is_none(), "several blocks have {words:?}");
         block.trim_matches('\n').to_owned() + "\n"
@@ -68,12 +73,16 @@ impl Place {
         Self { cluster, client, namespace, directory, _webhook: webhook }
     }
 
-    /// A shell for its lines, in which the first failure ends it. No submission waits for a driver, which no node runs.
+    /// A shell for its lines, in which the first failure ends it. No submission waits for a driver,
+    /// which no node runs.
     pub fn shell(&self, script: &str) -> Command {
         let home = spark_home();
         let binary = Path::new(env!("CARGO_BIN_EXE_spark-webhook")).parent().unwrap();
         let path = std::env::var_os("PATH").unwrap();
-        let path: Vec<PathBuf> = [binary.to_owned(), home.join("bin")].into_iter().chain(std::env::split_paths(&path)).collect();
+        let path: Vec<PathBuf> = [binary.to_owned(), home.join("bin")]
+            .into_iter()
+            .chain(std::env::split_paths(&path))
+            .collect();
         let options = [
             "-Dspark.kubernetes.submission.waitAppCompletion=false".to_owned(),
             "-Dspark.driver.host=127.0.0.1".to_owned(),
@@ -105,7 +114,10 @@ impl Place {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
         let deadline = Instant::now() + Duration::from_secs(300);
         loop {
-            let list = pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap();
+            let list = pods
+                .list(&ListParams::default().labels(&format!("spark-role={role}")))
+                .await
+                .unwrap();
             if let Some(pod) = list.items.into_iter().next() {
                 return serde_json::to_value(pod).unwrap();
             }
@@ -116,12 +128,20 @@ impl Place {
 
     /// As `kubectl apply -f`, unknown fields being errors.
     pub async fn apply(&self, object: &Value) -> DynamicObject {
-        let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let (api_version, kind) =
+            (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), self.namespace, &resource);
-        let params = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test") };
-        objects.patch(object["metadata"]["name"].as_str().unwrap(), &params, &Patch::Apply(object)).await.unwrap()
+        let objects: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), self.namespace, &resource);
+        let params = PatchParams {
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::apply("test")
+        };
+        objects
+            .patch(object["metadata"]["name"].as_str().unwrap(), &params, &Patch::Apply(object))
+            .await
+            .unwrap()
     }
 
     /// Starts a command whose end is that of the handle; its output is in a file.
@@ -145,11 +165,15 @@ pub fn spark_home() -> PathBuf {
 /// What the webhook says that it has mounted, and what was wrong.
 pub fn injected(pod: &Value) -> Value {
     let injected = pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str();
-    serde_json::from_str(injected.unwrap_or_else(|| panic!("nothing was mounted: {pod:#}"))).unwrap()
+    serde_json::from_str(injected.unwrap_or_else(|| panic!("nothing was mounted: {pod:#}")))
+        .unwrap()
 }
 
 /// The last value of a variable of Spark's container.
 pub fn variable<'p>(pod: &'p Value, name: &str) -> &'p Value {
     let variables = pod["spec"]["containers"][0]["env"].as_array().unwrap();
-    &variables.iter().rfind(|variable| variable["name"] == name).unwrap_or_else(|| panic!("no {name} in {pod:#}"))["value"]
+    &variables
+        .iter()
+        .rfind(|variable| variable["name"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {pod:#}"))["value"]
 }

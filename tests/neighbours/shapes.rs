@@ -1,6 +1,7 @@
-//! Neighbours whose doing is known from their sources: injectors of sidecars, schedulers, Apache's Spark operator. Each file in
-//! `shapes/` has what one of them does to a pod, as a JSON patch, and says where that was read. It is done to pods that real Sparks
-//! made, before this webhook and after it, and must come out the same.
+//! Neighbours whose doing is known from their sources: injectors of sidecars, schedulers, Apache's
+//! Spark operator. Each file in `shapes/` has what one of them does to a pod, as a JSON patch, and
+//! says where that was read. It is done to pods that real Sparks made, before this webhook and
+//! after it, and must come out the same.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +33,11 @@ fn shapes() -> BTreeMap<String, json_patch::Patch> {
     let files = fs::read_dir("tests/neighbours/shapes").unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|file| (file.file_stem().unwrap().to_str().unwrap().to_owned(), file));
     let patches = named.filter(|(name, _)| name != CLUSTER);
-    patches.map(|(name, file)| (name, serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap())).collect()
+    patches
+        .map(|(name, file)| {
+            (name, serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap())
+        })
+        .collect()
 }
 
 /// The file that has pods instead of a patch.
@@ -40,7 +45,8 @@ const CLUSTER: &str = "apache-operator-cluster";
 
 /// A pod as the API server got it from Spark, in a namespace, and told apart by labels.
 fn pod(case: &str, namespace: &str, labels: &[(&str, &str)]) -> Value {
-    let review: Value = serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
+    let review: Value =
+        serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap();
     let mut pod = review["request"]["object"].clone();
     pod["metadata"].as_object_mut().unwrap().remove("managedFields");
     pod["metadata"]["namespace"] = json!(namespace);
@@ -55,14 +61,19 @@ fn patched(mut pod: Value, patch: &json_patch::Patch) -> Value {
     pod
 }
 
-/// A pod without what differs by chance or by order: volumes, and the mounts of every container, by name and path.
+/// A pod without what differs by chance or by order: volumes, and the mounts of every container, by
+/// name and path.
 fn in_order(mut pod: Value) -> Value {
     pod.as_object_mut().unwrap().remove("status");
     let metadata = pod["metadata"].as_object_mut().unwrap();
-    metadata.retain(|key, _| !["uid", "creationTimestamp", "managedFields", "generation"].contains(&key.as_str()));
+    metadata.retain(|key, _| {
+        !["uid", "creationTimestamp", "managedFields", "generation"].contains(&key.as_str())
+    });
     metadata["labels"].as_object_mut().unwrap().remove(ORDER);
     let sort = |list: &mut Value, key: &str| {
-        list.as_array_mut().unwrap().sort_by_key(|element| element[key].as_str().unwrap().to_owned());
+        list.as_array_mut()
+            .unwrap()
+            .sort_by_key(|element| element[key].as_str().unwrap().to_owned());
     };
     sort(&mut pod["spec"]["volumes"], "name");
     for container in pod["spec"]["containers"].as_array_mut().unwrap() {
@@ -77,12 +88,17 @@ fn assert_mounted_in_sparks_container(pod: &Value) {
     for container in pod["spec"]["containers"].as_array().unwrap() {
         let is_sparks = container["name"].as_str().unwrap().starts_with("spark-kubernetes-");
         for path in ["/etc/spark/conf", "/etc/hadoop/conf"] {
-            let mounts = container["volumeMounts"].as_array().unwrap().iter().filter(|mount| mount["mountPath"] == path);
+            let mounts = container["volumeMounts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|mount| mount["mountPath"] == path);
             assert_eq!(mounts.count(), usize::from(is_sparks), "{path} in {}", container["name"]);
         }
     }
     let injected = injected(pod);
-    let mounts = json!(["/etc/spark/conf=configmap/spark-conf", "/etc/hadoop/conf=configmap/hadoop-conf"]);
+    let mounts =
+        json!(["/etc/spark/conf=configmap/spark-conf", "/etc/hadoop/conf=configmap/hadoop-conf"]);
     assert_eq!((&injected["mounts"], &injected["problems"]), (&mounts, &Value::Null));
 }
 
@@ -101,7 +117,11 @@ fn what_a_neighbour_adds_makes_no_difference() {
             let before = asks(defaulted(patched(pod(case, "default", &[]), patch)));
             let first = asks(pod(case, "default", &[]));
             let after = asks(defaulted(patched(first.pod, patch)));
-            assert_eq!(after.patch, [Value::Null; 0], "{name}, {case}: the second round finds everything done");
+            assert_eq!(
+                after.patch,
+                [Value::Null; 0],
+                "{name}, {case}: the second round finds everything done"
+            );
             assert_mounted_in_sparks_container(&before.pod);
             assert_eq!(in_order(defaulted(before.pod)), in_order(after.pod), "{name}, {case}");
         }
@@ -121,7 +141,8 @@ fn do_to_pod(body: &[u8]) -> Vec<u8> {
     response.to_string().into_bytes()
 }
 
-/// A namespace where this webhook is called, and before or after it, by a pod's label, the neighbour.
+/// A namespace where this webhook is called, and before or after it, by a pod's label, the
+/// neighbour.
 async fn set_up(namespace: &'static str) -> (Place, Api<Pod>) {
     let place = Place::new(namespace).await;
     let neighbour = LaterWebhook::serve(do_to_pod).await;
@@ -141,7 +162,10 @@ async fn set_up(namespace: &'static str) -> (Place, Api<Pod>) {
             }],
         }))
         .unwrap();
-        Api::all(place.client.clone()).create(&PostParams::default(), &configuration).await.unwrap();
+        Api::all(place.client.clone())
+            .create(&PostParams::default(), &configuration)
+            .await
+            .unwrap();
         let probe = pod(PODS[0], namespace, &[(SHAPE, "yunikorn"), (ORDER, order)]);
         let deadline = Instant::now() + Duration::from_secs(60);
         while create(&pods, &probe).await.unwrap()["spec"]["schedulerName"] != "yunikorn" {
@@ -166,16 +190,22 @@ async fn the_api_server_stores_the_same_pod_whoever_comes_first() {
         for case in PODS {
             let mut stored = Vec::new();
             for order in ["before", "after"] {
-                let pod = create(&pods, &pod(case, "shapes", &[(SHAPE, name), (ORDER, order)])).await.unwrap();
+                let pod = create(&pods, &pod(case, "shapes", &[(SHAPE, name), (ORDER, order)]))
+                    .await
+                    .unwrap();
                 assert_mounted_in_sparks_container(&pod);
                 let spec = &pod["spec"];
                 // Whatever the neighbour adds to the spec is there.
                 for operation in &patch.0 {
-                    let json_patch::PatchOperation::Add(add) = operation else { panic!("{operation:?}") };
+                    let json_patch::PatchOperation::Add(add) = operation else {
+                        panic!("{operation:?}")
+                    };
                     match add.path.as_str() {
                         "/spec/schedulerName" => assert_eq!(spec["schedulerName"], add.value),
                         "/spec/schedulingGates" => assert_eq!(spec["schedulingGates"], add.value),
-                        path if path.starts_with("/metadata/") => assert_eq!(pod.pointer(path), Some(&add.value), "{path}"),
+                        path if path.starts_with("/metadata/") => {
+                            assert_eq!(pod.pointer(path), Some(&add.value), "{path}");
+                        }
                         _ => {}
                     }
                 }
@@ -186,7 +216,8 @@ async fn the_api_server_stores_the_same_pod_whoever_comes_first() {
     }
 }
 
-/// Bad input: both want one path. Who is first has it, and the other's request is named or the pod is refused.
+/// Bad input: both want one path. Who is first has it, and the other's request is named or the pod
+/// is refused.
 #[tokio::test]
 async fn a_path_that_a_neighbour_mounts_too() {
     let (_place, pods) = set_up("same-path").await;
@@ -204,36 +235,47 @@ async fn a_path_that_a_neighbour_mounts_too() {
                 // Whatever else was asked for is there.
                 assert!(injected["mounts"].as_array().unwrap().len() >= 2, "{injected}");
                 let told = injected["problems"][0].as_str().unwrap_or_default();
-                assert!(told.starts_with(problem) && told.is_empty() == problem.is_empty(), "{path} {order}: {told}");
+                assert!(
+                    told.starts_with(problem) && told.is_empty() == problem.is_empty(),
+                    "{path} {order}: {told}"
+                );
             }
-            (Err(error), Err(message)) => assert!(error.to_string().contains(message), "{path} {order}: {error}"),
+            (Err(error), Err(message)) => {
+                assert!(error.to_string().contains(message), "{path} {order}: {error}");
+            }
             (outcome, _) => panic!("{path} {order}: {outcome:?}"),
         }
     }
 }
 
-/// Masters and workers of standalone clusters, Spark Connect servers and whatever else is labelled is no driver and no executor.
+/// Masters and workers of standalone clusters, Spark Connect servers and whatever else is labelled
+/// is no driver and no executor.
 #[tokio::test]
 async fn pods_of_other_roles_are_left_alone() {
     let (_place, pods) = set_up("roles").await;
     let text = fs::read_to_string(format!("tests/neighbours/shapes/{CLUSTER}.yaml")).unwrap();
     let mut others: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
-    assert_eq!(others.iter().map(|pod| &pod["metadata"]["labels"]["spark-role"]).collect::<Vec<_>>(), ["master", "worker"]);
+    assert_eq!(
+        others.iter().map(|pod| &pod["metadata"]["labels"]["spark-role"]).collect::<Vec<_>>(),
+        ["master", "worker"]
+    );
     for role in ["cluster", "connect-server", "operator", "history-server", "Driver"] {
         let mut pod = others[0].clone();
         pod["metadata"]["labels"]["spark-role"] = json!(role);
         others.push(pod);
     }
     for mut other in others {
-        let annotations =
-            json!({"spark-operator.k8s.io/sparkConfigMap": "spark-conf", "spark-operator.k8s.io/container": "master"});
+        let annotations = json!({"spark-operator.k8s.io/sparkConfigMap": "spark-conf", "spark-operator.k8s.io/container": "master"});
         other["metadata"]["annotations"] = annotations.clone();
         let stored = create(&pods, &other).await.unwrap();
         assert_eq!(stored["metadata"]["annotations"], annotations);
         assert!(!stored.to_string().contains("/etc/spark/conf"), "{stored}");
         // And the webhook itself would not, were it asked.
         other["kind"] = json!("Pod");
-        assert!(matches!(answer(&review::of(&other, "roles"), &Policy::default()).outcome, Outcome::Ignored(_)));
+        assert!(matches!(
+            answer(&review::of(&other, "roles"), &Policy::default()).outcome,
+            Outcome::Ignored(_)
+        ));
     }
 }
 

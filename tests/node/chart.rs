@@ -1,5 +1,6 @@
-//! The chart as it is rendered, on the node: the image that `make image` made, two replicas behind a Service, certificates that they manage,
-//! the kubelet's probes, Pod Security. Pods that ask are created all the time, and none is refused, whatever becomes of the replicas.
+//! The chart as it is rendered, on the node: the image that `make image` made, two replicas behind
+//! a Service, certificates that they manage, the kubelet's probes, Pod Security. Pods that ask are
+//! created all the time, and none is refused, whatever becomes of the replicas.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 
 use crate::SPARK_4;
 use crate::cluster::installed;
-use crate::job::{Job, KUBECONFIG, client, config_map, create, create_namespace, log, phase, secret};
+use crate::job::{
+    Job, KUBECONFIG, client, config_map, create, create_namespace, log, phase, secret,
+};
 use crate::stream::{Part, Stream, heads};
 use crate::wait::wait_until;
 use crate::webhook;
@@ -57,7 +60,12 @@ impl Release {
     async fn new() -> Self {
         let client = client().await;
         create_namespace(&client, STREAM, &json!({})).await;
-        create_namespace(&client, RELEASE, &json!({"pod-security.kubernetes.io/enforce": "restricted"})).await;
+        create_namespace(
+            &client,
+            RELEASE,
+            &json!({"pod-security.kubernetes.io/enforce": "restricted"}),
+        )
+        .await;
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("values.yaml"), VALUES).unwrap();
         let deployments = Api::namespaced(client.clone(), RELEASE);
@@ -67,7 +75,8 @@ impl Release {
 
     /// The replicas that there are, those that end too.
     async fn replicas(&self) -> Vec<Pod> {
-        let labels = format!("app.kubernetes.io/name=spark-webhook,app.kubernetes.io/instance={RELEASE}");
+        let labels =
+            format!("app.kubernetes.io/name=spark-webhook,app.kubernetes.io/instance={RELEASE}");
         self.pods.list(&ListParams::default().labels(&labels)).await.unwrap().items
     }
 
@@ -77,7 +86,8 @@ impl Release {
             let deployment = self.deployments.get(RELEASE).await.unwrap();
             let (wanted, status) = (deployment.spec.unwrap().replicas, deployment.status.unwrap());
             status.observed_generation == deployment.metadata.generation
-                && [status.replicas, status.updated_replicas, status.available_replicas] == [wanted; 3]
+                && [status.replicas, status.updated_replicas, status.available_replicas]
+                    == [wanted; 3]
         })
         .await;
     }
@@ -85,17 +95,26 @@ impl Release {
     /// And until no other is left.
     async fn wait_until_only(&self, count: usize) {
         self.wait_for_roll_out().await;
-        wait_until("no replica is left that ends", TIMEOUT, async || self.replicas().await.len() == count).await;
+        wait_until("no replica is left that ends", TIMEOUT, async || {
+            self.replicas().await.len() == count
+        })
+        .await;
     }
 
     async fn scale(&self, count: usize) {
         let replicas = json!({"spec": {"replicas": count}});
-        self.deployments.patch_scale(RELEASE, &PatchParams::default(), &Patch::Merge(replicas)).await.unwrap();
+        self.deployments
+            .patch_scale(RELEASE, &PatchParams::default(), &Patch::Merge(replicas))
+            .await
+            .unwrap();
         self.wait_until_only(count).await;
     }
 
     async fn ca(&self) -> Vec<u8> {
-        let secret = Api::<Secret>::namespaced(self.client.clone(), RELEASE).get("spark-webhook-ca").await.unwrap();
+        let secret = Api::<Secret>::namespaced(self.client.clone(), RELEASE)
+            .get("spark-webhook-ca")
+            .await
+            .unwrap();
         secret.data.unwrap()["ca.crt"].0.clone()
     }
 
@@ -109,7 +128,10 @@ impl Release {
 
 fn try_helm(version: &str, arguments: &[&str]) -> Output {
     let mut helm = Command::new(installed("helm", &[]).join(version));
-    helm.args(arguments).args(["--namespace", RELEASE, "--kubeconfig", KUBECONFIG, "--timeout", "3m"]).output().unwrap()
+    helm.args(arguments)
+        .args(["--namespace", RELEASE, "--kubeconfig", KUBECONFIG, "--timeout", "3m"])
+        .output()
+        .unwrap()
 }
 
 fn helm(arguments: &[&str]) {
@@ -129,19 +151,28 @@ fn said(output: &Output) -> String {
 /// The node's containerd.
 fn ctr(arguments: &[&str]) -> String {
     let socket = "/var/lib/spark-webhook-node/containerd/containerd.sock";
-    let output = Command::new("ctr").args(["--address", socket, "--namespace", "k8s.io"]).args(arguments).output().unwrap();
+    let output = Command::new("ctr")
+        .args(["--address", socket, "--namespace", "k8s.io"])
+        .args(arguments)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// What each check of `doctor` comes to.
 fn checks(json: &str) -> Vec<String> {
-    let found: Vec<Value> = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
-    found.iter().map(|finding| format!("{} {}", finding["check"], finding["status"]).replace('"', "")).collect()
+    let found: Vec<Value> =
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    found
+        .iter()
+        .map(|finding| format!("{} {}", finding["check"], finding["status"]).replace('"', ""))
+        .collect()
 }
 
-/// `doctor` in a pod of the image, by the account's token and, which takes the cluster's DNS, by the API server's name; and from outside, by
-/// the administrator's kubeconfig. All say the same, and that all is well.
+/// `doctor` in a pod of the image, by the account's token and, which takes the cluster's DNS, by
+/// the API server's name; and from outside, by the administrator's kubeconfig. All say the same,
+/// and that all is well.
 async fn doctor_agrees_inside_and_outside(release: &Release) {
     let subject = json!([{"kind": "ServiceAccount", "name": "doctor", "namespace": RELEASE}]);
     let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
@@ -176,7 +207,10 @@ async fn doctor_agrees_inside_and_outside(release: &Release) {
         },
     });
     for (namespace, object) in [
-        (RELEASE, json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "doctor"}})),
+        (
+            RELEASE,
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "doctor"}}),
+        ),
         (RELEASE, config_map("doctor", &json!({"kubeconfig": by_name.to_string()}))),
         (
             STREAM,
@@ -196,7 +230,9 @@ async fn doctor_agrees_inside_and_outside(release: &Release) {
     ] {
         create(&release.client, namespace, &object).await;
     }
-    let ended = async || ["Succeeded", "Failed"].contains(&phase(&release.pods.get("doctor").await.unwrap()));
+    let ended = async || {
+        ["Succeeded", "Failed"].contains(&phase(&release.pods.get("doctor").await.unwrap()))
+    };
     wait_until("doctor in a pod", TIMEOUT, ended).await;
     let pod = release.pods.get("doctor").await.unwrap();
     let mut logs = Vec::new();
@@ -209,7 +245,10 @@ async fn doctor_agrees_inside_and_outside(release: &Release) {
     let outside = checks(&String::from_utf8(outside.stdout).unwrap());
     assert_eq!(checks(&logs[1]), outside);
     assert_eq!(checks(&logs[2]), outside);
-    assert!(outside.len() >= 12 && outside.iter().all(|check| check.ends_with(" passed")), "{outside:#?}");
+    assert!(
+        outside.len() >= 12 && outside.iter().all(|check| check.ends_with(" passed")),
+        "{outside:#?}"
+    );
 }
 
 /// With its mounts, through the Service.
@@ -225,11 +264,16 @@ async fn a_spark_job_runs() {
     assert_eq!(report.executor["files"]["/mnt/app"], json!({"password": "executor's"}));
 }
 
-/// `helm test` passes, and fails with what doctor says where a pod waits for what is not there; and it leaves nothing behind.
+/// `helm test` passes, and fails with what doctor says where a pod waits for what is not there; and
+/// it leaves nothing behind.
 async fn helm_test_says_what_doctor_says(release: &Release) {
     let test = |version| try_helm(version, &["test", RELEASE]);
     let passed = test("helm3");
-    assert!(passed.status.success() && said(&passed).contains("12 passed, 0 failed, 0 unknown"), "{}", said(&passed));
+    assert!(
+        passed.status.success() && said(&passed).contains("12 passed, 0 failed, 0 unknown"),
+        "{}",
+        said(&passed)
+    );
     let waiting = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -241,7 +285,11 @@ async fn helm_test_says_what_doctor_says(release: &Release) {
     create(&release.client, STREAM, &waiting).await;
     let failed = test("helm4");
     assert_eq!(failed.status.code(), Some(1), "{}", said(&failed));
-    assert!(said(&failed).contains("ConfigMap missing does not exist in namespace chart-stream"), "{}", said(&failed));
+    assert!(
+        said(&failed).contains("ConfigMap missing does not exist in namespace chart-stream"),
+        "{}",
+        said(&failed)
+    );
     let pods: Api<Pod> = Api::namespaced(release.client.clone(), STREAM);
     pods.delete("waiting", &DeleteParams::default()).await.unwrap();
     assert_eq!(left("spark-webhook-test"), "");
@@ -252,7 +300,15 @@ fn left(name: &str) -> String {
     let kinds = "deployments,replicasets,pods,services,endpointslices,secrets,configmaps,serviceaccounts,roles,rolebindings,\
                  poddisruptionbudgets,clusterroles,clusterrolebindings,mutatingwebhookconfigurations";
     let mut kubectl = Command::new(installed("node", &[]).join("kubectl"));
-    kubectl.args(["--kubeconfig", KUBECONFIG, "get", kinds, "--all-namespaces", "--output", "name"]);
+    kubectl.args([
+        "--kubeconfig",
+        KUBECONFIG,
+        "get",
+        kinds,
+        "--all-namespaces",
+        "--output",
+        "name",
+    ]);
     kubectl.args(["--selector", &format!("app.kubernetes.io/instance={RELEASE}")]);
     let output = kubectl.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -272,7 +328,13 @@ async fn no_create_fails_while_replicas_are_replaced() {
     stream.part("doctor");
     let (container, _) = release.container().await;
     let tasks = ctr(&["tasks", "ls"]);
-    let pid = tasks.lines().find(|line| line.starts_with(&container)).unwrap().split_whitespace().nth(1).unwrap();
+    let pid = tasks
+        .lines()
+        .find(|line| line.starts_with(&container))
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("\nUid:\t65532\t65532\t65532\t65532\n"), "{status}");
     doctor_agrees_inside_and_outside(&release).await;
@@ -302,7 +364,16 @@ async fn no_create_fails_while_replicas_are_replaced() {
     let (container, pod) = release.container().await;
     ctr(&["tasks", "kill", "--signal", "SIGKILL", &container]);
     wait_until("it starts again", TIMEOUT, async || {
-        let status = release.pods.get(&pod).await.unwrap().status.unwrap().container_statuses.unwrap().remove(0);
+        let status = release
+            .pods
+            .get(&pod)
+            .await
+            .unwrap()
+            .status
+            .unwrap()
+            .container_statuses
+            .unwrap()
+            .remove(0);
         status.restart_count == 1 && status.ready
     })
     .await;
@@ -339,10 +410,18 @@ fn assert_part(part: &Part) {
             assert!(last <= UNTIL_READY, "the last was refused after {last:?}");
         }
         "helm uninstall" => assert_eq!(refused.len(), 0, "{what}"),
-        // It may cost the requests that the replica had, and connections to it until it starts again or is known to be away; but nothing else.
+        // It may cost the requests that the replica had, and connections to it until it starts
+        // again or is known to be away; but nothing else.
         "SIGKILL of one replica" => {
-            let is_cut = |reason: &str| ["EOF", "connection reset", "connection refused"].iter().any(|cut| reason.contains(cut));
-            assert!(*without == 0 && refused.iter().all(|(_, reason)| is_cut(reason)), "{refused:#?}");
+            let is_cut = |reason: &str| {
+                ["EOF", "connection reset", "connection refused"]
+                    .iter()
+                    .any(|cut| reason.contains(cut))
+            };
+            assert!(
+                *without == 0 && refused.iter().all(|(_, reason)| is_cut(reason)),
+                "{refused:#?}"
+            );
         }
         _ => {
             assert_eq!((*without, refused.len()), (0, 0), "{what}");

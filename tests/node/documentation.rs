@@ -1,4 +1,5 @@
-//! Every task of docs/annotations.md as its reader carries it out: the kubectl lines, then a job with the properties.
+//! Every task of docs/annotations.md as its reader carries it out: the kubectl lines, then a job
+//! with the properties.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +13,8 @@ mod page;
 /// Trusted only by who has the node's CA, and readable for everybody.
 const URL: &str = "https://10.213.0.1:16443/version";
 
-/// A file as a reader might have it: what is in it matters only where Spark, Hadoop or the JVM reads it.
+/// A file as a reader might have it: what is in it matters only where Spark, Hadoop or the JVM
+/// reads it.
 fn content(name: &str) -> Vec<u8> {
     match name {
         "log4j2.properties" => crate::log4j2("documented").as_str().unwrap().into(),
@@ -31,22 +33,36 @@ fn truststore() -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("truststore.p12");
     let mut command = Command::new("keytool");
-    command.args(["-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12", "-storepass", "changeit"]);
+    command.args([
+        "-importcert",
+        "-noprompt",
+        "-alias",
+        "ca",
+        "-storetype",
+        "PKCS12",
+        "-storepass",
+        "changeit",
+    ]);
     let output = command.args(["-file", NODE_CA, "-keystore"]).arg(&path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::read(path).unwrap()
 }
 
-/// Runs the only task whose title has these words, and looks for its files where the annotations want them.
+/// Runs the only task whose title has these words, and looks for its files where the annotations
+/// want them.
 async fn carry_out(namespace: &str, words: &str) -> Report {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/annotations.md")).unwrap();
+    let text =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/annotations.md")).unwrap();
     let task = the_task(&text, words);
     let mut job = Job::new(namespace, SPARK_4);
     // The ConfigMap or Secret that has it, the name, and the content of each file.
     let mut files = Vec::new();
     for line in page::kubectl_lines(task) {
         job = job.kubectl(line);
-        let mut words = line.split_whitespace().skip_while(|word| !["configmap", "generic"].contains(word)).skip(1);
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| !["configmap", "generic"].contains(word))
+            .skip(1);
         let object = words.next().unwrap();
         let names = words.map(|word| word.strip_prefix("--from-file=").unwrap());
         files.extend(names.map(|name| (object, name, content(name))));
@@ -63,9 +79,14 @@ async fn carry_out(namespace: &str, words: &str) -> Report {
     let mut expected = Vec::new();
     for role in ["driver", "executor"] {
         for request in job.requests(role).mounts {
-            for (_, name, content) in files.iter().filter(|(object, _, _)| *object == request.name.as_str()) {
-                let path =
-                    if request.options.file.is_some() { request.path.to_string() } else { format!("{}/{name}", request.path) };
+            for (_, name, content) in
+                files.iter().filter(|(object, _, _)| *object == request.name.as_str())
+            {
+                let path = if request.options.file.is_some() {
+                    request.path.to_string()
+                } else {
+                    format!("{}/{name}", request.path)
+                };
                 expected.push((role, path, shown(content)));
             }
         }
@@ -140,7 +161,11 @@ async fn corporate_ca() {
     let report = carry_out("docs-ca", "corporate CA").await;
     for seen in [&report.driver, &report.executor] {
         for by in ["python", "jvm"] {
-            assert!(seen["fetched"][by].as_str().unwrap().contains("gitVersion"), "{by}: {}", seen["fetched"]);
+            assert!(
+                seen["fetched"][by].as_str().unwrap().contains("gitVersion"),
+                "{by}: {}",
+                seen["fetched"]
+            );
         }
     }
 }
@@ -152,14 +177,18 @@ async fn one_file_anywhere() {
 
 #[test]
 fn every_task_has_its_test() {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/annotations.md")).unwrap();
+    let text =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/annotations.md")).unwrap();
     let source = include_str!("documentation.rs");
     for (title, _) in page::tasks(&text) {
-        let is_carried_out = |line: &str| line.split('"').nth(3).is_some_and(|words| title.contains(words));
+        let is_carried_out =
+            |line: &str| line.split('"').nth(3).is_some_and(|words| title.contains(words));
         assert!(
             source
                 .lines()
-                .filter(|line| line.contains("= carry_out(") || line.trim().starts_with("carry_out("))
+                .filter(
+                    |line| line.contains("= carry_out(") || line.trim().starts_with("carry_out(")
+                )
                 .any(is_carried_out),
             "{title}"
         );

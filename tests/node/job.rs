@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, LogParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, LogParams, PostParams,
+};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use spark_webhook::annotations::{self, Requests};
@@ -102,7 +104,9 @@ impl Job {
 
     /// A property to submit with; an annotation among them counts as asked for.
     pub fn property(mut self, key: &str, value: &str) -> Self {
-        let annotation = |role: &str| key.strip_prefix(&format!("spark.kubernetes.{role}.annotation.")).map(str::to_owned);
+        let annotation = |role: &str| {
+            key.strip_prefix(&format!("spark.kubernetes.{role}.annotation.")).map(str::to_owned)
+        };
         match (annotation("driver"), annotation("executor")) {
             (Some(key), _) => self.driver.push((key, value.to_owned())),
             (_, Some(key)) => self.executor.push((key, value.to_owned())),
@@ -188,15 +192,23 @@ impl Job {
         let executor_log = log(&pods, &executor, None).await;
         self.assert_record(&driver, &self.driver, self.problem);
         self.assert_record(&executor, &self.executor, None);
-        let report = driver_log.lines().find_map(|line| line.strip_prefix("REPORT ")).expect(&driver_log);
+        let report =
+            driver_log.lines().find_map(|line| line.strip_prefix("REPORT ")).expect(&driver_log);
         let mut report: Value = serde_json::from_str(report).unwrap();
-        Report { driver: report["driver"].take(), executor: report["executor"].take(), driver_log, executor_log }
+        Report {
+            driver: report["driver"].take(),
+            executor: report["executor"].take(),
+            driver_log,
+            executor_log,
+        }
     }
 
-    /// Runs a pod that no Spark made, with the driver's annotations, and gives the logs of its containers.
+    /// Runs a pod that no Spark made, with the driver's annotations, and gives the logs of its
+    /// containers.
     pub async fn run_pod(self, spec: &Value, containers: &[&str]) -> Vec<String> {
         let (client, _webhook) = self.set_up().await;
-        let annotations: serde_json::Map<_, _> = self.driver.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let annotations: serde_json::Map<_, _> =
+            self.driver.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         let metadata = json!({"name": self.name, "labels": {"spark-role": "driver"}, "annotations": annotations});
         let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
         let pods: Api<Pod> = Api::namespaced(client, &self.name);
@@ -221,7 +233,8 @@ impl Job {
     async fn make_namespace(&self) -> Client {
         let client = client().await;
         create_namespace(&client, &self.name, &json!({})).await;
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "spark"}});
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "spark"}});
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
@@ -249,7 +262,13 @@ impl Job {
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let webhook = Webhook::start(&arguments);
-        register(&client, Path::new(&path("registration.yaml")), &format!("spark-webhook-{}", self.name), &self.name).await;
+        register(
+            &client,
+            Path::new(&path("registration.yaml")),
+            &format!("spark-webhook-{}", self.name),
+            &self.name,
+        )
+        .await;
         (client, webhook)
     }
 
@@ -267,7 +286,10 @@ impl Job {
         let api_server = kubeconfig.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
         let mut properties = vec![
             ("spark.kubernetes.namespace".to_owned(), self.name.clone()),
-            ("spark.kubernetes.authenticate.driver.serviceAccountName".to_owned(), "spark".to_owned()),
+            (
+                "spark.kubernetes.authenticate.driver.serviceAccountName".to_owned(),
+                "spark".to_owned(),
+            ),
             ("spark.kubernetes.container.image".to_owned(), self.image.clone()),
             ("spark.kubernetes.container.image.pullPolicy".to_owned(), "Never".to_owned()),
             ("spark.kubernetes.executor.deleteOnTermination".to_owned(), "false".to_owned()),
@@ -275,8 +297,14 @@ impl Job {
             ("spark.ui.enabled".to_owned(), "false".to_owned()),
             ("spark.test.submitted".to_owned(), "yes".to_owned()),
             // The program itself, from this directory.
-            ("spark.kubernetes.driver.volumes.hostPath.job.mount.path".to_owned(), "/opt/job".to_owned()),
-            ("spark.kubernetes.driver.volumes.hostPath.job.mount.readOnly".to_owned(), "true".to_owned()),
+            (
+                "spark.kubernetes.driver.volumes.hostPath.job.mount.path".to_owned(),
+                "/opt/job".to_owned(),
+            ),
+            (
+                "spark.kubernetes.driver.volumes.hostPath.job.mount.readOnly".to_owned(),
+                "true".to_owned(),
+            ),
             (
                 "spark.kubernetes.driver.volumes.hostPath.job.options.path".to_owned(),
                 concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node").to_owned(),
@@ -287,8 +315,9 @@ impl Job {
             properties.push((format!("spark.kubernetes.{role}.request.cores"), "100m".to_owned()));
         }
         for (role, annotations) in [("driver", &self.driver), ("executor", &self.executor)] {
-            let annotation =
-                |(key, value): &(String, String)| (format!("spark.kubernetes.{role}.annotation.{key}"), value.clone());
+            let annotation = |(key, value): &(String, String)| {
+                (format!("spark.kubernetes.{role}.annotation.{key}"), value.clone())
+            };
             properties.extend(annotations.iter().map(annotation));
         }
         properties.extend(self.properties.iter().cloned());
@@ -296,7 +325,13 @@ impl Job {
         if self.conf_dir().exists() {
             command.env("SPARK_CONF_DIR", self.conf_dir());
         }
-        command.args(["--master", &format!("k8s://{api_server}"), "--deploy-mode=cluster", "--name", &self.name]);
+        command.args([
+            "--master",
+            &format!("k8s://{api_server}"),
+            "--deploy-mode=cluster",
+            "--name",
+            &self.name,
+        ]);
         command.args(properties.iter().flat_map(|(key, value)| conf(key, value)));
         command.args(["local:///opt/job/job.py", &self.paths.join(",")]).args(self.url);
         command.output().unwrap()
@@ -306,7 +341,11 @@ impl Job {
     async fn one_pod(&self, pods: &Api<Pod>, role: &str) -> Pod {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            let mut list = pods.list(&ListParams::default().labels(&format!("spark-role={role}"))).await.unwrap().items;
+            let mut list = pods
+                .list(&ListParams::default().labels(&format!("spark-role={role}")))
+                .await
+                .unwrap()
+                .items;
             assert!(list.len() <= 1, "{}: several pods of the role {role}", &self.name);
             match list.pop() {
                 Some(pod) if ["Succeeded", "Failed"].contains(&phase(&pod)) => return pod,
@@ -316,16 +355,19 @@ impl Job {
         }
     }
 
-    /// The annotation `injected` says that everything was carried out, but for the problem that was expected.
+    /// The annotation `injected` says that everything was carried out, but for the problem that was
+    /// expected.
     fn assert_record(&self, pod: &Pod, asked: &[(String, String)], problem: Option<&str>) {
         let annotations = pod.metadata.annotations.as_ref();
-        let injected = annotations.and_then(|annotations| annotations.get("spark-operator.k8s.io/injected"));
+        let injected =
+            annotations.and_then(|annotations| annotations.get("spark-operator.k8s.io/injected"));
         if asked.is_empty() && self.rules.is_none() {
             assert_eq!(injected, None, "{}", &self.name);
             return;
         }
         let record: Value = serde_json::from_str(injected.expect("it says what was done")).unwrap();
-        let problems: Vec<&str> = record["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let problems: Vec<&str> =
+            record["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         match (&*problems, problem) {
             ([], None) => {}
             ([found], Some(expected)) if found.contains(expected) => {}
@@ -336,12 +378,15 @@ impl Job {
 
 /// A client for the node's administrator.
 pub async fn client() -> Client {
-    let kubeconfig = Kubeconfig::read_from(KUBECONFIG).expect("there is no node: make test-node brings one up");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let kubeconfig =
+        Kubeconfig::read_from(KUBECONFIG).expect("there is no node: make test-node brings one up");
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
-/// A namespace in which pods can be created: the controller manager has made its own service account.
+/// A namespace in which pods can be created: the controller manager has made its own service
+/// account.
 pub async fn create_namespace(client: &Client, name: &str, labels: &Value) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
     create(client, "", &namespace).await;
@@ -355,14 +400,21 @@ pub async fn create_namespace(client: &Client, name: &str, labels: &Value) {
 
 /// An object in a namespace, or without one.
 pub async fn create(client: &Client, namespace: &str, object: &Value) {
-    let (group, version) = object["apiVersion"].as_str().unwrap().rsplit_once('/').unwrap_or(("", "v1"));
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, object["kind"].as_str().unwrap()));
+    let (group, version) =
+        object["apiVersion"].as_str().unwrap().rsplit_once('/').unwrap_or(("", "v1"));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        group,
+        version,
+        object["kind"].as_str().unwrap(),
+    ));
     let api: Api<DynamicObject> = if namespace.is_empty() {
         Api::all_with(client.clone(), &resource)
     } else {
         Api::namespaced_with(client.clone(), namespace, &resource)
     };
-    api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await.unwrap();
+    api.create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap())
+        .await
+        .unwrap();
 }
 
 pub fn phase(pod: &Pod) -> &str {

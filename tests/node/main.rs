@@ -1,7 +1,9 @@
-//! Real Spark jobs on a real node (`make test-node`): what a file in a pod's spec is worth, Spark has to say.
+//! Real Spark jobs on a real node (`make test-node`): what a file in a pod's spec is worth, Spark
+//! has to say.
 //!
-//! Each test is a job that runs to Succeeded, driver and executor, with other ConfigMaps for the one than for the other: a
-//! driver ships files of its conf dir to its executors, which must not pass for our work.
+//! Each test is a job that runs to Succeeded, driver and executor, with other ConfigMaps for the
+//! one than for the other: a driver ships files of its conf dir to its executors, which must not
+//! pass for our work.
 
 mod browser;
 mod chart;
@@ -42,7 +44,9 @@ fn log4j2(marker: &str) -> Value {
 }
 
 fn hadoop_file(property: &str, value: &str) -> Value {
-    json!(format!("<configuration><property><name>{property}</name><value>{value}</value></property></configuration>"))
+    json!(format!(
+        "<configuration><property><name>{property}</name><value>{value}</value></property></configuration>"
+    ))
 }
 
 /// All the files that a conf dir may have, marked with a role.
@@ -61,7 +65,8 @@ fn assert_log_is_marked(log: &str, marker: &str) {
     assert!(lines.iter().all(|line| line.starts_with(marker)), "{log}");
 }
 
-/// `core-site.xml` and `hive-site.xml` are found in a directory: by Hadoop's Configuration, by Spark, by the executor's JVM.
+/// `core-site.xml` and `hive-site.xml` are found in a directory: by Hadoop's Configuration, by
+/// Spark, by the executor's JVM.
 fn assert_hadoop_files_are_found(report: &Report, directory: &str) {
     assert_eq!(report.driver["hadoop"]["test.core"], "driver");
     assert_eq!(report.driver["warehouse"], "file:/tmp/warehouse-of-driver");
@@ -79,9 +84,10 @@ async fn spark_config_map_is_the_conf_dir(name: &'static str, version: &'static 
         .executor("sparkConfigMap", "of-executor")
         .look_at(&["/etc/spark/conf"]);
     let report = job.run().await;
-    for (seen, log, role) in
-        [(&report.driver, &report.driver_log, "driver"), (&report.executor, &report.executor_log, "executor")]
-    {
+    for (seen, log, role) in [
+        (&report.driver, &report.driver_log, "driver"),
+        (&report.executor, &report.executor_log, "executor"),
+    ] {
         assert_eq!(seen["env"]["SPARK_CONF_DIR"], "/etc/spark/conf");
         assert_eq!(seen["files"]["/etc/spark/conf"], conf_dir(role));
         assert_log_is_marked(log, &format!("{role}-LOG "));
@@ -101,7 +107,12 @@ async fn spark_config_map_on_spark_4() {
     spark_config_map_is_the_conf_dir("spark-config-map-4", SPARK_4).await;
 }
 
-async fn hadoop_config_map_is_found(name: &'static str, version: &'static str, option: &str, directory: &str) {
+async fn hadoop_config_map_is_found(
+    name: &'static str,
+    version: &'static str,
+    option: &str,
+    directory: &str,
+) {
     let job = Job::new(name, version)
         .object(config_map("of-driver", &conf_dir("driver")))
         .object(config_map("of-executor", &conf_dir("executor")))
@@ -122,7 +133,8 @@ async fn hadoop_config_map_on_spark_3() {
 
 #[tokio::test]
 async fn hadoop_config_map_at_another_path_on_spark_4() {
-    hadoop_config_map_is_found("path-4", SPARK_4, ":path=/opt/hadoop-3/conf", "/opt/hadoop-3/conf").await;
+    hadoop_config_map_is_found("path-4", SPARK_4, ":path=/opt/hadoop-3/conf", "/opt/hadoop-3/conf")
+        .await;
 }
 
 async fn merge_shows_both_sets_of_files(name: &'static str, version: &'static str) {
@@ -131,24 +143,50 @@ async fn merge_shows_both_sets_of_files(name: &'static str, version: &'static st
             ("fairscheduler.xml", "<allocations/>"),
             ("log4j2.properties", log4j2("submitted-LOG").as_str().unwrap()),
         ])
-        .object(config_map("of-driver", &json!({"log4j2.properties": log4j2("driver-LOG"), "driver.conf": "d"})))
-        .object(config_map("of-executor", &json!({"log4j2.properties": log4j2("executor-LOG"), "executor.conf": "e"})))
+        .object(config_map(
+            "of-driver",
+            &json!({"log4j2.properties": log4j2("driver-LOG"), "driver.conf": "d"}),
+        ))
+        .object(config_map(
+            "of-executor",
+            &json!({"log4j2.properties": log4j2("executor-LOG"), "executor.conf": "e"}),
+        ))
         .driver("sparkConfigMap", "of-driver:merge")
         .executor("sparkConfigMap", "of-executor:merge")
         .look_at(&["/etc/spark/conf", "/opt/spark/conf"]);
     let report = job.run().await;
-    for (seen, log, role) in
-        [(&report.driver, &report.driver_log, "driver"), (&report.executor, &report.executor_log, "executor")]
-    {
+    for (seen, log, role) in [
+        (&report.driver, &report.driver_log, "driver"),
+        (&report.executor, &report.executor_log, "executor"),
+    ] {
         let files = &seen["files"]["/etc/spark/conf"];
-        assert_eq!(files["fairscheduler.xml"], "<allocations/>", "what was shipped is there: {files}");
-        assert_eq!(files[format!("{role}.conf")], role[..1], "what the ConfigMap adds is there: {files}");
-        assert_eq!(files["log4j2.properties"], log4j2(&format!("{role}-LOG")), "of two the ConfigMap's wins");
+        assert_eq!(
+            files["fairscheduler.xml"], "<allocations/>",
+            "what was shipped is there: {files}"
+        );
+        assert_eq!(
+            files[format!("{role}.conf")],
+            role[..1],
+            "what the ConfigMap adds is there: {files}"
+        );
+        assert_eq!(
+            files["log4j2.properties"],
+            log4j2(&format!("{role}-LOG")),
+            "of two the ConfigMap's wins"
+        );
         assert_log_is_marked(log, &format!("{role}-LOG "));
     }
     let files = &report.driver["files"];
-    assert!(files["/etc/spark/conf"]["spark.properties"].as_str().unwrap().contains("spark.test.submitted=yes"));
-    assert_eq!(files["/etc/spark/conf"]["spark.properties"], files["/opt/spark/conf"]["spark.properties"]);
+    assert!(
+        files["/etc/spark/conf"]["spark.properties"]
+            .as_str()
+            .unwrap()
+            .contains("spark.test.submitted=yes")
+    );
+    assert_eq!(
+        files["/etc/spark/conf"]["spark.properties"],
+        files["/opt/spark/conf"]["spark.properties"]
+    );
     assert_eq!(report.driver["conf"]["spark.test.submitted"], "yes");
 }
 
@@ -178,7 +216,8 @@ async fn defaults_on_spark_4_are_read_and_what_was_submitted_wins() {
 
 #[tokio::test]
 async fn defaults_on_spark_3_are_not_read_and_the_pod_says_so() {
-    let report = job_with_defaults("defaults-3", SPARK_3).expect_problem("spark-defaults.conf").run().await;
+    let report =
+        job_with_defaults("defaults-3", SPARK_3).expect_problem("spark-defaults.conf").run().await;
     assert!(report.driver["conf"]["spark.test.added"].is_null());
 }
 
@@ -189,7 +228,8 @@ const BINARY: [u8; 6] = [0xfe, 0xed, 0x00, 0xff, 0x80, 0x0a];
 async fn config_map_with_binary_data() {
     let binary = |name: &str| {
         let mut object = config_map(name, &json!({"who": name}));
-        object["binaryData"] = json!({"truststore.jks": base64_simd::STANDARD.encode_to_string(BINARY)});
+        object["binaryData"] =
+            json!({"truststore.jks": base64_simd::STANDARD.encode_to_string(BINARY)});
         object
     };
     let job = Job::new("binary", SPARK_4)
@@ -200,8 +240,14 @@ async fn config_map_with_binary_data() {
         .look_at(&["/etc/app"]);
     let report = job.run().await;
     let hex = "hex:feed00ff800a";
-    assert_eq!(report.driver["files"]["/etc/app"], json!({"truststore.jks": hex, "who": "of-driver"}));
-    assert_eq!(report.executor["files"]["/etc/app"], json!({"truststore.jks": hex, "who": "of.executor"}));
+    assert_eq!(
+        report.driver["files"]["/etc/app"],
+        json!({"truststore.jks": hex, "who": "of-driver"})
+    );
+    assert_eq!(
+        report.executor["files"]["/etc/app"],
+        json!({"truststore.jks": hex, "who": "of.executor"})
+    );
 }
 
 #[tokio::test]
@@ -219,7 +265,8 @@ async fn secret_with_env_and_key() {
     }
 }
 
-/// Who can read a Google key and what `mode=` does: root owns the files, and their group is root's where no fsGroup is set.
+/// Who can read a Google key and what `mode=` does: root owns the files, and their group is root's
+/// where no fsGroup is set.
 async fn gcp_key_is_readable(name: &'static str, image: &str, ids: &str, with_0440: &str) {
     let job = Job::new(name, SPARK_4)
         .image(image)
@@ -244,7 +291,13 @@ async fn gcp_key_is_readable(name: &'static str, image: &str, ids: &str, with_04
 
 #[tokio::test]
 async fn gcp_key_as_user_185_in_group_185() {
-    gcp_key_is_readable("gcp-gid185", "localhost/spark:4.1.2", "185:185", "PermissionError: Permission denied").await;
+    gcp_key_is_readable(
+        "gcp-gid185",
+        "localhost/spark:4.1.2",
+        "185:185",
+        "PermissionError: Permission denied",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -252,7 +305,8 @@ async fn gcp_key_as_user_185_in_group_0() {
     gcp_key_is_readable("gcp-gid0", "localhost/spark:4.1.2-gid0", "185:0", "").await;
 }
 
-/// A pod with the container, the user and the group of docs/recipes/charmed-spark-rock.md; without the group nobody but root reads it.
+/// A pod with the container, the user and the group of docs/recipes/charmed-spark-rock.md; without
+/// the group nobody but root reads it.
 #[tokio::test]
 async fn keytab_with_mode_0440_as_the_user_of_the_rock() {
     const USER: u32 = 584_792;
@@ -296,9 +350,12 @@ async fn hadoop_delegation_token() {
 #[tokio::test]
 async fn config_maps_by_a_list() {
     let value = |name: &str| {
-        format!("{name}=/etc/a, {name}=/opt/app/one.conf:file=one.conf:env=ONE, {name}=/opt/app/two.conf:file=two.conf")
+        format!(
+            "{name}=/etc/a, {name}=/opt/app/one.conf:file=one.conf:env=ONE, {name}=/opt/app/two.conf:file=two.conf"
+        )
     };
-    let content = |role: &str| json!({"one.conf": format!("{role} 1"), "two.conf": format!("{role} 2")});
+    let content =
+        |role: &str| json!({"one.conf": format!("{role} 1"), "two.conf": format!("{role} 2")});
     let job = Job::new("config-maps", SPARK_4)
         .object(config_map("of-driver", &content("driver")))
         .object(config_map("of-executor", &content("executor")))
@@ -341,7 +398,10 @@ async fn file_in_a_directory_of_the_image_works_and_in_a_config_map_it_is_refuse
     let report = job.run().await;
     for (seen, content) in [(&report.driver, "driver's"), (&report.executor, "executor's")] {
         // And what is around it is still there.
-        assert_eq!(seen["files"]["/opt/spark/work-dir"], json!({"app.conf": content, "image.txt": "of the image\n"}));
+        assert_eq!(
+            seen["files"]["/opt/spark/work-dir"],
+            json!({"app.conf": content, "image.txt": "of the image\n"})
+        );
     }
 }
 

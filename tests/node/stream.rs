@@ -1,7 +1,7 @@
 //! Pods that are created all the time, and what becomes of them.
 //!
-//! They are dry runs: the API server does everything but store them, so each that asks for something is sent to the webhook, and
-//! none has to be cleaned up.
+//! They are dry runs: the API server does everything but store them, so each that asks for
+//! something is sent to the webhook, and none has to be cleaned up.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,7 +51,12 @@ impl Stream {
         let spark = json!({"spark-role": "driver"});
         let asks = json!({"spark-operator.k8s.io/secret.s": "/mnt/s"});
         // More than one at a time, as on a cluster.
-        let kinds = [(&spark, &asks), (&spark, &asks), (&spark, &Value::Null), (&Value::Null, &Value::Null)];
+        let kinds = [
+            (&spark, &asks),
+            (&spark, &asks),
+            (&spark, &Value::Null),
+            (&Value::Null, &Value::Null),
+        ];
         let tasks = kinds.map(|(labels, annotations)| {
             let pod: Pod = serde_json::from_value(json!({
                 "metadata": {"name": "p", "labels": labels, "annotations": annotations},
@@ -97,7 +102,8 @@ async fn create(pods: &Api<Pod>, pod: &Pod, parts: &Mutex<Vec<Part>>) {
     part.slowest = part.slowest.max(began.elapsed());
     let is_mounted = |pod: &Pod| {
         let annotations = pod.metadata.annotations.as_ref();
-        annotations.is_some_and(|annotations| annotations.contains_key("spark-operator.k8s.io/injected"))
+        annotations
+            .is_some_and(|annotations| annotations.contains_key("spark-operator.k8s.io/injected"))
     };
     match (pod.metadata.annotations.is_some(), created) {
         (true, Ok(created)) if is_mounted(&created) => part.mounted += 1,
@@ -135,7 +141,17 @@ impl Part {
 /// A row of the table, and why what was refused was.
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, took, mounted, without, refused, others, others_refused, slowest, began: _ } = self;
+        let Self {
+            what,
+            took,
+            mounted,
+            without,
+            refused,
+            others,
+            others_refused,
+            slowest,
+            began: _,
+        } = self;
         write!(
             f,
             "{what:<32} {:>6.1} s {mounted:>8} {without:>8} {:>8} {others:>8} {:>8} {:>7} ms",

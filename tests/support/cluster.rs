@@ -1,8 +1,9 @@
-//! A control plane for tests: a real etcd and a real kube-apiserver, without nodes. Pods stay Pending; what counts is the
-//! object that is stored.
+//! A control plane for tests: a real etcd and a real kube-apiserver, without nodes. Pods stay
+//! Pending; what counts is the object that is stored.
 //!
-//! `tests/tools/install controlplane` provides the binaries. The tests of one file share one control plane, which starts with
-//! the first of them, in about a second, and ends with the last, also when that panics.
+//! `tests/tools/install controlplane` provides the binaries. The tests of one file share one
+//! control plane, which starts with the first of them, in about a second, and ends with the last,
+//! also when that panics.
 #![allow(dead_code, reason = "each user has a part of it")]
 
 use std::fs;
@@ -105,21 +106,33 @@ impl Cluster {
         self.api_server.client().await
     }
 
-    /// A namespace of the test's own, with the service accounts that a controller manager would make, and one for Spark.
+    /// A namespace of the test's own, with the service accounts that a controller manager would
+    /// make, and one for Spark.
     pub async fn namespace(&self, name: &str) -> Client {
         let client = self.client().await;
-        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         for account in ["default", "spark"] {
-            let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": account}})).unwrap();
-            Api::namespaced(client.clone(), name).create(&PostParams::default(), &account).await.unwrap();
+            let account: ServiceAccount =
+                serde_json::from_value(json!({"metadata": {"name": account}})).unwrap();
+            Api::namespaced(client.clone(), name)
+                .create(&PostParams::default(), &account)
+                .await
+                .unwrap();
         }
         client
     }
 
     /// Registers a webhook for one namespace, so that tests do not meet.
     pub async fn register(&self, registration: &Path, namespace: &str) {
-        register(&self.client().await, registration, &format!("spark-webhook-{namespace}"), namespace).await;
+        register(
+            &self.client().await,
+            registration,
+            &format!("spark-webhook-{namespace}"),
+            namespace,
+        )
+        .await;
     }
 }
 
@@ -128,18 +141,27 @@ impl ApiServer {
     fn start(directory: &Path, etcd_port: u16) -> Self {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
         let [port] = free_ports();
-        fs::write(path("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n")).unwrap();
+        fs::write(path("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"))
+            .unwrap();
         let process = Process::start(
             Command::new(installed("controlplane", &[]).join("kube-apiserver"))
                 .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
                 .arg(format!("--secure-port={port}"))
-                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+                .args([
+                    "--bind-address=127.0.0.1",
+                    "--advertise-address=127.0.0.1",
+                    "--endpoint-reconciler-type=none",
+                ])
                 .arg(format!("--cert-dir={}", directory.display()))
                 .arg("--service-account-issuer=https://kubernetes.default.svc")
                 .arg(format!("--service-account-signing-key-file={}", path("service-account.key")))
                 .arg(format!("--service-account-key-file={}", path("service-account.pub")))
                 .arg(format!("--token-auth-file={}", path("tokens.csv")))
-                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"])
+                .args([
+                    "--authorization-mode=RBAC",
+                    "--service-cluster-ip-range=10.0.0.0/24",
+                    "--allow-privileged=true",
+                ])
                 // Services are called at their endpoints: there is no kube-proxy.
                 .arg("--enable-aggregator-routing=true"),
             &path("kube-apiserver.log"),
@@ -169,14 +191,17 @@ impl ApiServer {
     /// A client for the administrator, for the calling test's runtime.
     pub async fn client(&self) -> Client {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .unwrap();
         Client::try_from(config).unwrap()
     }
 
     async fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.is_ready().await {
-            let log = fs::read_to_string(self.directory.join("kube-apiserver.log")).unwrap_or_default();
+            let log =
+                fs::read_to_string(self.directory.join("kube-apiserver.log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "the API server does not get ready\n{log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -192,17 +217,20 @@ impl ApiServer {
     }
 }
 
-/// Registers a webhook under a name as `kubectl apply -f` would, unknown fields being errors, for one namespace; and waits
-/// until it is called there.
+/// Registers a webhook under a name as `kubectl apply -f` would, unknown fields being errors, for
+/// one namespace; and waits until it is called there.
 pub async fn register(client: &Client, registration: &Path, name: &str, namespace: &str) {
     let yaml = fs::read_to_string(registration).unwrap();
     let mut registration: Value = serde_saphyr::from_str(&yaml).unwrap();
     registration["metadata"]["name"] = json!(name);
     for webhook in registration["webhooks"].as_array_mut().unwrap() {
-        webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
+        webhook["namespaceSelector"] =
+            json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
     }
     let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?fieldValidation=Strict";
-    let request = Request::post(path).header("Content-Type", "application/json").body(registration.to_string().into_bytes());
+    let request = Request::post(path)
+        .header("Content-Type", "application/json")
+        .body(registration.to_string().into_bytes());
     let _: MutatingWebhookConfiguration = client.request(request.unwrap()).await.unwrap();
     wait_until_called(client, namespace).await;
 }
@@ -233,7 +261,8 @@ pub struct Process(Child);
 impl Process {
     pub fn start(command: &mut Command, log: &str) -> Self {
         let log = fs::File::create(log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
         Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 }
@@ -250,7 +279,10 @@ pub fn installed(tool: &str, arguments: &[&str]) -> PathBuf {
     let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/install");
     let output = Command::new(install).arg("path").arg(tool).args(arguments).output().unwrap();
     let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-    assert!(path.is_dir(), "{tool} is not installed; run tests/tools/install {tool}, or make test, which does");
+    assert!(
+        path.is_dir(),
+        "{tool} is not installed; run tests/tools/install {tool}, or make test, which does"
+    );
     path
 }
 

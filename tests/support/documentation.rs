@@ -10,9 +10,13 @@ pub fn tasks(page: &str) -> Vec<(&str, &str)> {
 /// The properties of a task's `--conf` lines.
 pub fn properties(task: &str) -> impl Iterator<Item = (&str, &str)> {
     // Where the command goes on, the shell takes the end of the line for itself.
-    let lines = task.lines().filter_map(|line| Some(line.trim().strip_prefix("--conf ")?.trim_end_matches(" \\")));
+    let lines = task
+        .lines()
+        .filter_map(|line| Some(line.trim().strip_prefix("--conf ")?.trim_end_matches(" \\")));
     // In quotes where a shell would split it.
-    let words = lines.map(|line| line.strip_prefix('\'').and_then(|line| line.strip_suffix('\'')).unwrap_or(line));
+    let words = lines.map(|line| {
+        line.strip_prefix('\'').and_then(|line| line.strip_suffix('\'')).unwrap_or(line)
+    });
     words.map(|word| word.split_once('=').unwrap())
 }
 

@@ -1,4 +1,5 @@
-//! Pods that nobody would write by hand, and rules for them. Few names and paths, so that they meet.
+//! Pods that nobody would write by hand, and rules for them. Few names and paths, so that they
+//! meet.
 #![allow(dead_code, reason = "each user has a part of it")]
 
 use proptest::prelude::*;
@@ -106,8 +107,16 @@ fn options() -> impl Strategy<Value = String> {
 }
 
 fn annotation() -> impl Strategy<Value = (String, String)> {
-    let prefix = select(&["spark-operator.k8s.io/", "spark-operator.k8s.io/", "sparkoperator.k8s.io/", "example.com/"][..]);
-    let entry = (name(), path(), options()).prop_map(|(name, path, options)| format!("{name}={path}{options}"));
+    let prefix = select(
+        &[
+            "spark-operator.k8s.io/",
+            "spark-operator.k8s.io/",
+            "sparkoperator.k8s.io/",
+            "example.com/",
+        ][..],
+    );
+    let entry = (name(), path(), options())
+        .prop_map(|(name, path, options)| format!("{name}={path}{options}"));
     let request = prop_oneof![
         4 => (select(&["sparkConfigMap", "spark-configmap", "hadoopConfigMap", "hadoop-configmap", "container"][..]), name(), options())
             .prop_map(|(key, name, options)| (key.to_owned(), format!("{name}{options}"))),
@@ -126,7 +135,14 @@ fn annotation() -> impl Strategy<Value = (String, String)> {
 
 fn volume() -> impl Strategy<Value = Value> {
     let names = select(
-        &["app-volume", "spark-config-map-volume", "conf-volume", "v", "gcp-service-account-secret-volume", "x-1-volume"][..],
+        &[
+            "app-volume",
+            "spark-config-map-volume",
+            "conf-volume",
+            "v",
+            "gcp-service-account-secret-volume",
+            "x-1-volume",
+        ][..],
     );
     let kinds = [
         "configMap",
@@ -181,21 +197,30 @@ fn volume() -> impl Strategy<Value = Value> {
 fn mount() -> impl Strategy<Value = Value> {
     let names = select(&["app-volume", "spark-config-map-volume", "conf-volume", "v"][..]);
     let sub_path = select(&[None, None, Some("k"), Some("b"), Some("b/c"), Some("")][..]);
-    (names, mount_path(), any::<Option<bool>>(), sub_path).prop_map(|(name, path, read_only, sub_path)| {
-        let mut mount = json!({"name": name, "mountPath": path});
-        if let Some(read_only) = read_only {
-            mount["readOnly"] = json!(read_only);
-        }
-        if let Some(sub_path) = sub_path {
-            mount["subPath"] = json!(sub_path);
-        }
-        mount
-    })
+    (names, mount_path(), any::<Option<bool>>(), sub_path).prop_map(
+        |(name, path, read_only, sub_path)| {
+            let mut mount = json!({"name": name, "mountPath": path});
+            if let Some(read_only) = read_only {
+                mount["readOnly"] = json!(read_only);
+            }
+            if let Some(sub_path) = sub_path {
+                mount["subPath"] = json!(sub_path);
+            }
+            mount
+        },
+    )
 }
 
 fn env() -> impl Strategy<Value = Value> {
-    let names =
-        select(&["SPARK_CONF_DIR", "HADOOP_CONF_DIR", "GOOGLE_APPLICATION_CREDENTIALS", "VAR", "SPARK_DRIVER_BIND_ADDRESS"][..]);
+    let names = select(
+        &[
+            "SPARK_CONF_DIR",
+            "HADOOP_CONF_DIR",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "VAR",
+            "SPARK_DRIVER_BIND_ADDRESS",
+        ][..],
+    );
     (
         names,
         prop_oneof![
@@ -210,31 +235,49 @@ fn env() -> impl Strategy<Value = Value> {
         })
 }
 
-fn optional_array(element: impl Strategy<Value = Value>, most: usize) -> impl Strategy<Value = Option<Vec<Value>>> {
+fn optional_array(
+    element: impl Strategy<Value = Value>,
+    most: usize,
+) -> impl Strategy<Value = Option<Vec<Value>>> {
     proptest::option::weighted(0.8, proptest::collection::vec(element, 0..=most))
 }
 
 fn container() -> impl Strategy<Value = Value> {
-    let names = select(&["spark-kubernetes-driver", "spark", "executor", "sidecar", "spark-kubernetes-executor"][..]);
+    let names = select(
+        &["spark-kubernetes-driver", "spark", "executor", "sidecar", "spark-kubernetes-executor"][..],
+    );
     // The second one is the application's, where there is a primary resource before it.
-    let args = vec!["driver", "--conf", "a=b", "--load-spark-defaults", "executor", "--x", "app.jar", "--load-spark-defaults"];
+    let args = vec![
+        "driver",
+        "--conf",
+        "a=b",
+        "--load-spark-defaults",
+        "executor",
+        "--x",
+        "app.jar",
+        "--load-spark-defaults",
+    ];
     let args = subsequence(args, 0..=8);
-    (names, args, optional_array(env(), 6), optional_array(mount(), 5)).prop_map(|(name, args, env, mounts)| {
-        let mut container = json!({"name": name, "args": args, "resources": {"limits": {"cpu": "1"}}});
-        if let Some(env) = env {
-            container["env"] = json!(env);
-        }
-        if let Some(mounts) = mounts {
-            container["volumeMounts"] = json!(mounts);
-        }
-        container
-    })
+    (names, args, optional_array(env(), 6), optional_array(mount(), 5)).prop_map(
+        |(name, args, env, mounts)| {
+            let mut container =
+                json!({"name": name, "args": args, "resources": {"limits": {"cpu": "1"}}});
+            if let Some(env) = env {
+                container["env"] = json!(env);
+            }
+            if let Some(mounts) = mounts {
+                container["volumeMounts"] = json!(mounts);
+            }
+            container
+        },
+    )
 }
 
 /// An AdmissionReview of a pod.
 pub fn review() -> impl Strategy<Value = Value> {
     let role = select(&["driver", "driver", "executor", "worker"][..]);
-    let containers = proptest::option::weighted(0.98, proptest::collection::vec(container(), 0..=3));
+    let containers =
+        proptest::option::weighted(0.98, proptest::collection::vec(container(), 0..=3));
     let version = select(&["3.5.9", "4.0.0", "4.1.2", "x", "10"][..]);
     (role, version, proptest::collection::vec(annotation(), 0..12), containers, optional_array(volume(), 6)).prop_map(|(role, version, annotations, containers, volumes)| {
         let annotations: serde_json::Map<String, Value> = annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
@@ -244,7 +287,8 @@ pub fn review() -> impl Strategy<Value = Value> {
             volumes.retain(|volume| !seen.contains(&volume["name"]) && { seen.push(volume["name"].clone()); true });
             volumes
         });
-            // The API server refuses a mount without its volume. Ours could become that volume, and change what the mount means.
+            // The API server refuses a mount without its volume. Ours could become that volume, and
+            // change what the mount means.
             let is_there = |mount: &Value| volumes.iter().flatten().any(|volume| volume["name"] == mount["name"]);
             let containers = containers.map(|mut containers| {
                 for container in &mut containers {
@@ -285,7 +329,9 @@ pub fn complete(volume: &mut Value) {
             source[field] = json!(value);
         }
     }
-    for source in volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut).into_iter().flatten() {
+    for source in
+        volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         for kind in ["configMap", "secret"] {
             if source.get(kind).is_some_and(|source| source["name"] == "") {
                 source[kind]["name"] = json!("conf");
@@ -294,7 +340,8 @@ pub fn complete(volume: &mut Value) {
     }
 }
 
-/// A generated pod with what the generator leaves out because nothing of ours looks at it; none where that does not help.
+/// A generated pod with what the generator leaves out because nothing of ours looks at it; none
+/// where that does not help.
 pub fn acceptable(mut pod: Value) -> Option<Value> {
     let is_qualified = |name: &str| {
         let is_word = |byte: u8| byte.is_ascii_alphanumeric();
@@ -346,13 +393,12 @@ pub fn rules() -> impl Strategy<Value = Rules> {
 
 /// The file itself, which is accepted.
 pub fn rules_file() -> impl Strategy<Value = Value> {
-    let rule = (proptest::collection::vec(annotation(), 1..4), any::<bool>(), any::<bool>()).prop_map(
-        |(annotations, required, enforce)| {
+    let rule = (proptest::collection::vec(annotation(), 1..4), any::<bool>(), any::<bool>())
+        .prop_map(|(annotations, required, enforce)| {
             let annotations: serde_json::Map<String, Value> =
                 annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
             json!({"annotations": annotations, "required": required, "enforce": enforce})
-        },
-    );
+        });
     let allow = select(vec![
         Value::Null,
         Value::Null,

@@ -1,5 +1,5 @@
-//! Reviews that cost as much as their size allows: what a hostile client sends, or a tenant through a real API server, which asks
-//! webhooks before it validates.
+//! Reviews that cost as much as their size allows: what a hostile client sends, or a tenant through
+//! a real API server, which asks webhooks before it validates.
 //!
 //! One table, for the fault tests, the bench `hostile` and the seeds of the fuzz target `review`.
 #![allow(dead_code, reason = "each user has a part of it")]
@@ -58,7 +58,12 @@ const fn elements(name: &'static str, place: Place, element: &'static str) -> Sh
     Shape { name, kind: Kind::Elements(place, element) }
 }
 
-const fn beside_requests(name: &'static str, place: Place, path: &'static str, element: &'static str) -> Shape {
+const fn beside_requests(
+    name: &'static str,
+    place: Place,
+    path: &'static str,
+    element: &'static str,
+) -> Shape {
     Shape { name, kind: Kind::BesideRequests(place, path, element) }
 }
 
@@ -71,16 +76,28 @@ pub const SHAPES: [Shape; 51] = [
     elements("labels", Place::Labels, r#""l#":"""#),
     elements("annotations of others", Place::Annotations, r#""a#":"""#),
     elements("unknown keys", Place::Annotations, r#""spark-operator.k8s.io/#":"""#),
-    elements("unknown keys under the second prefix", Place::Annotations, r#""sparkoperator.k8s.io/configMapz.#":"""#),
+    elements(
+        "unknown keys under the second prefix",
+        Place::Annotations,
+        r#""sparkoperator.k8s.io/configMapz.#":"""#,
+    ),
     elements("requests", Place::Annotations, r#""spark-operator.k8s.io/secret.s#":"/s#""#),
     elements("wrong values", Place::Annotations, r#""spark-operator.k8s.io/secret.s#":"s#""#),
     elements("empty values", Place::Annotations, r#""spark-operator.k8s.io/secret.s#":"""#),
-    elements("one request in two spellings", Place::Annotations, r#""spark-operator.k8s.io/configMap.c":"/c#""#),
+    elements(
+        "one request in two spellings",
+        Place::Annotations,
+        r#""spark-operator.k8s.io/configMap.c":"/c#""#,
+    ),
     elements("unknown fields of metadata", Place::Metadata, r#""":0"#),
     elements("unknown fields of a spec", Place::Spec, r#""":0"#),
     elements("volumes", Place::Volumes, r#"{"name":""}"#),
     elements("volumes of a kind", Place::Volumes, r#"{"name":"a","emptyDir":{}}"#),
-    elements("volumes of a ConfigMap each", Place::Volumes, r#"{"name":"v#","configMap":{"items":[]}}"#),
+    elements(
+        "volumes of a ConfigMap each",
+        Place::Volumes,
+        r#"{"name":"v#","configMap":{"items":[]}}"#,
+    ),
     elements("volumes of sources", Place::Volumes, r#"{"name":"","projected":{"sources":[{}]}}"#),
     elements("items", Place::Items, r#"{"key":"","path":""}"#),
     elements("items of a Secret", Place::SecretItems, r#"{"key":"","path":""}"#),
@@ -97,24 +114,47 @@ pub const SHAPES: [Shape; 51] = [
         Place::Containers,
         r#"{"name":"","env":[{"name":""}],"args":[""],"volumeMounts":[{"name":"","mountPath":""}],"volumeDevices":[{"devicePath":""}]}"#,
     ),
-    elements("containers with Spark's mark", Place::Containers, r#"{"name":"","env":[{"name":"SPARK_DRIVER_BIND_ADDRESS"}]}"#),
+    elements(
+        "containers with Spark's mark",
+        Place::Containers,
+        r#"{"name":"","env":[{"name":"SPARK_DRIVER_BIND_ADDRESS"}]}"#,
+    ),
     elements("args", Place::Args, r#""""#),
     elements("env", Place::Env, r#"{"name":""}"#),
     elements("env of one name", Place::Env, r#"{"name":"SPARK_CONF_DIR","value":"/c"}"#),
     elements("mounts", Place::VolumeMounts, r#"{"name":"","mountPath":""}"#),
     elements("mounts at odd paths", Place::VolumeMounts, r#"{"name":"m#","mountPath":"//m/./#/"}"#),
-    elements("mounts of parts of a volume", Place::Parts, r#"{"name":"v","mountPath":"/m/#","subPath":"d#"}"#),
+    elements(
+        "mounts of parts of a volume",
+        Place::Parts,
+        r#"{"name":"v","mountPath":"/m/#","subPath":"d#"}"#,
+    ),
     elements("devices", Place::VolumeDevices, r#"{"devicePath":""}"#),
     beside_requests("env beside requests", Place::Env, "/m", r#"{"name":"V#","value":"v"}"#),
-    beside_requests("mounts beside requests", Place::VolumeMounts, "/m", r#"{"name":"m#","mountPath":"/m/#"}"#),
+    beside_requests(
+        "mounts beside requests",
+        Place::VolumeMounts,
+        "/m",
+        r#"{"name":"m#","mountPath":"/m/#"}"#,
+    ),
     beside_requests(
         "mounts that meet requests by a link",
         Place::VolumeMounts,
         "/var/run/m",
         r#"{"name":"m#","mountPath":"/run/m/#"}"#,
     ),
-    beside_requests("devices beside requests", Place::VolumeDevices, "/m", r#"{"devicePath":"/m/#"}"#),
-    beside_requests("volumes named like requests'", Place::Volumes, "/m", r#"{"name":"r#-volume"}"#),
+    beside_requests(
+        "devices beside requests",
+        Place::VolumeDevices,
+        "/m",
+        r#"{"devicePath":"/m/#"}"#,
+    ),
+    beside_requests(
+        "volumes named like requests'",
+        Place::Volumes,
+        "/m",
+        r#"{"name":"r#-volume"}"#,
+    ),
     text("entries of a list", Place::List, "a=/a,"),
     text("empty entries of a list", Place::List, ","),
     text("entries that opt out", Place::List, "a=,"),
@@ -135,7 +175,8 @@ pub const SHAPES: [Shape; 51] = [
 ];
 
 impl Shape {
-    /// Whether its pod has nearly as many requests as a pod may have; a review of no size has nothing else.
+    /// Whether its pod has nearly as many requests as a pod may have; a review of no size has
+    /// nothing else.
     pub fn has_requests(&self) -> bool {
         matches!(self.kind, Kind::BesideRequests(..))
     }
@@ -143,8 +184,12 @@ impl Shape {
     /// A review of this shape, and nearly of this size.
     pub fn review(&self, size: usize) -> Vec<u8> {
         match self.kind {
-            Kind::Elements(place, element) => place.review(size, None, |room| repeated(element, ",", room)),
-            Kind::BesideRequests(place, path, element) => place.review(size, Some(path), |room| repeated(element, ",", room)),
+            Kind::Elements(place, element) => {
+                place.review(size, None, |room| repeated(element, ",", room))
+            }
+            Kind::BesideRequests(place, path, element) => {
+                place.review(size, Some(path), |room| repeated(element, ",", room))
+            }
             Kind::Text(place, text) => place.review(size, None, |room| match place {
                 Place::List | Place::Path | Place::Uid => repeated(text, "", room),
                 _ => format!(r#""x":"{}""#, repeated(text, "", room.saturating_sub(6))),
@@ -160,7 +205,9 @@ impl Shape {
             }
             Kind::WrongTypeAtTheEnd => {
                 let end = r#","volumes":"none""#;
-                Place::Spec.review(size, None, |room| repeated(r#""x#":{"y":"z"}"#, ",", room.saturating_sub(end.len())) + end)
+                Place::Spec.review(size, None, |room| {
+                    repeated(r#""x#":{"y":"z"}"#, ",", room.saturating_sub(end.len())) + end
+                })
             }
         }
     }
@@ -170,7 +217,11 @@ impl Shape {
 fn repeated(text: &str, separator: &str, room: usize) -> String {
     let mut all = String::new();
     for number in 0.. {
-        let one = if text.contains('#') { text.replace('#', &number.to_string()) } else { text.to_owned() };
+        let one = if text.contains('#') {
+            text.replace('#', &number.to_string())
+        } else {
+            text.to_owned()
+        };
         if all.len() + separator.len() + one.len() > room {
             break;
         }
@@ -183,9 +234,14 @@ fn repeated(text: &str, separator: &str, room: usize) -> String {
 }
 
 impl Place {
-    /// A driver's review of nearly this size, in which what `fill` makes of the room that is left stands here; with requests below a
-    /// path, where there is one.
-    fn review(self, size: usize, requests: Option<&str>, fill: impl Fn(usize) -> String) -> Vec<u8> {
+    /// A driver's review of nearly this size, in which what `fill` makes of the room that is left
+    /// stands here; with requests below a path, where there is one.
+    fn review(
+        self,
+        size: usize,
+        requests: Option<&str>,
+        fill: impl Fn(usize) -> String,
+    ) -> Vec<u8> {
         let template = self.template(requests);
         let (before, after) = template.split_once('@').unwrap();
         let filled = fill(size.saturating_sub(before.len() + after.len()));
@@ -196,7 +252,9 @@ impl Place {
 
     /// A driver that asks for mounts and variables: a review with an `@` where it grows.
     fn template(self, requests: Option<&str>) -> String {
-        let at = |place: &str, is_here: bool| if is_here { format!("{place}@") } else { place.trim_end_matches(',').to_owned() };
+        let at = |place: &str, is_here: bool| {
+            if is_here { format!("{place}@") } else { place.trim_end_matches(',').to_owned() }
+        };
         let labels = at(r#""spark-role":"driver","#, matches!(self, Self::Labels));
         let text = match self {
             Self::List => r#","spark-operator.k8s.io/configMaps":"@""#,
@@ -204,28 +262,48 @@ impl Place {
             _ => "",
         };
         let request = |path: &str, number: usize| {
-            format!(r#","spark-operator.k8s.io/secret.r{number}":"{path}/{number}/{number}:env=V{number}""#)
+            format!(
+                r#","spark-operator.k8s.io/secret.r{number}":"{path}/{number}/{number}:env=V{number}""#
+            )
         };
-        let requests = requests.map(|path| (0..250).map(|number| request(path, number)).collect::<Vec<_>>().concat());
+        let requests = requests
+            .map(|path| (0..250).map(|number| request(path, number)).collect::<Vec<_>>().concat());
         let requests = requests.unwrap_or_default();
-        let annotations = format!(r#""spark-operator.k8s.io/sparkConfigMap":"c:merge"{requests}{text},"#);
+        let annotations =
+            format!(r#""spark-operator.k8s.io/sparkConfigMap":"c:merge"{requests}{text},"#);
         let annotations = at(&annotations, matches!(self, Self::Annotations));
         let metadata = at("", matches!(self, Self::Metadata));
         let metadata = if metadata.is_empty() { metadata } else { format!(",{metadata}") };
         let volume = match self {
             Self::Volumes => "@".to_owned(),
             Self::Items => r#"{"name":"v","configMap":{"name":"m","items":[@]}}"#.to_owned(),
-            Self::SecretItems => r#"{"name":"v","secret":{"secretName":"m","items":[@]}}"#.to_owned(),
+            Self::SecretItems => {
+                r#"{"name":"v","secret":{"secretName":"m","items":[@]}}"#.to_owned()
+            }
             Self::Sources => r#"{"name":"v","projected":{"sources":[@]}}"#.to_owned(),
-            Self::SourceItems => r#"{"name":"v","projected":{"sources":[{"configMap":{"name":"m","items":[@]}}]}}"#.to_owned(),
+            Self::SourceItems => {
+                r#"{"name":"v","projected":{"sources":[{"configMap":{"name":"m","items":[@]}}]}}"#
+                    .to_owned()
+            }
             Self::Parts => {
-                let items: Vec<String> = (0..1000).map(|number| format!(r#"{{"key":"k","path":"d{number}/f"}}"#)).collect();
-                format!(r#"{{"name":"v","configMap":{{"name":"m","items":[{}]}}}}"#, items.join(","))
+                let items: Vec<String> = (0..1000)
+                    .map(|number| format!(r#"{{"key":"k","path":"d{number}/f"}}"#))
+                    .collect();
+                format!(
+                    r#"{{"name":"v","configMap":{{"name":"m","items":[{}]}}}}"#,
+                    items.join(",")
+                )
             }
             _ => String::new(),
         };
-        let mark = at(r#"{"name":"SPARK_CONF_DIR","value":"/opt/spark/conf"},"#, matches!(self, Self::Env));
-        let mount = at(r#"{"name":"v","mountPath":"/opt/spark/conf"},"#, matches!(self, Self::VolumeMounts | Self::Parts));
+        let mark = at(
+            r#"{"name":"SPARK_CONF_DIR","value":"/opt/spark/conf"},"#,
+            matches!(self, Self::Env),
+        );
+        let mount = at(
+            r#"{"name":"v","mountPath":"/opt/spark/conf"},"#,
+            matches!(self, Self::VolumeMounts | Self::Parts),
+        );
         let args = at(r#""driver","#, matches!(self, Self::Args));
         let devices = at("", matches!(self, Self::VolumeDevices));
         let container = format!(
@@ -235,12 +313,21 @@ impl Place {
         let spec = at("", matches!(self, Self::Spec));
         let spec = if spec.is_empty() { spec } else { format!(",{spec}") };
         let uid = if let Self::Uid = self { "@" } else { "705ab4f5-6393-11e8-b7cc-42010a800002" };
-        let labels = format!(r#"{{"name":"p","labels":{{{labels}}},"annotations":{{{annotations}}}{metadata}}}"#);
+        let labels = format!(
+            r#"{{"name":"p","labels":{{{labels}}},"annotations":{{{annotations}}}{metadata}}}"#
+        );
         // Where volumes are wrong, there are none before.
-        let volumes = if let Self::Spec = self { String::new() } else { format!(r#","volumes":[{volume}]"#) };
-        let pod = format!(r#"{{"kind":"Pod","metadata":{labels},"spec":{{"containers":[{containers}]{volumes}{spec}}}}}"#);
+        let volumes =
+            if let Self::Spec = self { String::new() } else { format!(r#","volumes":[{volume}]"#) };
+        let pod = format!(
+            r#"{{"kind":"Pod","metadata":{labels},"spec":{{"containers":[{containers}]{volumes}{spec}}}}}"#
+        );
         let resource = r#"{"group":"","version":"v1","resource":"pods"}"#;
-        let request = format!(r#"{{"uid":"{uid}","resource":{resource},"namespace":"n","operation":"CREATE","object":{pod}}}"#);
-        format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#)
+        let request = format!(
+            r#"{{"uid":"{uid}","resource":{resource},"namespace":"n","operation":"CREATE","object":{pod}}}"#
+        );
+        format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 over TLS by hand: what a well-behaved client library would not send must be sendable here.
+//! HTTP/1.1 over TLS by hand: what a well-behaved client library would not send must be sendable
+//! here.
 #![allow(dead_code, reason = "each user has a part of it")]
 
 use std::io;
@@ -10,11 +11,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WantsClientCert;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 /// What came back.
 #[derive(Debug)]
@@ -30,16 +37,25 @@ pub async fn connect(address: SocketAddr) -> TlsStream<TcpStream> {
 }
 
 /// An HTTPS connection with a client's settings, if there can be one.
-pub async fn try_connect(address: SocketAddr, settings: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+pub async fn try_connect(
+    address: SocketAddr,
+    settings: &Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
-    // As the API server does; otherwise the first request waits 40 ms for an acknowledgement of the handshake.
+    // As the API server does; otherwise the first request waits 40 ms for an acknowledgement of the
+    // handshake.
     stream.set_nodelay(true)?;
     try_handshake(stream, settings).await
 }
 
 /// TLS on a connection that is there.
-pub async fn try_handshake(stream: TcpStream, settings: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
-    TlsConnector::from(settings.clone()).connect(ServerName::try_from("localhost").unwrap(), stream).await
+pub async fn try_handshake(
+    stream: TcpStream,
+    settings: &Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(settings.clone())
+        .connect(ServerName::try_from("localhost").unwrap(), stream)
+        .await
 }
 
 /// The settings of a client that takes any certificate and has none.
@@ -47,13 +63,18 @@ pub static ANONYMOUS: LazyLock<Arc<ClientConfig>> =
     LazyLock::new(|| Arc::new(with_http(any_certificate().with_no_client_auth())));
 
 /// The settings of a client that takes any certificate and shows this one.
-pub fn with_certificate(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Arc<ClientConfig> {
+pub fn with_certificate(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Arc<ClientConfig> {
     Arc::new(with_http(any_certificate().with_client_auth_cert(chain, key).unwrap()))
 }
 
 fn any_certificate() -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
     builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
 }
 
@@ -65,18 +86,26 @@ fn with_http(mut config: ClientConfig) -> ClientConfig {
 /// Asks the admin port with more lines in the head.
 pub async fn get_with(address: SocketAddr, path: &str, lines: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{lines}\r\n").as_bytes()).await
+    exchange(
+        &mut stream,
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{lines}\r\n")
+            .as_bytes(),
+    )
+    .await
 }
 
-/// What the admin port counts under a name, with the labels as they stand there: `requests_total{outcome="mutated"}`.
+/// What the admin port counts under a name, with the labels as they stand there:
+/// `requests_total{outcome="mutated"}`.
 pub async fn metric(address: SocketAddr, series: &str) -> f64 {
     let text = get(address, "/metrics").await.body;
-    let line = text.lines().find_map(|line| line.strip_prefix("spark_webhook_")?.strip_prefix(series)?.strip_prefix(' '));
+    let line = text.lines().find_map(|line| {
+        line.strip_prefix("spark_webhook_")?.strip_prefix(series)?.strip_prefix(' ')
+    });
     line.unwrap_or_else(|| panic!("{series} is not in {text}")).parse().unwrap()
 }
 
-/// An HTTPS connection that takes only what a CA (PEM) has signed, for 127.0.0.1, and that is valid now; with the end of the
-/// chain that was shown.
+/// An HTTPS connection that takes only what a CA (PEM) has signed, for 127.0.0.1, and that is valid
+/// now; with the end of the chain that was shown.
 pub async fn connect_trusting(
     address: SocketAddr,
     ca_pem: &str,
@@ -101,7 +130,8 @@ pub async fn connect_trusting(
 /// Asks the admin port.
 pub async fn get(address: SocketAddr, path: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await
+    exchange(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
+        .await
 }
 
 /// A POST to /mutate as the API server sends it.
@@ -130,10 +160,16 @@ pub async fn try_read_reply<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<
     let mut bytes = Vec::new();
     let mut head_end = None;
     loop {
-        head_end = head_end.or_else(|| Some(bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4));
+        head_end = head_end
+            .or_else(|| Some(bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4));
         if let Some(head_end) = head_end {
             let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-            let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+            let length: usize = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .unwrap()
+                .parse()
+                .unwrap();
             let body = &bytes[head_end..];
             assert!(body.len() <= length, "nothing follows the body");
             if body.len() == length {
@@ -145,7 +181,10 @@ pub async fn try_read_reply<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<
         let count = stream.read(&mut piece).await?;
         if count == 0 {
             let so_far = String::from_utf8_lossy(&bytes);
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("the connection ended after {so_far:?}")));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("the connection ended after {so_far:?}"),
+            ));
         }
         bytes.extend_from_slice(&piece[..count]);
     }

@@ -1,5 +1,5 @@
-//! Webhooks that the tests serve themselves: above all one as a service mesh has it, which adds a sidecar before Spark's container,
-//! a volume, and a variable.
+//! Webhooks that the tests serve themselves: above all one as a service mesh has it, which adds a
+//! sidecar before Spark's container, a volume, and a variable.
 
 #![allow(dead_code, reason = "each user has a part of it")]
 
@@ -37,7 +37,8 @@ impl LaterWebhook {
     /// Starts one that makes the body of the answer from that of the review.
     pub async fn serve(answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static) -> Self {
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+        let key =
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -48,14 +49,18 @@ impl LaterWebhook {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move {
-            let answer = move |body: Bytes| std::future::ready(([(CONTENT_TYPE, "application/json")], answer(&body)));
+            let answer = move |body: Bytes| {
+                std::future::ready(([(CONTENT_TYPE, "application/json")], answer(&body)))
+            };
             let router = Router::new().route("/", post(answer));
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let (acceptor, router) = (acceptor.clone(), router.clone());
                 tokio::spawn(async move {
                     let stream = acceptor.accept(stream).await.unwrap();
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+                        .await;
                 });
             }
         });

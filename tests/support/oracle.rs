@@ -1,8 +1,10 @@
-//! The annotation contract once more, written apart from the webhook: what a pod asks for, and whether it got it.
+//! The annotation contract once more, written apart from the webhook: what a pod asks for, and
+//! whether it got it.
 //!
-//! [`read`] turns annotations into requests and [`assert_carried_out`] judges an answer by them, on typed pods. Nothing here
-//! uses the webhook's own parser or rules, so a rule that one of the two reads wrongly shows as a difference between them.
-//! Where the rules leave something open, both outcomes pass; everywhere else there is one right answer.
+//! [`read`] turns annotations into requests and [`assert_carried_out`] judges an answer by them, on
+//! typed pods. Nothing here uses the webhook's own parser or rules, so a rule that one of the two
+//! reads wrongly shows as a difference between them. Where the rules leave something open, both
+//! outcomes pass; everywhere else there is one right answer.
 #![expect(
     clippy::similar_names,
     clippy::format_collect,
@@ -13,8 +15,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, ConfigMapVolumeSource, Container, EnvVar, KeyToPath, Pod, ProjectedVolumeSource, SecretVolumeSource,
-    Volume, VolumeMount, VolumeProjection,
+    ConfigMapProjection, ConfigMapVolumeSource, Container, EnvVar, KeyToPath, Pod,
+    ProjectedVolumeSource, SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -32,7 +34,7 @@ const LOAD_DEFAULTS: &str = "--load-spark-defaults";
 /// What the API server fills in for a volume without a mode.
 const DEFAULT_MODE: i32 = 0o644;
 
-// ---- What is asked for --------------------------------------------------------------------------------------------------
+// ---- What is asked for --------------------------------------------------------------------------
 
 /// What a request mounts, in the order in which requests are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,8 @@ const KEYS: [(&str, &str, Class); 6] = [
     ("GCPServiceAccount.", "gcp-service-account.", Class::GoogleAccount),
     ("hadoopDelegationToken.", "hadoop-delegation-token.", Class::Token),
 ];
-const LISTS: [(&str, &str, Class); 2] = [("configMaps", "configmaps", Class::ConfigMap), ("secrets", "secrets", Class::Secret)];
+const LISTS: [(&str, &str, Class); 2] =
+    [("configMaps", "configmaps", Class::ConfigMap), ("secrets", "secrets", Class::Secret)];
 
 impl Class {
     fn is_conf(self) -> bool {
@@ -162,7 +165,8 @@ pub struct Asked {
 
 /// Reads annotations, and settles which of them count.
 pub fn read(annotations: &BTreeMap<String, String>) -> Asked {
-    let mut asked = Asked { asks: Vec::new(), container: None, unknown: Vec::new(), has_keys: false };
+    let mut asked =
+        Asked { asks: Vec::new(), container: None, unknown: Vec::new(), has_keys: false };
     let mut entries = Vec::new();
     let prefixes = [(FIRST, false), (SECOND, true)];
     for (prefix, is_second) in prefixes {
@@ -171,9 +175,13 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Asked {
             asked.has_keys = true;
             let value = value.trim_matches(BLANKS);
             let written = if is_second { full } else { key };
-            let lists = LISTS.iter().flat_map(|&(first, second, class)| [(first, class, false), (second, class, true)]);
+            let lists = LISTS
+                .iter()
+                .flat_map(|&(first, second, class)| [(first, class, false), (second, class, true)]);
             let list = lists.into_iter().find(|(list, ..)| *list == key);
-            let spellings = KEYS.iter().flat_map(|&(first, second, class)| [(first, class, false), (second, class, true)]);
+            let spellings = KEYS
+                .iter()
+                .flat_map(|&(first, second, class)| [(first, class, false), (second, class, true)]);
             let request = spellings.into_iter().find_map(|(spelling, class, is_other)| {
                 let name = key.strip_prefix(spelling)?;
                 (!class.is_conf() || name.is_empty()).then_some((class, name, is_other))
@@ -181,7 +189,12 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Asked {
             if let Some((_, class, is_other)) = list {
                 if !value.is_empty() {
                     for (position, entry) in value.split(',').enumerate() {
-                        entries.push(read_entry(class, written, entry.trim_matches(BLANKS), (is_second, is_other, position)));
+                        entries.push(read_entry(
+                            class,
+                            written,
+                            entry.trim_matches(BLANKS),
+                            (is_second, is_other, position),
+                        ));
                     }
                 }
             } else if let Some((class, name, is_other)) = request {
@@ -209,7 +222,8 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Asked {
 }
 
 fn read_entry(class: Class, key: &str, entry: &str, rank: (bool, bool, usize)) -> Ask {
-    let (name, words) = entry.split_once('=').map_or((entry, None), |(name, words)| (name, Some(words)));
+    let (name, words) =
+        entry.split_once('=').map_or((entry, None), |(name, words)| (name, Some(words)));
     let (name, words) = (name.trim_matches(BLANKS), words.map(|words| words.trim_matches(BLANKS)));
     let mut shown = vec![format!("{key}={entry}")];
     match words {
@@ -242,7 +256,11 @@ fn goes_on(words: &str) -> bool {
 }
 
 fn read_value(class: Class, name: &str, value: &str) -> Reading {
-    if value.is_empty() { Reading::Nothing } else { request(class, name, value).map_or(Reading::Wrong, Reading::Right) }
+    if value.is_empty() {
+        Reading::Nothing
+    } else {
+        request(class, name, value).map_or(Reading::Wrong, Reading::Right)
+    }
 }
 
 /// Reads `NAME[:opt…]` or `PATH[:opt…]`.
@@ -251,9 +269,15 @@ fn request(class: Class, name_in_key: &str, value: &str) -> Option<Request> {
     let head = parts.next()?.trim_end_matches(BLANKS);
     let mut options = BTreeMap::new();
     for part in parts {
-        let (option, argument) = part.split_once('=').map_or((part, None), |(option, argument)| (option, Some(argument)));
+        let (option, argument) = part
+            .split_once('=')
+            .map_or((part, None), |(option, argument)| (option, Some(argument)));
         let is_flag = ["optional", "merge", "defaults"].contains(&option);
-        let is_right = if is_flag { argument.is_none() } else { argument.is_some_and(|argument| !argument.is_empty()) };
+        let is_right = if is_flag {
+            argument.is_none()
+        } else {
+            argument.is_some_and(|argument| !argument.is_empty())
+        };
         if part.contains(BLANKS)
             || !is_right
             || !class.options().contains(&option)
@@ -264,20 +288,35 @@ fn request(class: Class, name_in_key: &str, value: &str) -> Option<Request> {
     }
     let has = |option: &str| options.contains_key(option);
     let (directory, variable, file_in_env) = class.defaults();
-    let (name, path) = if class.is_conf() { (head, *options.get("path").unwrap_or(&directory)) } else { (name_in_key, head) };
-    let variable = options.get("env").copied().or(Some(variable)).filter(|variable| !variable.is_empty());
+    let (name, path) = if class.is_conf() {
+        (head, *options.get("path").unwrap_or(&directory))
+    } else {
+        (name_in_key, head)
+    };
+    let variable =
+        options.get("env").copied().or(Some(variable)).filter(|variable| !variable.is_empty());
     let path = checked_path(path, variable.is_some())?;
     let mode = match options.get("mode") {
-        Some(digits) if (3..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+        Some(digits)
+            if (3..=4).contains(&digits.len())
+                && digits.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
             Some(i32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777)?)
         }
         Some(_) => return None,
         None => None,
     };
-    let is_known = ["file", "key"].iter().filter_map(|option| options.get(option)).all(|file| is_file_name(file));
+    let is_known = ["file", "key"]
+        .iter()
+        .filter_map(|option| options.get(option))
+        .all(|file| is_file_name(file));
     let combines = !(has("file") && (has("optional") || has("key")))
         && !(matches!(class, Class::ConfigMap | Class::Secret) && has("key") && !has("env"));
-    if !is_known || !combines || !is_object_name(name) || !options.get("env").is_none_or(|variable| is_variable(variable)) {
+    if !is_known
+        || !combines
+        || !is_object_name(name)
+        || !options.get("env").is_none_or(|variable| is_variable(variable))
+    {
         return None;
     }
     let env = variable.map(|variable| {
@@ -311,7 +350,8 @@ fn checked_path(path: &str, becomes_env: bool) -> Option<String> {
         ('\u{2060}', '\u{206f}'),
         ('\u{feff}', '\u{feff}'),
     ];
-    let is_mistake = path.contains(|char| INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&char)))
+    let is_mistake = path
+        .contains(|char| INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&char)))
         || path.starts_with(['"', '\''])
         || path.ends_with(['"', '\'', '\\']);
     let is_absolute = path.starts_with('/');
@@ -373,7 +413,11 @@ fn seen(path: &str) -> String {
 fn meets_by_link(a: &str, b: &str) -> bool {
     let meets = |a: &str, b: &str| a == b || is_below(a, b) || is_below(b, a);
     let followed = |path: &str| {
-        if path == "/var/run" || is_below(path, "/var/run") { path["/var".len()..].to_owned() } else { path.to_owned() }
+        if path == "/var/run" || is_below(path, "/var/run") {
+            path["/var".len()..].to_owned()
+        } else {
+            path.to_owned()
+        }
     };
     let is_in_run = |path: &str| path == "/run" || is_below(path, "/run");
     let (real_a, real_b) = (followed(a), followed(b));
@@ -381,7 +425,8 @@ fn meets_by_link(a: &str, b: &str) -> bool {
 }
 
 fn is_below(path: &str, above: &str) -> bool {
-    path != above && path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/') || above == "/")
+    path != above
+        && path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/') || above == "/")
 }
 
 impl Ask {
@@ -409,8 +454,9 @@ fn settle(asks: &mut Vec<Ask>, mut entries: Vec<Ask>) {
     let merge = |all: Vec<Ask>| {
         let mut merged: Vec<Ask> = Vec::new();
         for ask in all {
-            let same =
-                merged.iter_mut().find(|one| one.is_about_what(&ask) && one.words == ask.words && one.reading == ask.reading);
+            let same = merged.iter_mut().find(|one| {
+                one.is_about_what(&ask) && one.words == ask.words && one.reading == ask.reading
+            });
             match same {
                 Some(one) => one.shown.extend(ask.shown),
                 None => merged.push(ask),
@@ -421,19 +467,23 @@ fn settle(asks: &mut Vec<Ask>, mut entries: Vec<Ask>) {
     *asks = merge(std::mem::take(asks));
     for index in 1..asks.len() {
         if let Some(first) = asks[..index].iter().find(|first| first.is_about_what(&asks[index])) {
-            asks[index].standing = Standing::Loses { to_the_same: first.reading == asks[index].reading };
+            asks[index].standing =
+                Standing::Loses { to_the_same: first.reading == asks[index].reading };
         }
     }
     let keys = asks.len();
     for mut entry in merge(entries) {
-        let key = asks[..keys].iter_mut().find(|key| key.is_about_what(&entry) && key.standing == Standing::Counts);
+        let key = asks[..keys]
+            .iter_mut()
+            .find(|key| key.is_about_what(&entry) && key.standing == Standing::Counts);
         match key {
             Some(key) if key.words == entry.words && key.reading == entry.reading => {
                 key.shown.extend(entry.shown);
                 continue;
             }
             Some(Ask { reading: Reading::Right(request), .. }) if request.path == entry.path() => {
-                entry.standing = Standing::Loses { to_the_same: entry.request() == Some(&*request) };
+                entry.standing =
+                    Standing::Loses { to_the_same: entry.request() == Some(&*request) };
             }
             Some(Ask { reading: Reading::Nothing, .. }) => entry.standing = Standing::MayLose,
             _ => {
@@ -454,7 +504,8 @@ fn settle(asks: &mut Vec<Ask>, mut entries: Vec<Ask>) {
         asks.push(entry);
     }
     // `NAME=` asks for nothing of NAME; the rules do not say at which of a list's paths.
-    let nothing: Vec<Ask> = asks.iter().filter(|ask| ask.in_list && ask.reading == Reading::Nothing).cloned().collect();
+    let nothing: Vec<Ask> =
+        asks.iter().filter(|ask| ask.in_list && ask.reading == Reading::Nothing).cloned().collect();
     for ask in asks.iter_mut().filter(|ask| ask.in_list && ask.standing == Standing::Counts) {
         if nothing.iter().any(|nothing| nothing.is_about_what(ask)) {
             ask.standing = Standing::MayLose;
@@ -462,7 +513,7 @@ fn settle(asks: &mut Vec<Ask>, mut entries: Vec<Ask>) {
     }
 }
 
-// ---- What a pod shows ---------------------------------------------------------------------------------------------------
+// ---- What a pod shows ---------------------------------------------------------------------------
 
 /// What a mount of a ConfigMap or Secret shows, as far as two mounts are the same by it.
 #[derive(Debug, PartialEq)]
@@ -478,12 +529,14 @@ struct Form {
 impl Form {
     fn of(mount: &VolumeMount, volume: &Volume) -> Option<Self> {
         let (is_secret, name, optional, mode, items) = match volume {
-            Volume { config_map: Some(ConfigMapVolumeSource { name, optional, default_mode, items }), .. } => {
-                (false, name.clone(), optional, default_mode, items)
-            }
-            Volume { secret: Some(SecretVolumeSource { secret_name, optional, default_mode, items }), .. } => {
-                (true, secret_name.clone().unwrap_or_default(), optional, default_mode, items)
-            }
+            Volume {
+                config_map: Some(ConfigMapVolumeSource { name, optional, default_mode, items }),
+                ..
+            } => (false, name.clone(), optional, default_mode, items),
+            Volume {
+                secret: Some(SecretVolumeSource { secret_name, optional, default_mode, items }),
+                ..
+            } => (true, secret_name.clone().unwrap_or_default(), optional, default_mode, items),
             _ => return None,
         };
         mount.sub_path_expr.is_none().then(|| Self {
@@ -502,7 +555,9 @@ impl Form {
     fn is_shown_by(&self, there: &Self) -> bool {
         let Self { is_secret, name, optional, mode, items, sub_path } = self;
         let has_items = match sub_path {
-            Some(_) => there.items.is_empty() || items.iter().all(|item| there.items.contains(item)),
+            Some(_) => {
+                there.items.is_empty() || items.iter().all(|item| there.items.contains(item))
+            }
             None => there.items == *items,
         };
         has_items
@@ -544,15 +599,25 @@ impl Request {
             self.optional.then(|| "optional".to_owned()),
         ];
         let kind = if self.class.is_secret() { "Secret" } else { "ConfigMap" };
-        let hashed = format!("{kind}/{}:{}", self.name, options.into_iter().flatten().collect::<Vec<_>>().join(":"));
+        let hashed = format!(
+            "{kind}/{}:{}",
+            self.name,
+            options.into_iter().flatten().collect::<Vec<_>>().join(":")
+        );
         let digest = Sha256::digest(hashed.as_bytes());
         let name = self.class.volume(&self.name).to_lowercase();
-        let name = name.replace(|char: char| !(char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-'), "-");
+        let name = name.replace(
+            |char: char| !(char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-'),
+            "-",
+        );
         (1..).map(move |number| {
             // Even with a number it is a label.
             let number = if number == 1 { String::new() } else { format!("-{number}") };
             let stem = name[..name.len().min(54 - number.len())].trim_matches('-');
-            format!("{stem}-{:02x}{:02x}{:02x}{:02x}{number}", digest[0], digest[1], digest[2], digest[3])
+            format!(
+                "{stem}-{:02x}{:02x}{:02x}{:02x}{number}",
+                digest[0], digest[1], digest[2], digest[3]
+            )
         })
     }
 }
@@ -586,7 +651,8 @@ fn is_marked(container: &Container, role: &str) -> bool {
 fn spark_container(pod: &Pod, role: &str, named: Option<&str>) -> Option<usize> {
     let containers = containers(pod);
     let only = |rule: &dyn Fn(&Container) -> bool| {
-        let found: Vec<usize> = (0..containers.len()).filter(|&index| rule(&containers[index])).collect();
+        let found: Vec<usize> =
+            (0..containers.len()).filter(|&index| rule(&containers[index])).collect();
         if let [one] = found[..] { Some(one) } else { None }
     };
     let with_name = |name: &str| containers.iter().position(|container| container.name == name);
@@ -594,13 +660,15 @@ fn spark_container(pod: &Pod, role: &str, named: Option<&str>) -> Option<usize> 
         "driver" => &["spark-kubernetes-driver"],
         _ => &["spark-kubernetes-executor", "executor"],
     };
-    let found = only(&|container| is_marked(container, role)).or_else(|| names.iter().find_map(|name| with_name(name)));
+    let found = only(&|container| is_marked(container, role))
+        .or_else(|| names.iter().find_map(|name| with_name(name)));
     if found.is_some() {
         return found;
     }
     match named {
         Some(named) => with_name(named),
-        None => only(&|container| container.args.iter().flatten().any(|argument| argument == role)).or_else(|| only(&|_| true)),
+        None => only(&|container| container.args.iter().flatten().any(|argument| argument == role))
+            .or_else(|| only(&|_| true)),
     }
 }
 
@@ -655,7 +723,9 @@ impl<'a> View<'a> {
 
     fn base(self, request: &Request) -> Base<'a> {
         let (_, variable, _) = request.class.defaults();
-        let Some(EnvVar { value, value_from: None, .. }) = self.variable(variable) else { return Base::Plain };
+        let Some(EnvVar { value, value_from: None, .. }) = self.variable(variable) else {
+            return Base::Plain;
+        };
         let directory = value.as_deref().unwrap_or_default();
         if directory.contains("$(") {
             return Base::Plain;
@@ -665,7 +735,9 @@ impl<'a> View<'a> {
         }
         let directory = seen(directory);
         match self.at(&directory) {
-            Some((mount, Volume { config_map: Some(base), .. })) if !has_sub_path(mount) && base.name != request.name => {
+            Some((mount, Volume { config_map: Some(base), .. }))
+                if !has_sub_path(mount) && base.name != request.name =>
+            {
                 Base::Of(directory, base)
             }
             _ => Base::Plain,
@@ -674,10 +746,14 @@ impl<'a> View<'a> {
 
     /// Whether the last source of what is projected at the path is the user's ConfigMap.
     fn shows_merged(self, request: &Request) -> bool {
-        let last = self.at(&request.path).and_then(|(_, volume)| volume.projected.as_ref()?.sources.as_ref()?.last());
+        let last = self
+            .at(&request.path)
+            .and_then(|(_, volume)| volume.projected.as_ref()?.sources.as_ref()?.last());
         last.and_then(|last| last.config_map.as_ref()).is_some_and(|last| {
             let ConfigMapProjection { name, optional, items } = last;
-            *name == request.name && optional.unwrap_or_default() == request.optional && items.as_ref().is_none_or(Vec::is_empty)
+            *name == request.name
+                && optional.unwrap_or_default() == request.optional
+                && items.as_ref().is_none_or(Vec::is_empty)
         })
     }
 
@@ -691,13 +767,25 @@ impl<'a> View<'a> {
             Shape::Plain => self.shows_plain(request),
             Shape::FoundMerged => self.shows_merged(request),
             Shape::Merged(base) => {
-                let Some((mount, Volume { projected: Some(projected), .. })) = self.at(&request.path) else { return false };
+                let Some((mount, Volume { projected: Some(projected), .. })) =
+                    self.at(&request.path)
+                else {
+                    return false;
+                };
                 let ProjectedVolumeSource { default_mode, sources } = projected;
-                let user = ConfigMapProjection { name: request.name.clone(), optional: Some(request.optional), items: None };
+                let user = ConfigMapProjection {
+                    name: request.name.clone(),
+                    optional: Some(request.optional),
+                    items: None,
+                };
                 let expected = [base.clone(), user].map(|source| Some(plain_projection(source)));
                 let found = sources.iter().flatten().map(|source| {
                     let VolumeProjection { config_map, .. } = source.clone();
-                    let is_all = source == &VolumeProjection { config_map: config_map.clone(), ..Default::default() };
+                    let is_all = source
+                        == &VolumeProjection {
+                            config_map: config_map.clone(),
+                            ..Default::default()
+                        };
                     config_map.filter(|_| is_all).map(plain_projection)
                 });
                 !has_sub_path(mount)
@@ -709,17 +797,24 @@ impl<'a> View<'a> {
 }
 
 /// With what is absent and what is written out made one.
-fn plain_projection(ConfigMapProjection { name, optional, items }: ConfigMapProjection) -> ConfigMapProjection {
-    ConfigMapProjection { name, optional: Some(optional.unwrap_or_default()), items: Some(items.unwrap_or_default()) }
+fn plain_projection(
+    ConfigMapProjection { name, optional, items }: ConfigMapProjection,
+) -> ConfigMapProjection {
+    ConfigMapProjection {
+        name,
+        optional: Some(optional.unwrap_or_default()),
+        items: Some(items.unwrap_or_default()),
+    }
 }
 
-/// Whether items of a volume show that a part of it is a directory. Other mounts need a mount point in it, which the kubelet makes only
-/// at the volume's top.
+/// Whether items of a volume show that a part of it is a directory. Other mounts need a mount point
+/// in it, which the kubelet makes only at the volume's top.
 fn is_directory_in(volume: &Volume, mount: &VolumeMount) -> bool {
     let Some(part) = mount.sub_path.as_ref().filter(|path| !path.is_empty()) else { return false };
     let written = serde_json::to_value(volume).unwrap();
     let sources = written["projected"]["sources"].as_array().cloned().unwrap_or_default();
-    let all = sources.iter().chain([&written]).flat_map(|source| source.as_object().unwrap().values());
+    let all =
+        sources.iter().chain([&written]).flat_map(|source| source.as_object().unwrap().values());
     let items = all.flat_map(|source| source["items"].as_array().cloned().unwrap_or_default());
     items.into_iter().any(|item| is_below(&seen(item["path"].as_str().unwrap()), &seen(part)))
 }
@@ -738,7 +833,8 @@ struct Place {
     /// As a mount, at its source, or as an image.
     is_read_only: bool,
     is_file: bool,
-    /// It is written without the first slash: the kubelet makes no mount point for it, and none in it.
+    /// It is written without the first slash: the kubelet makes no mount point for it, and none in
+    /// it.
     is_relative: bool,
     /// Another mount at the same path comes after it.
     is_hidden: bool,
@@ -747,8 +843,11 @@ struct Place {
 impl Place {
     fn forbids(&self, request: &Request) -> bool {
         if is_below(&request.path, &self.path) {
-            let is_closed =
-                if self.is_written_by_kubelet { request.file.is_some() || self.is_relative } else { self.is_read_only };
+            let is_closed = if self.is_written_by_kubelet {
+                request.file.is_some() || self.is_relative
+            } else {
+                self.is_read_only
+            };
             self.is_file || is_closed
         } else if is_below(&self.path, &request.path) {
             request.file.is_some() || self.is_file || self.is_relative
@@ -780,8 +879,15 @@ impl Round<'_> {
             return if is_same { Verdict::CarriedOut(Shape::Plain) } else { Verdict::Refused };
         }
         let verdict = self.against_pod(request);
-        let lost_already = self.refused.iter().any(|earlier| earlier.path == request.path && !earlier.is_same_source(request));
-        if lost_already && matches!(verdict, Verdict::CarriedOut(_)) { Verdict::Open } else { verdict }
+        let lost_already = self
+            .refused
+            .iter()
+            .any(|earlier| earlier.path == request.path && !earlier.is_same_source(request));
+        if lost_already && matches!(verdict, Verdict::CarriedOut(_)) {
+            Verdict::Open
+        } else {
+            verdict
+        }
     }
 
     fn against_pod(&self, request: &Request) -> Verdict {
@@ -789,14 +895,24 @@ impl Round<'_> {
         if request.merge {
             if self.before.shows_merged(request) {
                 let is_whole = there.is_some_and(|(mount, _)| !has_sub_path(mount));
-                return if is_whole { Verdict::CarriedOut(Shape::FoundMerged) } else { Verdict::Open };
+                return if is_whole {
+                    Verdict::CarriedOut(Shape::FoundMerged)
+                } else {
+                    Verdict::Open
+                };
             }
             match self.before.base(request) {
                 Base::Plain => {}
                 Base::Unclear => return Verdict::Open,
-                Base::Of(directory, _) if directory == request.path || there.is_some() => return Verdict::Refused,
+                Base::Of(directory, _) if directory == request.path || there.is_some() => {
+                    return Verdict::Refused;
+                }
                 Base::Of(_, ConfigMapVolumeSource { name, optional, items, .. }) => {
-                    let base = ConfigMapProjection { name: name.clone(), optional: *optional, items: items.clone() };
+                    let base = ConfigMapProjection {
+                        name: name.clone(),
+                        optional: *optional,
+                        items: items.clone(),
+                    };
                     return self.possible(request, Shape::Merged(base));
                 }
             }
@@ -815,13 +931,15 @@ impl Round<'_> {
             return Verdict::Refused;
         }
         let places = self.places();
-        let above = places.iter().filter(|place| !place.is_hidden && is_below(&request.path, &place.path));
+        let above =
+            places.iter().filter(|place| !place.is_hidden && is_below(&request.path, &place.path));
         let nearest = above.map(|place| place.path.len()).max();
         let is_certain = |place: &&Place| {
             let is_above = is_below(&request.path, &place.path);
             !place.is_hidden && (!is_above || Some(place.path.len()) == nearest)
         };
-        let forbidding: Vec<&Place> = places.iter().filter(|place| place.forbids(request)).collect();
+        let forbidding: Vec<&Place> =
+            places.iter().filter(|place| place.forbids(request)).collect();
         match () {
             () if forbidding.is_empty() => Verdict::CarriedOut(shape),
             () if forbidding.iter().any(is_certain) => Verdict::Refused,
@@ -835,13 +953,19 @@ impl Round<'_> {
         let paths: Vec<String> = mounts.iter().map(|mount| seen(&mount.mount_path)).collect();
         let own = mounts.iter().enumerate().filter_map(|(index, mount)| {
             let volume = self.before.volumes.iter().find(|volume| volume.name == mount.name)?;
-            let Volume { config_map, secret, projected, downward_api, image, host_path, .. } = volume;
-            let of_kubelet = config_map.is_some() || secret.is_some() || projected.is_some() || downward_api.is_some();
+            let Volume { config_map, secret, projected, downward_api, image, host_path, .. } =
+                volume;
+            let of_kubelet = config_map.is_some()
+                || secret.is_some()
+                || projected.is_some()
+                || downward_api.is_some();
             let is_directory = of_kubelet && is_directory_in(volume, mount);
             let is_host_file = host_path
                 .as_ref()
                 .and_then(|host_path| host_path.type_.as_deref())
-                .is_some_and(|kind| ["File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"].contains(&kind));
+                .is_some_and(|kind| {
+                    ["File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"].contains(&kind)
+                });
             let read_only_at_source = image.is_some() || is_read_only_at_source(volume);
             Some(Place {
                 path: paths[index].clone(),
@@ -864,7 +988,7 @@ impl Round<'_> {
     }
 }
 
-// ---- What must hold -----------------------------------------------------------------------------------------------------
+// ---- What must hold -----------------------------------------------------------------------------
 
 /// What is said about a pod.
 struct Problem {
@@ -886,10 +1010,20 @@ impl Problem {
 
     /// Whether it is about the same thing, with whatever value and in whatever spelling.
     fn is_about(&self, ask: &Ask) -> bool {
-        let keys = KEYS.iter().filter(|(.., class)| *class == ask.class).flat_map(|(first, second, _)| [first, second]);
-        let lists = LISTS.iter().filter(|(.., class)| *class == ask.class).flat_map(|(first, second, _)| [first, second]);
-        let keys = keys.map(|key| format!("{key}{}=", ask.name)).chain(lists.map(|list| format!("{list}={}=", ask.name)));
-        keys.into_iter().any(|key| self.begins_with(&key) || self.begins_with_annotation(&format!("{SECOND}{key}")))
+        let keys = KEYS
+            .iter()
+            .filter(|(.., class)| *class == ask.class)
+            .flat_map(|(first, second, _)| [first, second]);
+        let lists = LISTS
+            .iter()
+            .filter(|(.., class)| *class == ask.class)
+            .flat_map(|(first, second, _)| [first, second]);
+        let keys = keys
+            .map(|key| format!("{key}{}=", ask.name))
+            .chain(lists.map(|list| format!("{list}={}=", ask.name)));
+        keys.into_iter().any(|key| {
+            self.begins_with(&key) || self.begins_with_annotation(&format!("{SECOND}{key}"))
+        })
     }
 
     /// Whether the text begins so, or with as much of it as there was room for.
@@ -899,9 +1033,14 @@ impl Problem {
             if index >= SHOWN_AT_LEAST && rest.starts_with("…: ") {
                 return true;
             }
-            // What cannot be seen is escaped; what must not be is, or the API server would drop the warning.
+            // What cannot be seen is escaped; what must not be is, or the API server would drop the
+            // warning.
             let itself = rest.strip_prefix(char).filter(|_| !char.is_control());
-            let Some(after) = itself.or_else(|| rest.strip_prefix(&*char.escape_default().to_string())) else { return false };
+            let Some(after) =
+                itself.or_else(|| rest.strip_prefix(&*char.escape_default().to_string()))
+            else {
+                return false;
+            };
             rest = after;
         }
         true
@@ -912,7 +1051,12 @@ fn problems(review: &Value, policy: &Policy) -> Vec<Problem> {
     let body = serde_json::to_vec(review).unwrap();
     let admission = admit(&body, policy).unwrap();
     let problems = admission.subject.iter().flat_map(|subject| subject.problems.iter());
-    problems.map(|problem| Problem { text: problem.text().to_owned(), is_error: problem.severity() == Severity::Error }).collect()
+    problems
+        .map(|problem| Problem {
+            text: problem.text().to_owned(),
+            is_error: problem.severity() == Severity::Error,
+        })
+        .collect()
 }
 
 fn typed(pod: &Value) -> Pod {
@@ -943,7 +1087,10 @@ pub fn assert_valid_pod(review: &Value, answer: &Answer) {
             if at >= mounts(was).len() {
                 assert!(is_free, "{} is mounted twice", mount.mount_path);
                 assert!(names.contains(&mount.name), "{mount:?} names no volume");
-                assert_eq!(serde_json::to_value(mount).unwrap(), answer.pod["spec"]["containers"][index]["volumeMounts"][at]);
+                assert_eq!(
+                    serde_json::to_value(mount).unwrap(),
+                    answer.pod["spec"]["containers"][index]["volumeMounts"][at]
+                );
             }
         }
     }
@@ -959,14 +1106,18 @@ pub fn assert_mounted_or_named(review: &Value, answer: &Answer, policy: &Policy)
     let Some((role, asked)) = subject(&before) else { return };
     let after = typed(&answer.pod);
     let problems = problems(review, policy);
-    let Some(container) = spark_container(&before, role, asked.container.as_deref()) else { return };
+    let Some(container) = spark_container(&before, role, asked.container.as_deref()) else {
+        return;
+    };
     // Of too many none is carried out, and one problem says so for all.
     if problems.iter().any(|problem| problem.is_error && problem.begins_with(FIRST)) {
         return;
     }
     // Where several containers say that they are Spark's, an enforced default has no sure place.
-    let has_several_marks = containers(&before).iter().filter(|container| is_marked(container, role)).count() > 1;
-    let is_unclear = |problem: &Problem| problem.is_error && problem.text.contains(": several containers set ");
+    let has_several_marks =
+        containers(&before).iter().filter(|container| is_marked(container, role)).count() > 1;
+    let is_unclear =
+        |problem: &Problem| problem.is_error && problem.text.contains(": several containers set ");
     if has_several_marks && problems.iter().any(is_unclear) {
         return;
     }
@@ -975,16 +1126,25 @@ pub fn assert_mounted_or_named(review: &Value, answer: &Answer, policy: &Policy)
         let Some(request) = ask.request() else { continue };
         let is_mounted = view.shows_plain(request) || (request.merge && view.shows_merged(request));
         // A default that says the same stands for it, and is named in its own words.
-        let is_named = problems.iter().any(|problem| problem.names(&ask.shown) || problem.is_about(ask));
+        let is_named =
+            problems.iter().any(|problem| problem.names(&ask.shown) || problem.is_about(ask));
         assert!(is_mounted || is_named, "{ask:?} is neither mounted nor named");
     }
 }
 
-/// An enforced default of a file of rules is in the pod, at its place and in its variable, or an error says that something is wrong.
+/// An enforced default of a file of rules is in the pod, at its place and in its variable, or an
+/// error says that something is wrong.
 pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: &Value) {
     let (before, after) = (typed(&review["request"]["object"]), typed(&answer.pod));
-    let role = before.metadata.labels.as_ref().and_then(|labels| labels.get("spark-role")).map_or("", |role| role);
-    if !["driver", "executor"].contains(&role) || problems(review, policy).iter().any(|problem| problem.is_error) {
+    let role = before
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get("spark-role"))
+        .map_or("", |role| role);
+    if !["driver", "executor"].contains(&role)
+        || problems(review, policy).iter().any(|problem| problem.is_error)
+    {
         return;
     }
     let mut defaults: Vec<(bool, Ask)> = Vec::new();
@@ -999,26 +1159,43 @@ pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: 
         }
         defaults.extend(asks.into_iter().map(|ask| (rule["enforce"] == true, ask)));
     }
-    let enforced: Vec<&Request> =
-        defaults.iter().filter(|(is_enforced, _)| *is_enforced).filter_map(|(_, ask)| ask.request()).collect();
+    let enforced: Vec<&Request> = defaults
+        .iter()
+        .filter(|(is_enforced, _)| *is_enforced)
+        .filter_map(|(_, ask)| ask.request())
+        .collect();
     if enforced.is_empty() {
         return;
     }
-    let marked: Vec<usize> = (0..containers(&after).len()).filter(|&index| is_marked(&containers(&after)[index], role)).collect();
+    let marked: Vec<usize> = (0..containers(&after).len())
+        .filter(|&index| is_marked(&containers(&after)[index], role))
+        .collect();
     assert!(marked.len() < 2, "two containers say that they are Spark's");
     let named = read(&before.metadata.annotations.clone().unwrap_or_default()).container;
-    let view = View::of(&after, spark_container(&before, role, named.as_deref()).expect("a container, or an error"));
+    let view = View::of(
+        &after,
+        spark_container(&before, role, named.as_deref()).expect("a container, or an error"),
+    );
     for request in enforced {
         let is_shown = view.shows_plain(request)
-            || (request.merge && (view.shows_merged(request) || view.shows_plain(&Request { merge: false, ..request.clone() })));
+            || (request.merge
+                && (view.shows_merged(request)
+                    || view.shows_plain(&Request { merge: false, ..request.clone() })));
         assert!(is_shown, "{request:?} is not there, and nothing says so");
-        let others = mounts(view.container).iter().map(|mount| seen(&mount.mount_path)).filter(|path| *path != request.path);
+        let others = mounts(view.container)
+            .iter()
+            .map(|mount| seen(&mount.mount_path))
+            .filter(|path| *path != request.path);
         for path in others {
             assert!(!meets_by_link(&path, &request.path), "{path} is in the place of {request:?}");
         }
         let Some((variable, value)) = &request.env else { continue };
-        let is_contested =
-            defaults.iter().filter_map(|(_, ask)| ask.request()?.env.as_ref()).filter(|(name, _)| name == variable).count() > 1;
+        let is_contested = defaults
+            .iter()
+            .filter_map(|(_, ask)| ask.request()?.env.as_ref())
+            .filter(|(name, _)| name == variable)
+            .count()
+            > 1;
         let is_set = view.variable(variable).and_then(|entry| entry.value.as_ref()) == Some(value);
         assert!(is_set || is_contested, "{variable} is not {value}");
     }
@@ -1028,7 +1205,8 @@ pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: 
 fn subject(pod: &Pod) -> Option<(&str, Asked)> {
     let role = pod.metadata.labels.as_ref()?.get("spark-role")?;
     let annotations = pod.metadata.annotations.as_ref()?;
-    let is_ours = ["driver", "executor"].contains(&&**role) && !annotations.contains_key("kubernetes.io/config.mirror");
+    let is_ours = ["driver", "executor"].contains(&&**role)
+        && !annotations.contains_key("kubernetes.io/config.mirror");
     Some((&**role, read(annotations))).filter(|(_, asked)| is_ours && asked.has_keys)
 }
 
@@ -1037,11 +1215,15 @@ pub fn assert_too_many(review: &Value, answer: &Answer) {
     let problems = problems(review, &Policy::default());
     let [problem] = &problems[..] else { panic!("one problem: {:?}", answer.problems) };
     assert!(problem.is_error && problem.begins_with(FIRST), "{}", problem.text);
-    assert_eq!(typed(&review["request"]["object"]).spec, typed(&answer.pod).spec, "nothing is injected");
+    assert_eq!(
+        typed(&review["request"]["object"]).spec,
+        typed(&answer.pod).spec,
+        "nothing is injected"
+    );
 }
 
-/// Every request of the pod is carried out as the contract says, or named by a problem for which there is a reason; and nothing
-/// else is done or said. Without rules of an administrator.
+/// Every request of the pod is carried out as the contract says, or named by a problem for which
+/// there is a reason; and nothing else is done or said. Without rules of an administrator.
 pub fn assert_carried_out(review: &Value, answer: &Answer) {
     let (before, after) = (typed(&review["request"]["object"]), typed(&answer.pod));
     let problems = problems(review, &Policy::default());
@@ -1054,8 +1236,14 @@ pub fn assert_carried_out(review: &Value, answer: &Answer) {
     };
     assert!(!matches!(answer.outcome, Outcome::Ignored(_)));
     let Some(container) = spark_container(&before, role, asked.container.as_deref()) else {
-        let is_wanted = asked.asks.iter().any(|ask| ask.request().is_some() && ask.standing == Standing::Counts);
-        let shown = ["container".to_owned(), format!("container={}", asked.container.as_deref().unwrap_or_default())];
+        let is_wanted = asked
+            .asks
+            .iter()
+            .any(|ask| ask.request().is_some() && ask.standing == Standing::Counts);
+        let shown = [
+            "container".to_owned(),
+            format!("container={}", asked.container.as_deref().unwrap_or_default()),
+        ];
         let shown = [shown.clone(), shown.map(|shown| format!("{SECOND}{shown}"))].concat();
         let is_named = problems.iter().any(|problem| problem.is_error && problem.names(&shown));
         assert!(is_named || !is_wanted, "no container, and nobody says so");
@@ -1066,35 +1254,47 @@ pub fn assert_carried_out(review: &Value, answer: &Answer) {
     if problems.iter().filter(|problem| !problem.is_error).count() >= 20 {
         return;
     }
-    let judge =
-        Judge { problems: &problems, asked: &asked, before: View::of(&before, container), after: View::of(&after, container) };
+    let judge = Judge {
+        problems: &problems,
+        asked: &asked,
+        before: View::of(&before, container),
+        after: View::of(&after, container),
+    };
     let Some(done) = judge.carried_out() else {
         judge.assert_unknown_are_named();
         return;
     };
     judge.assert_unknown_are_named();
     judge.assert_mounts(&done);
-    let noted = [judge.assert_env(&done), judge.assert_arguments(&done, role, version(&before))].concat();
+    let noted =
+        [judge.assert_env(&done), judge.assert_arguments(&done, role, version(&before))].concat();
     judge.assert_problems_have_reasons(&done, &noted);
     assert_record(&before, &after, &answer.patch, &problems, &done);
     assert_nothing_else(&before, &after, container);
 }
 
-/// The options among the arguments after `driver` that are Spark's own and not the application's: those before the primary resource.
+/// The options among the arguments after `driver` that are Spark's own and not the application's:
+/// those before the primary resource.
 fn sparks_own(arguments: &[String]) -> Vec<&str> {
-    const WITHOUT_VALUE: &str = " --help -h --load-spark-defaults --supervise --usage-error --verbose -v --version ";
+    const WITHOUT_VALUE: &str =
+        " --help -h --load-spark-defaults --supervise --usage-error --verbose -v --version ";
     let mut own = Vec::new();
     let mut at = 1;
     while let Some(argument) = arguments.get(at).filter(|argument| argument.starts_with('-')) {
         own.push(&**argument);
-        let stands_alone = argument.contains('=') || WITHOUT_VALUE.contains(&format!(" {argument} "));
+        let stands_alone =
+            argument.contains('=') || WITHOUT_VALUE.contains(&format!(" {argument} "));
         at += if stands_alone { 1 } else { 2 };
     }
     own
 }
 
 fn version(pod: &Pod) -> &str {
-    pod.metadata.labels.as_ref().and_then(|labels| labels.get("spark-version")).map_or("", |version| version)
+    pod.metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get("spark-version"))
+        .map_or("", |version| version)
 }
 
 struct Judge<'a> {
@@ -1106,7 +1306,9 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn is_named(&self, ask: &Ask, by_error: bool) -> bool {
-        self.problems.iter().any(|problem| (problem.is_error || !by_error) && problem.names(&ask.shown))
+        self.problems
+            .iter()
+            .any(|problem| (problem.is_error || !by_error) && problem.names(&ask.shown))
     }
 
     /// Whether an error names this and, cut short as it may be, nothing else.
@@ -1120,45 +1322,60 @@ impl<'a> Judge<'a> {
 
     fn assert_unknown_are_named(&self) {
         for shown in &self.asked.unknown {
-            let is_noted = self.problems.iter().any(|problem| !problem.is_error && problem.names(shown));
+            let is_noted =
+                self.problems.iter().any(|problem| !problem.is_error && problem.names(shown));
             assert!(is_noted, "unknown key {shown:?} is not named");
         }
     }
 
-    /// What was carried out, in order, after everything that was not has been found named for a reason. `None` where the texts
-    /// are cut so short that they do not tell.
+    /// What was carried out, in order, after everything that was not has been found named for a
+    /// reason. `None` where the texts are cut so short that they do not tell.
     fn carried_out(&self) -> Option<Vec<CarriedOut<'a>>> {
         let mut is_clear = true;
         let mut requests = Vec::new();
         for ask in &self.asked.asks {
             match (&ask.reading, ask.standing) {
                 (Reading::Nothing, _) | (_, Standing::Loses { to_the_same: true }) => {}
-                (Reading::Wrong, Standing::Counts) => assert!(self.is_named(ask, true), "wrong and not named: {ask:?}"),
+                (Reading::Wrong, Standing::Counts) => {
+                    assert!(self.is_named(ask, true), "wrong and not named: {ask:?}");
+                }
                 (Reading::Wrong, _) | (_, Standing::Loses { .. }) => {
                     assert!(self.is_named(ask, false), "it loses and is not named: {ask:?}");
                 }
-                (Reading::Right(request), Standing::Counts | Standing::MayLose) => requests.push((ask, request)),
+                (Reading::Right(request), Standing::Counts | Standing::MayLose) => {
+                    requests.push((ask, request));
+                }
             }
         }
         requests.sort_by_key(|(_, request)| (request.class, &request.name, &request.path));
 
         let mut round = Round { before: self.before, done: Vec::new(), refused: Vec::new() };
         for (ask, request) in requests {
-            let (is_refused, is_refused_alone) = (self.is_named(ask, true), self.is_named_alone(ask));
+            let (is_refused, is_refused_alone) =
+                (self.is_named(ask, true), self.is_named_alone(ask));
             // Which of the earlier ones were carried out is a guess from there on.
             let verdict = if is_clear { round.verdict(request) } else { Verdict::Open };
             let is_done = match &verdict {
                 Verdict::CarriedOut(shape) => self.after.shows(request, shape),
                 Verdict::Refused => false,
-                Verdict::Open => self.after.shows_plain(request) || (request.merge && self.after.shows_merged(request)),
+                Verdict::Open => {
+                    self.after.shows_plain(request)
+                        || (request.merge && self.after.shows_merged(request))
+                }
             };
             let is_carried_out = match (&verdict, ask.standing) {
                 (Verdict::Refused, _) => {
-                    assert!(self.is_named(ask, ask.standing == Standing::Counts), "refused and not named: {ask:?}");
+                    assert!(
+                        self.is_named(ask, ask.standing == Standing::Counts),
+                        "refused and not named: {ask:?}"
+                    );
                     false
                 }
                 (Verdict::CarriedOut(_), Standing::Counts) => {
-                    assert!(is_done && !is_refused_alone, "refused without a reason, or not done: {ask:?}, {verdict:?}");
+                    assert!(
+                        is_done && !is_refused_alone,
+                        "refused without a reason, or not done: {ask:?}, {verdict:?}"
+                    );
                     true
                 }
                 (_, Standing::Counts) => {
@@ -1184,7 +1401,8 @@ impl<'a> Judge<'a> {
         is_clear.then_some(round.done)
     }
 
-    /// What was carried out is mounted by exactly one mount and one volume each, named by the rules; nothing else is.
+    /// What was carried out is mounted by exactly one mount and one volume each, named by the
+    /// rules; nothing else is.
     fn assert_mounts(&self, done: &[CarriedOut]) {
         let new_mounts = &mounts(self.after.container)[mounts(self.before.container).len()..];
         let (old_volumes, new_volumes) = self.after.volumes.split_at(self.before.volumes.len());
@@ -1204,12 +1422,21 @@ impl<'a> Judge<'a> {
                 ..VolumeMount::default()
             };
             assert_eq!(mount, &expected);
-            let volume = new_volumes.iter().find(|volume| volume.name == mount.name).expect("a volume of ours");
+            let volume = new_volumes
+                .iter()
+                .find(|volume| volume.name == mount.name)
+                .expect("a volume of ours");
             // With items, so that the kubelet names a key that is missing.
             let form = Form::of(mount, volume);
-            assert!(form.is_none() || form == Some(request.form()), "{volume:?} is not {request:?}");
+            assert!(
+                form.is_none() || form == Some(request.form()),
+                "{volume:?} is not {request:?}"
+            );
             let shared = named.iter().find(|(other, _)| {
-                other.ask.in_list && ask.in_list && other.request.form() == request.form() && other.request.class == request.class
+                other.ask.in_list
+                    && ask.in_list
+                    && other.request.form() == request.form()
+                    && other.request.class == request.class
             });
             if let Some((_, volume)) = shared {
                 assert_eq!(&mount.name, volume, "entries of a list share a volume");
@@ -1217,7 +1444,8 @@ impl<'a> Judge<'a> {
             }
             let table = request.class.volume(&request.name);
             let is_free = |name: &String| is_label(name) && !taken.contains(&&**name);
-            let expected = std::iter::once(table).chain(request.hashed_volumes()).find(is_free).unwrap();
+            let expected =
+                std::iter::once(table).chain(request.hashed_volumes()).find(is_free).unwrap();
             assert_eq!(mount.name, expected, "the volume's name");
             taken.push(&mount.name);
             named.push((one, &mount.name));
@@ -1225,20 +1453,26 @@ impl<'a> Judge<'a> {
         assert_eq!(new_volumes.len(), named.len(), "each volume is mounted");
     }
 
-    /// Variables have the values that the first request in order asks for. What is left is noted: those requests are returned.
+    /// Variables have the values that the first request in order asks for. What is left is noted:
+    /// those requests are returned.
     fn assert_env(&self, done: &[CarriedOut<'a>]) -> Vec<&'a Ask> {
         let mut expected = env(self.before.container).to_vec();
         let mut setters: BTreeMap<&str, &str> = BTreeMap::new();
         for CarriedOut { request, .. } in done {
             let Some((variable, value)) = &request.env else { continue };
             let gives_way = matches!(request.class, Class::ConfigMap | Class::Secret);
-            let is_value = |env: &EnvVar| env.value_from.is_none() && env.value.as_deref().unwrap_or_default() == value;
+            let is_value = |env: &EnvVar| {
+                env.value_from.is_none() && env.value.as_deref().unwrap_or_default() == value
+            };
             let last = expected.iter().rposition(|env| env.name == *variable);
-            if setters.contains_key(&**variable) || (gives_way && last.is_some_and(|last| !is_value(&expected[last]))) {
+            if setters.contains_key(&**variable)
+                || (gives_way && last.is_some_and(|last| !is_value(&expected[last])))
+            {
                 continue;
             }
             setters.insert(variable, value);
-            let set = EnvVar { name: variable.clone(), value: Some(value.clone()), value_from: None };
+            let set =
+                EnvVar { name: variable.clone(), value: Some(value.clone()), value_from: None };
             match last {
                 Some(last) if is_value(&expected[last]) => {}
                 Some(last) => expected[last] = set,
@@ -1252,7 +1486,10 @@ impl<'a> Judge<'a> {
             let Some((variable, value)) = &request.env else { continue };
             let last = self.after.variable(variable).unwrap();
             if last.value_from.is_some() || last.value.as_ref().is_none_or(|last| last != value) {
-                let is_noted = self.problems.iter().any(|problem| !problem.is_error && problem.names(&ask.shown));
+                let is_noted = self
+                    .problems
+                    .iter()
+                    .any(|problem| !problem.is_error && problem.names(&ask.shown));
                 assert!(is_noted, "{variable} is {last:?}, and no note says so: {ask:?}");
                 noted.push(*ask);
             }
@@ -1260,22 +1497,32 @@ impl<'a> Judge<'a> {
         noted
     }
 
-    /// `defaults` makes a driver read `spark-defaults.conf`, or a note says why not: that request is returned.
+    /// `defaults` makes a driver read `spark-defaults.conf`, or a note says why not: that request
+    /// is returned.
     fn assert_arguments(&self, done: &[CarriedOut<'a>], role: &str, version: &str) -> Vec<&'a Ask> {
         let mut expected = self.before.container.args.clone();
         let mut noted = Vec::new();
         let wanting = done.iter().find(|done| done.request.defaults && role == "driver");
         if let Some(CarriedOut { ask, .. }) = wanting {
-            let is_new_enough =
-                version.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= 4);
+            let is_new_enough = version
+                .split('.')
+                .next()
+                .and_then(|major| major.parse().ok())
+                .is_some_and(|major: u32| major >= 4);
             match expected.as_mut() {
-                Some(arguments) if is_new_enough && arguments.first().is_some_and(|first| first == "driver") => {
+                Some(arguments)
+                    if is_new_enough
+                        && arguments.first().is_some_and(|first| first == "driver") =>
+                {
                     if !sparks_own(arguments).contains(&LOAD_DEFAULTS) {
                         arguments.insert(1, LOAD_DEFAULTS.to_owned());
                     }
                 }
                 _ => {
-                    let is_noted = self.problems.iter().any(|problem| !problem.is_error && problem.names(&ask.shown));
+                    let is_noted = self
+                        .problems
+                        .iter()
+                        .any(|problem| !problem.is_error && problem.names(&ask.shown));
                     assert!(is_noted, "defaults are not read, and no note says so: {ask:?}");
                     noted.push(*ask);
                 }
@@ -1288,7 +1535,8 @@ impl<'a> Judge<'a> {
     /// No error about a request that was carried out, and no note where there is nothing to note.
     fn assert_problems_have_reasons(&self, done: &[CarriedOut], noted: &[&Ask]) {
         for problem in self.problems {
-            let is_about_unknown = !problem.is_error && self.asked.unknown.iter().any(|shown| problem.names(shown));
+            let is_about_unknown =
+                !problem.is_error && self.asked.unknown.iter().any(|shown| problem.names(shown));
             let mut about = self.asked.asks.iter().filter(|ask| problem.names(&ask.shown));
             let has_reason = about.any(|ask| {
                 let is_done = done.iter().any(|done| std::ptr::eq(done.ask, ask));
@@ -1306,8 +1554,16 @@ impl<'a> Judge<'a> {
 }
 
 /// The record is there when something was done or is wrong, and lists what was mounted and found.
-fn assert_record(before: &Pod, after: &Pod, patch: &[Value], problems: &[Problem], done: &[CarriedOut]) {
-    let record = |pod: &Pod| pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED).cloned());
+fn assert_record(
+    before: &Pod,
+    after: &Pod,
+    patch: &[Value],
+    problems: &[Problem],
+    done: &[CarriedOut],
+) {
+    let record = |pod: &Pod| {
+        pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED).cloned())
+    };
     if patch.is_empty() && problems.is_empty() {
         assert_eq!(record(before), record(after));
         return;
@@ -1319,11 +1575,15 @@ fn assert_record(before: &Pod, after: &Pod, patch: &[Value], problems: &[Problem
             expected.push(request.recorded());
         }
     }
-    let recorded: Vec<&str> = record["mounts"].as_array().unwrap().iter().map(|mount| mount.as_str().unwrap()).collect();
+    let recorded: Vec<&str> =
+        record["mounts"].as_array().unwrap().iter().map(|mount| mount.as_str().unwrap()).collect();
     if record["more"].is_null() {
         assert_eq!(recorded, expected, "the record");
     } else {
-        assert!(expected.iter().map(String::as_str).take(recorded.len()).eq(recorded), "the record as far as it goes");
+        assert!(
+            expected.iter().map(String::as_str).take(recorded.len()).eq(recorded),
+            "the record as far as it goes"
+        );
     }
 }
 

@@ -1,14 +1,14 @@
-//! A pod as its neighbours leave it: a mesh, a vault, a log shipper and an exporter have put their sidecars before Spark's
-//! container, and their volumes beside Spark's.
+//! A pod as its neighbours leave it: a mesh, a vault, a log shipper and an exporter have put their
+//! sidecars before Spark's container, and their volumes beside Spark's.
 
 use serde_json::{Value, json};
 
-/// The review with four sidecars and 40 volumes, ten of which are mounted in the container that was the first.
+/// The review with four sidecars and 40 volumes, ten of which are mounted in the container that was
+/// the first.
 pub fn with_sidecars(review: &[u8]) -> Vec<u8> {
     let mut review: Value = serde_json::from_slice(review).unwrap();
     let spec = &mut review["request"]["object"]["spec"];
-    let mount =
-        |i: usize| json!({"name": format!("neighbour-{i}"), "mountPath": format!("/var/lib/neighbours/{i}"), "readOnly": true});
+    let mount = |i: usize| json!({"name": format!("neighbour-{i}"), "mountPath": format!("/var/lib/neighbours/{i}"), "readOnly": true});
     let sidecar = |(i, name): (usize, &str)| {
         let value = |variable: usize| json!({"name": format!("VARIABLE_{variable}"), "value": "something of some length"});
         let field = |variable: usize| json!({"name": format!("FIELD_{variable}"), "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
@@ -27,7 +27,10 @@ pub fn with_sidecars(review: &[u8]) -> Vec<u8> {
     };
     let containers = spec["containers"].as_array_mut().unwrap();
     containers[0]["volumeMounts"].as_array_mut().unwrap().extend((0..10).map(mount));
-    let sidecars = ["istio-proxy", "vault-agent", "fluent-bit", "jmx-exporter"].into_iter().enumerate().map(sidecar);
+    let sidecars = ["istio-proxy", "vault-agent", "fluent-bit", "jmx-exporter"]
+        .into_iter()
+        .enumerate()
+        .map(sidecar);
     containers.splice(0..0, sidecars);
     let volumes = spec["volumes"].as_array_mut().unwrap();
     let volume = |i: usize| {

@@ -1,4 +1,5 @@
-//! What must hold of every answer, whatever the pod: checked on the pod that comes out, never on the operations alone.
+//! What must hold of every answer, whatever the pod: checked on the pod that comes out, never on
+//! the operations alone.
 #![allow(dead_code, reason = "each user has a part of it")]
 
 use std::collections::HashSet;
@@ -37,21 +38,31 @@ pub fn answer(review: &Value, policy: &Policy) -> Answer {
     let mut pod = review["request"]["object"].clone();
     let operations: json_patch::Patch = serde_json::from_value(json!(patch)).unwrap();
     json_patch::patch(&mut pod, &operations).expect("the patch applies");
-    let warnings: Vec<String> =
-        response["warnings"].as_array().into_iter().flatten().map(|warning| warning.as_str().unwrap().to_owned()).collect();
+    let warnings: Vec<String> = response["warnings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|warning| warning.as_str().unwrap().to_owned())
+        .collect();
     for warning in &warnings {
         assert!(warning.chars().count() <= 120, "{warning}");
         assert!(!warning.chars().any(char::is_control), "{warning:?}");
     }
     assert!(warnings.len() <= 20);
-    let problems: Vec<String> =
-        subject.iter().flat_map(|subject| subject.problems.iter()).map(|problem| problem.text().to_owned()).collect();
-    assert_eq!(warnings.len(), subject.as_ref().map_or(0, |subject| subject.problems.count()).min(20));
+    let problems: Vec<String> = subject
+        .iter()
+        .flat_map(|subject| subject.problems.iter())
+        .map(|problem| problem.text().to_owned())
+        .collect();
+    assert_eq!(
+        warnings.len(),
+        subject.as_ref().map_or(0, |subject| subject.problems.count()).min(20)
+    );
     Answer { outcome, warnings, problems, patch, pod }
 }
 
-/// Checks an answer against the review: only what may change has changed, the result is a pod that the API server can take,
-/// and a second round finds nothing left to do and says the same.
+/// Checks an answer against the review: only what may change has changed, the result is a pod that
+/// the API server can take, and a second round finds nothing left to do and says the same.
 pub fn assert_sound(review: &Value, policy: &Policy, answer: &Answer) {
     let before = &review["request"]["object"];
     if answer.patch.is_empty() {
@@ -83,7 +94,8 @@ pub fn defaulted(mut pod: Value) -> Value {
     pod
 }
 
-/// Takes out of the changed pod what the contract lets us add; what is left must be the pod as it was.
+/// Takes out of the changed pod what the contract lets us add; what is left must be the pod as it
+/// was.
 fn assert_only_additions(before: &Value, after: &Value) {
     let mut rest = after.clone();
     if let Some(annotations) = rest["metadata"]["annotations"].as_object_mut() {
@@ -107,8 +119,9 @@ fn assert_only_additions(before: &Value, after: &Value) {
         truncate(is, was, "volumeMounts");
         truncate(is, was, "env");
         // A driver's arguments may have got one more, as the second.
-        if let Some(arguments) =
-            is["args"].as_array_mut().filter(|arguments| Some(arguments.len()) > was["args"].as_array().map(Vec::len))
+        if let Some(arguments) = is["args"]
+            .as_array_mut()
+            .filter(|arguments| Some(arguments.len()) > was["args"].as_array().map(Vec::len))
         {
             assert_eq!(arguments.remove(1), "--load-spark-defaults");
         }
@@ -128,31 +141,45 @@ fn assert_only_additions(before: &Value, after: &Value) {
 }
 
 /// The variables that the webhook sets whatever the pod says.
-const VARIABLES: [&str; 4] =
-    ["SPARK_CONF_DIR", "HADOOP_CONF_DIR", "GOOGLE_APPLICATION_CREDENTIALS", "HADOOP_TOKEN_FILE_LOCATION"];
+const VARIABLES: [&str; 4] = [
+    "SPARK_CONF_DIR",
+    "HADOOP_CONF_DIR",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "HADOOP_TOKEN_FILE_LOCATION",
+];
 
-/// Each variable that is new or replaced keeps its name, is one that a request sets, and holds the path of a mount of its container,
-/// or of a file in that mount.
+/// Each variable that is new or replaced keeps its name, is one that a request sets, and holds the
+/// path of a mount of its container, or of a file in that mount.
 fn assert_variables_lead_to_mounts(review: &Value, policy: &Policy, after: &Value) {
     let before = &review["request"]["object"];
     let annotations = before["metadata"]["annotations"].to_string();
-    let containers = |pod: &Value| pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
+    let containers =
+        |pod: &Value| pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
     for (was, is) in containers(before).iter().zip(containers(after)) {
-        let [old, new] = [was, &is].map(|container| container["env"].as_array().cloned().unwrap_or_default());
+        let [old, new] =
+            [was, &is].map(|container| container["env"].as_array().cloned().unwrap_or_default());
         let mounts = is["volumeMounts"].as_array().cloned().unwrap_or_default();
-        let paths: Vec<String> = mounts.iter().map(|mount| cleaned(mount["mountPath"].as_str().unwrap())).collect();
+        let paths: Vec<String> =
+            mounts.iter().map(|mount| cleaned(mount["mountPath"].as_str().unwrap())).collect();
         for (index, entry) in new.iter().enumerate() {
             if old.get(index) == Some(entry) {
                 continue;
             }
-            assert!(old.get(index).is_none_or(|old| old["name"] == entry["name"]), "{entry} has another name");
+            assert!(
+                old.get(index).is_none_or(|old| old["name"] == entry["name"]),
+                "{entry} has another name"
+            );
             let (name, value) = (entry["name"].as_str().unwrap(), entry["value"].as_str().unwrap());
             assert_eq!(entry, &json!({"name": name, "value": value}));
-            let is_requested =
-                VARIABLES.contains(&name) || !policy.rules.is_empty() || annotations.contains(&format!("env={name}"));
+            let is_requested = VARIABLES.contains(&name)
+                || !policy.rules.is_empty()
+                || annotations.contains(&format!("env={name}"));
             assert!(is_requested, "no request sets {name}");
             let directory = value.rsplit_once('/').map_or("", |(directory, _)| directory);
-            assert!(paths.iter().any(|path| path == value || path == directory), "{entry} leads to no mount of {paths:?}");
+            assert!(
+                paths.iter().any(|path| path == value || path == directory),
+                "{entry} leads to no mount of {paths:?}"
+            );
         }
     }
 }
@@ -190,7 +217,8 @@ fn drop_null(object: &mut Value, field: &str) {
     }
 }
 
-/// Volumes have unique names, ours are DNS-1123 labels, mounts name a volume, and no path is mounted twice by our doing.
+/// Volumes have unique names, ours are DNS-1123 labels, mounts name a volume, and no path is
+/// mounted twice by our doing.
 fn assert_valid_names(before: &Value, after: &Value) {
     let names = |pod: &Value| -> Vec<String> {
         let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
@@ -200,12 +228,15 @@ fn assert_valid_names(before: &Value, after: &Value) {
     for (index, name) in new.iter().enumerate().skip(old.len()) {
         assert!(!new[..index].contains(name), "volume {name} is there twice");
         let is_label = name.len() <= 63
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             && !name.starts_with('-')
             && !name.ends_with('-');
         assert!(is_label, "{name} is no DNS-1123 label");
     }
-    let containers = |pod: &Value| pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
+    let containers =
+        |pod: &Value| pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
     for (was, is) in containers(before).iter().zip(containers(after)) {
         let was_mounted = was["volumeMounts"].as_array().map_or(0, Vec::len);
         let mounts = is["volumeMounts"].as_array().cloned().unwrap_or_default();
@@ -216,7 +247,10 @@ fn assert_valid_names(before: &Value, after: &Value) {
             if index >= was_mounted {
                 assert!(is_new, "{path} is mounted twice");
                 assert_eq!(mount["readOnly"], true);
-                assert!(new[old.len()..].iter().any(|name| mount["name"] == **name), "{mount} names no volume of ours");
+                assert!(
+                    new[old.len()..].iter().any(|name| mount["name"] == **name),
+                    "{mount} names no volume of ours"
+                );
             }
         }
     }

@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Lines of the log that are kept for the test; beyond them only those that tell of a panic, so that a long one stays small.
+/// Lines of the log that are kept for the test; beyond them only those that tell of a panic, so
+/// that a long one stays small.
 const KEPT_LINES: usize = 20_000;
 
 /// What the log says of a panic.
@@ -77,7 +78,12 @@ impl Webhook {
         let mut seen = Vec::new();
         let listening = loop {
             match lines.recv_timeout(Duration::from_secs(30)) {
-                Ok(line) if line.starts_with("Listening on ") || line.contains(r#""message":"listening""#) => break line,
+                Ok(line)
+                    if line.starts_with("Listening on ")
+                        || line.contains(r#""message":"listening""#) =>
+                {
+                    break line;
+                }
                 Ok(line) => seen.push(line),
                 Err(_) => {
                     let _ = process.kill();
@@ -100,7 +106,8 @@ impl Webhook {
         self.admin_address
     }
 
-    /// The first line of the log that contains a text, waiting up to 15 s for it: within that, files that change are followed.
+    /// The first line of the log that contains a text, waiting up to 15 s for it: within that,
+    /// files that change are followed.
     pub fn log_line(&self, text: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(15);
         loop {
@@ -124,7 +131,10 @@ impl Webhook {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-s", name, &self.process.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -150,7 +160,8 @@ impl Webhook {
         self.status("VmRSS:")
     }
 
-    /// Resident memory without the program's own pages, which are many where it is built for debugging, in KiB, from the kernel.
+    /// Resident memory without the program's own pages, which are many where it is built for
+    /// debugging, in KiB, from the kernel.
     pub fn anonymous_kib(&self) -> u64 {
         self.status("RssAnon:")
     }
@@ -168,8 +179,10 @@ impl Webhook {
 
     /// For how long each of its threads of this name has run, from the kernel.
     pub fn threads(&self, name: &str) -> Vec<Duration> {
-        let threads = fs::read_dir(self.proc().join("task")).unwrap().map(|thread| thread.unwrap().path());
-        let of_name = threads.filter(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim_end() == name);
+        let threads =
+            fs::read_dir(self.proc().join("task")).unwrap().map(|thread| thread.unwrap().path());
+        let of_name = threads
+            .filter(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim_end() == name);
         let on_cpu = |thread: PathBuf| {
             let schedstat = fs::read_to_string(thread.join("schedstat")).unwrap();
             Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
@@ -180,7 +193,12 @@ impl Webhook {
     /// The CPUs that this process may use, as [`Webhook::start_on_cpus`] takes them.
     pub fn cpus() -> String {
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     /// The file descriptors that are open.
@@ -191,7 +209,8 @@ impl Webhook {
     /// The CPU time that it has used, from the kernel, which counts in hundredths of a second.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(self.proc().join("stat")).unwrap();
-        // User and system time are the 14th and the 15th field; the second is in brackets and may contain blanks.
+        // User and system time are the 14th and the 15th field; the second is in brackets and may
+        // contain blanks.
         let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
         let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 10)
@@ -219,7 +238,9 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_spark-webhook");
 /// Any other one, without flags from the environment.
 pub fn command_of(program: &str) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SPARK_WEBHOOK_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SPARK_WEBHOOK_"))
+    {
         command.env_remove(name);
     }
     command

@@ -1,9 +1,10 @@
-//! A Secret's keys are letters, digits, `-`, `.` and `_`; this is how spark8t writes properties with other characters in them.
+//! A Secret's keys are letters, digits, `-`, `.` and `_`; this is how spark8t writes properties
+//! with other characters in them.
 
 /// The property behind a key, as spark8t reads it; `None` where it wrote no such key.
 ///
-/// Since 1.5 each other byte is `_` and two hexadecimal digits. Before, it was as in a URL, `_` standing for `%` and `__` for
-/// `_`; what cannot be read in the new way is read in the old one.
+/// Since 1.5 each other byte is `_` and two hexadecimal digits. Before, it was as in a URL, `_`
+/// standing for `%` and `__` for `_`; what cannot be read in the new way is read in the old one.
 pub(super) fn property(key: &str) -> Option<String> {
     decoded(key, false).or_else(|| decoded(key, true))
 }
@@ -41,7 +42,10 @@ mod tests {
     fn keys_are_read_in_the_new_way_and_else_in_the_old_one() {
         for (key, expected) in [
             ("spark.driver.memory", Some("spark.driver.memory")),
-            ("a.annotation.spark-operator.k8s.io_2fsecret.x_5fy", Some("a.annotation.spark-operator.k8s.io/secret.x_y")),
+            (
+                "a.annotation.spark-operator.k8s.io_2fsecret.x_5fy",
+                Some("a.annotation.spark-operator.k8s.io/secret.x_y"),
+            ),
             ("a_2Fb", Some("a/b")),
             ("a__b", Some("a_b")),
             ("a__2fb", Some("a_2fb")),

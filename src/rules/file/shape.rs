@@ -1,4 +1,5 @@
-//! Whether the parts of a file have their shape: maps with known fields, lists, texts, `true` and `false`.
+//! Whether the parts of a file have their shape: maps with known fields, lists, texts, `true` and
+//! `false`.
 
 use crate::annotations::problem::Excerpt;
 use crate::yaml::{Mistake, Node, Value};
@@ -27,7 +28,13 @@ pub(super) const fn form(example: &'static str, without: &'static str) -> Form {
 
 impl Reader {
     /// The fields of a map that may have these names.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node, what: &str, example: &str, known: &[&'static str]) -> Vec<Field<'n>> {
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        example: &str,
+        known: &[&'static str],
+    ) -> Vec<Field<'n>> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Unreadable => return Vec::new(),
@@ -40,7 +47,14 @@ impl Reader {
         for (key, node) in entries {
             match known.iter().find(|name| **name == key.text) {
                 Some(name) => fields.push(Field { name, key_line: key.line, node }),
-                None => self.add(key.line, format!("unknown field {}; write one of {}", quoted(&key.text), known.join(", "))),
+                None => self.add(
+                    key.line,
+                    format!(
+                        "unknown field {}; write one of {}",
+                        quoted(&key.text),
+                        known.join(", ")
+                    ),
+                ),
             }
         }
         fields
@@ -54,7 +68,10 @@ impl Reader {
             Value::List(items) => items,
             Value::Unreadable => &[],
             Value::Scalar { .. } | Value::Map(_) => {
-                self.add(field.node.line, format!("{} is a list; write {}", field.name, form.example));
+                self.add(
+                    field.node.line,
+                    format!("{} is a list; write {}", field.name, form.example),
+                );
                 &[]
             }
         }
@@ -67,13 +84,22 @@ impl Reader {
             && !node.is_null()
         {
             // What may be wrong by itself is not suggested.
-            let is_name = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "!-*?".contains(c));
-            let instead = if is_name { format!("{name}: [{}]", quoted(text)) } else { form.example.to_owned() };
+            let is_name = text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "!-*?".contains(c));
+            let instead = if is_name {
+                format!("{name}: [{}]", quoted(text))
+            } else {
+                form.example.to_owned()
+            };
             self.add(node.line, format!("{name} is a list; write {instead}"));
             return Vec::new();
         }
         if matches!(&node.value, Value::List(items) if items.is_empty()) {
-            self.add(node.line, format!("{name} is empty; write {}, or {}", form.example, form.without));
+            self.add(
+                node.line,
+                format!("{name} is empty; write {}, or {}", form.example, form.without),
+            );
         }
         self.list(field, form).iter().filter_map(|node| self.entry(name, node)).collect()
     }
@@ -87,14 +113,21 @@ impl Reader {
                 None
             }
             Value::List(_) | Value::Map(_) => {
-                self.add(node.line, format!("an entry of {name} is a text; write it without brackets and colons"));
+                self.add(
+                    node.line,
+                    format!("an entry of {name} is a text; write it without brackets and colons"),
+                );
                 None
             }
         }
     }
 
     /// The texts of a map, with their lines.
-    pub(super) fn map<'n>(&mut self, field: &Field<'n>, form: &Form) -> Vec<(&'n str, usize, &'n str)> {
+    pub(super) fn map<'n>(
+        &mut self,
+        field: &Field<'n>,
+        form: &Form,
+    ) -> Vec<(&'n str, usize, &'n str)> {
         if self.is_null(field, form) {
             return Vec::new();
         }
@@ -102,7 +135,10 @@ impl Reader {
             Value::Map(entries) => entries,
             Value::Unreadable => return Vec::new(),
             Value::Scalar { .. } | Value::List(_) => {
-                self.add(field.node.line, format!("{} is a map; write {}", field.name, form.example));
+                self.add(
+                    field.node.line,
+                    format!("{} is a map; write {}", field.name, form.example),
+                );
                 return Vec::new();
             }
         };
@@ -111,11 +147,20 @@ impl Reader {
             match &node.value {
                 Value::Unreadable => {}
                 _ if node.is_null() => {
-                    self.add(key.line, format!("{} has no value; write \"\" for an empty one", excerpt(&key.text)));
+                    self.add(
+                        key.line,
+                        format!("{} has no value; write \"\" for an empty one", excerpt(&key.text)),
+                    );
                 }
                 Value::Scalar { text, .. } => texts.push((&*key.text, node.line, &**text)),
                 Value::List(_) | Value::Map(_) => {
-                    self.add(key.line, format!("the value of {} is a text; write it in quotes", excerpt(&key.text)));
+                    self.add(
+                        key.line,
+                        format!(
+                            "the value of {} is a text; write it in quotes",
+                            excerpt(&key.text)
+                        ),
+                    );
                 }
             }
         }
@@ -141,16 +186,31 @@ impl Reader {
     pub(super) fn flag(&mut self, field: &Field) -> bool {
         let Field { name, key_line, node } = field;
         match &node.value {
-            Value::Scalar { text, is_plain: true } if ["true", "True", "TRUE"].contains(&&**text) => return true,
-            Value::Scalar { text, is_plain: true } if ["false", "False", "FALSE"].contains(&&**text) => return false,
+            Value::Scalar { text, is_plain: true }
+                if ["true", "True", "TRUE"].contains(&&**text) =>
+            {
+                return true;
+            }
+            Value::Scalar { text, is_plain: true }
+                if ["false", "False", "FALSE"].contains(&&**text) =>
+            {
+                return false;
+            }
             Value::Unreadable => {}
-            _ if node.is_null() => self.add(*key_line, format!("{name} has no value; write {name}: true or {name}: false")),
+            _ if node.is_null() => self.add(
+                *key_line,
+                format!("{name} has no value; write {name}: true or {name}: false"),
+            ),
             Value::Scalar { text, .. } => {
-                let text =
-                    format!("{name} is true or false, not {}; write {name}: true or {name}: false, without quotes", quoted(text));
+                let text = format!(
+                    "{name} is true or false, not {}; write {name}: true or {name}: false, without quotes",
+                    quoted(text)
+                );
                 self.add(node.line, text);
             }
-            Value::List(_) | Value::Map(_) => self.add(node.line, format!("{name} is true or false; write one of them")),
+            Value::List(_) | Value::Map(_) => {
+                self.add(node.line, format!("{name} is true or false; write one of them"));
+            }
         }
         false
     }
@@ -159,7 +219,10 @@ impl Reader {
     pub(super) fn is_null(&mut self, field: &Field, form: &Form) -> bool {
         let is_null = field.node.is_null();
         if is_null {
-            self.add(field.key_line, format!("{} has no value; write {}, or {}", field.name, form.example, form.without));
+            self.add(
+                field.key_line,
+                format!("{} has no value; write {}, or {}", field.name, form.example, form.without),
+            );
         }
         is_null
     }

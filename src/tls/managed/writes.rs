@@ -1,14 +1,15 @@
 //! How often a replica writes an object.
 //!
-//! Someone else may edit the Secret or the registration again and again: Argo CD, another release, a hand in a loop. A write for
-//! each of those edits would load the API server and help nobody.
+//! Someone else may edit the Secret or the registration again and again: Argo CD, another release,
+//! a hand in a loop. A write for each of those edits would load the API server and help nobody.
 
 use std::time::{Duration, Instant};
 
 /// So many writes are possible at once: a renewal needs two, a minute apart.
 const AT_ONCE: u32 = 3;
 
-/// Afterwards one more in this time. What was broken once is then right again within the minute that is promised.
+/// Afterwards one more in this time. What was broken once is then right again within the minute
+/// that is promised.
 const EVERY: Duration = Duration::from_secs(30);
 
 /// The writes that are left.
