@@ -4,7 +4,7 @@
 #
 # Where there is Rust but no registry, `make image` makes only the last stage, from a program that it has built by the same `make image-binary`.
 
-FROM docker.io/library/rust:1-bookworm AS program
+FROM docker.io/library/rust:1.95.0-bookworm AS program
 WORKDIR /source
 COPY . .
 RUN make image-binary && cp target/*/release/spark-webhook /

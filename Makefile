@@ -5,6 +5,7 @@
 # make image-binary  only the program in it: static, laid out by a profile of admissions; prints its path
 # make release    publishes image, chart and signatures: for the release workflow, which gives REGISTRY and SOURCE
 # make audit      licences, sources and bans of the dependency tree
+# make oldest-rust  compiles with the oldest Rust that Cargo.toml permits, which must be installed (a hosted job)
 # make fuzz       the fuzz targets, SECONDS each (600 unless given: make fuzz SECONDS=60)
 # make bench      what an admission costs, and the server's start and memory
 # make bench-server  the server under load, beside a floor and an ordinary webhook, for three minutes; fails where a bound is missed
@@ -14,7 +15,7 @@
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node test-versions image image-binary release audit fuzz bench bench-server bench-cluster mutants soak
+.PHONY: test test-node test-versions image image-binary release audit oldest-rust fuzz bench bench-server bench-cluster mutants soak
 .DELETE_ON_ERROR:
 
 test:
@@ -41,6 +42,9 @@ release:
 audit:
 	@tests/tools/install deny
 	@"$$(tests/tools/install path deny)/bin/cargo-deny" check bans licenses sources
+
+oldest-rust:
+	cargo "+$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)" check --locked --all-features
 
 SECONDS ?= 600
 fuzz:

@@ -165,5 +165,29 @@ fn workflows_run_what_the_makefile_has() {
             }
         }
     }
-    assert_eq!(made, 2);
+    assert_eq!(made, 3);
+}
+
+/// What is built and tested is the same compiler everywhere, but for the job that tries the oldest.
+#[test]
+fn the_compiler_is_the_one_of_rust_toolchain_toml() {
+    let field = |file: &str, name: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")));
+        value.unwrap().trim_end_matches('"').to_owned()
+    };
+    let pinned = field("rust-toolchain.toml", "channel");
+    let oldest = field("Cargo.toml", "rust-version");
+    let dockerfile = std::fs::read_to_string("Dockerfile").unwrap();
+    assert!(dockerfile.contains(&format!("FROM docker.io/library/rust:{pinned}-bookworm AS ")));
+    let mut jobs = 0;
+    for (_, workflow) in workflows() {
+        for (name, job) in workflow["jobs"].as_object().unwrap() {
+            let Some(image) = job["container"]["image"].as_str() else { continue };
+            let version = if name == "oldest-rust" { &oldest } else { &pinned };
+            assert_eq!(image, format!("rust:{version}-bookworm"), "{name}");
+            jobs += 1;
+        }
+    }
+    assert_eq!(jobs, 4);
 }
