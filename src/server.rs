@@ -116,7 +116,7 @@ impl Options {
             policy,
             certificates,
             connections: Arc::new(Connections::new(
-                limits.within_open_files(threads::count()).connections,
+                limits.within_open_files(threads::count() + memory::READERS).connections,
             )),
             budget: Arc::new(Budget::new(limits.body_bytes)),
             readers: Arc::new(Readers::start()),

@@ -34,11 +34,11 @@ const OTHER_FILES: usize = 64 + MOST_LEAVING;
 const FILES_OF_A_THREAD: usize = 2;
 
 impl Limits {
-    /// As many connections as there can be files, where that is less: without files, nobody could
-    /// give way to anybody.
+    /// At most as many connections as the limit on open files leaves for them, beside so many
+    /// threads.
     pub(super) fn within_open_files(self, threads: usize) -> Self {
         let Some(files) = open_files() else { return self };
-        let most = files.saturating_sub(OTHER_FILES + threads * FILES_OF_A_THREAD).max(files / 2);
+        let most = connections_of(files, threads);
         if most < self.connections {
             tracing::warn!(
                 connections = most,
@@ -47,6 +47,12 @@ impl Limits {
         }
         Self { connections: self.connections.min(most), ..self }
     }
+}
+
+/// How many connections may be open where so many files may be: without a file for a new one, no
+/// old one could give way to it.
+fn connections_of(files: usize, threads: usize) -> usize {
+    files.saturating_sub(OTHER_FILES + threads * FILES_OF_A_THREAD).max(files / 2)
 }
 
 /// How many files this process may have open; as many as it likes where that cannot be read.
@@ -260,6 +266,15 @@ mod tests {
         assert_eq!(leaving(), 0);
         let _last = connections.enter();
         assert_eq!(leaving(), 0);
+    }
+
+    #[test]
+    fn files_are_left_for_everything_else_but_at_least_half_are_for_connections() {
+        for (files, threads, connections) in
+            [(1024, 2, 924), (1024, 6, 916), (256, 2, 156), (200, 2, 100), (100, 6, 50), (0, 2, 0)]
+        {
+            assert_eq!(connections_of(files, threads), connections, "{files} files, {threads}");
+        }
     }
 
     #[test]
