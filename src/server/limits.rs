@@ -269,6 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_waits_only_while_too_many_others_are_leaving() {
+        let connections = Arc::new(Connections::new(1));
+        let need_not_wait = || {
+            let mut room = std::pin::pin!(connections.make_room());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            room.as_mut().poll(&mut context).is_ready()
+        };
+        // The last of them stays.
+        let mut entered: Vec<_> = (0..=MOST_LEAVING).map(|_| connections.enter()).collect();
+        assert!(need_not_wait());
+        entered.push(connections.enter());
+        assert!(!need_not_wait());
+        entered.remove(0);
+        assert!(need_not_wait());
+    }
+
+    #[test]
     fn files_are_left_for_everything_else_but_at_least_half_are_for_connections() {
         for (files, threads, connections) in
             [(1024, 2, 924), (1024, 6, 916), (256, 2, 156), (200, 2, 100), (100, 6, 50), (0, 2, 0)]
