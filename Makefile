@@ -1,3 +1,5 @@
+# make help       this list
+# make check      format, lints, unit and golden tests, and the library's documentation, in minutes: before each commit
 # make test       everything that proves the project, with what it needs installed first (CI runs this)
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
 # make test-versions  the cluster and chart tests on the oldest kube-apiserver that is supported, too
@@ -15,8 +17,21 @@
 #
 # Each group of `make test` prints the seconds it took beside its budget, for a new machine with two cores.
 
-.PHONY: test test-node test-versions image image-binary release audit oldest-rust fuzz bench bench-server bench-cluster mutants soak
+.PHONY: help check lint test test-node test-versions image image-binary release audit oldest-rust fuzz bench bench-server bench-cluster mutants soak
 .DELETE_ON_ERROR:
+
+help:
+	@awk '/^#/ { print substr($$0, 3); next } { exit }' Makefile
+
+# With and without the API server's client: the request path needs neither kube nor k8s-openapi.
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --all-features
+
+check: lint
+	cargo test --locked --no-default-features --lib --test golden
 
 test:
 	@tests/run
