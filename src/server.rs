@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::tls::Certificates;
 use budget::Budget;
 use decisions::Decisions;
-use limits::Connections;
+use limits::{Connections, MAX_LEAVING};
 use readers::Readers;
 use reload::Reload;
 use threads::Threads;
@@ -111,13 +111,14 @@ impl Options {
         let (admissions, address) = bind("--listen", listen)?;
         let (admin, admin_address) = bind("--admin-listen", admin_listen)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
+        // One accepts connections.
+        let threads = threads::count() + memory::READERS + 1;
+        let connections = limits.within_open_files(threads).connections;
         let shared = Shared {
             reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
             policy,
             certificates,
-            connections: Arc::new(Connections::new(
-                limits.within_open_files(threads::count() + memory::READERS).connections,
-            )),
+            connections: Arc::new(Connections::new(connections, MAX_LEAVING)),
             budget: Arc::new(Budget::new(limits.body_bytes)),
             readers: Arc::new(Readers::start()),
             decisions: Decisions::default(),
@@ -223,7 +224,7 @@ impl Shared {
             reload: Arc::new(Reload::new(None, policy.clone(), metrics.clone())),
             policy,
             certificates: Arc::new(Certificates::for_tests()),
-            connections: Arc::new(Connections::new(16)),
+            connections: Arc::new(Connections::new(16, MAX_LEAVING)),
             budget: Arc::new(Budget::new(1 << 20)),
             readers: Arc::new(Readers::start()),
             decisions: Decisions::default(),

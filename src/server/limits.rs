@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::listener::ADMIN_CONNECTIONS;
+
 /// Bounds for all clients together.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -21,17 +23,16 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
-/// Connections that have been told to end while others come in their place: a thread may have
-/// something else to do for a moment, and who comes does not wait for that.
-const MOST_LEAVING: usize = 32;
+/// How many connections may be told to end before the next one is accepted. Their threads may be
+/// busy for a moment, and a new client does not wait for that.
+pub(super) const MAX_LEAVING: usize = 32;
 
-/// Files that can be open beside connections of the API server: connections that are leaving, the
-/// ports and what the admin port has open, files that are read again, and what the runtime itself
-/// needs.
-const OTHER_FILES: usize = 64 + MOST_LEAVING;
+/// Files beside connections of the API server: those connections that are leaving, those of the
+/// admin port, and 16 for the ports, the standard streams, signals, and files that are read again.
+const OTHER_FILES: usize = (MAX_LEAVING + 1) + (ADMIN_CONNECTIONS + 1) + 16;
 
-/// What the runtime of each thread needs to wait for its connections and to be woken.
-const FILES_OF_A_THREAD: usize = 2;
+/// The files of a thread's runtime (Tokio 1.54): two of epoll, one to be woken, one for signals.
+const FILES_PER_THREAD: usize = 4;
 
 impl Limits {
     /// At most as many connections as the limit on open files leaves for them, beside so many
@@ -52,7 +53,7 @@ impl Limits {
 /// How many connections may be open where so many files may be: without a file for a new one, no
 /// old one could give way to it.
 fn connections_of(files: usize, threads: usize) -> usize {
-    files.saturating_sub(OTHER_FILES + threads * FILES_OF_A_THREAD).max(files / 2)
+    files.saturating_sub(OTHER_FILES + threads * FILES_PER_THREAD).max(files / 2)
 }
 
 /// How many files this process may have open; as many as it likes where that cannot be read.
@@ -67,6 +68,7 @@ pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Activity>>>,
     next_id: AtomicU64,
     limit: usize,
+    max_leaving: usize,
     started: Instant,
     /// Those that have been told to end, and have not ended yet.
     leaving: AtomicUsize,
@@ -86,11 +88,13 @@ struct Activity {
 }
 
 impl Connections {
-    pub(super) fn new(limit: usize) -> Self {
+    /// None yet. At the limit, up to so many may be leaving before the next one is accepted.
+    pub(super) fn new(limit: usize, max_leaving: usize) -> Self {
         Self {
             open: Mutex::default(),
             next_id: AtomicU64::new(0),
             limit: limit.max(1),
+            max_leaving,
             started: Instant::now(),
             leaving: AtomicUsize::new(0),
             gone: Notify::new(),
@@ -117,7 +121,7 @@ impl Connections {
     /// Waits while more have to give way than may be leaving at once: otherwise many that come at
     /// once are more than the limit for a moment, and descriptors run out.
     pub(super) async fn make_room(&self) {
-        while self.leaving.load(Ordering::Relaxed) > MOST_LEAVING {
+        while self.leaving.load(Ordering::Relaxed) > self.max_leaving {
             self.gone.notified().await;
         }
     }
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn at_the_cap_who_has_never_asked_gives_way_first_then_who_has_not_for_longest_and_never_who_is_served()
      {
-        let connections = Arc::new(Connections::new(4));
+        let connections = Arc::new(Connections::new(4, MAX_LEAVING));
         let served = connections.enter();
         let guard = served.serving();
         let asked_first = connections.enter();
@@ -270,14 +274,14 @@ mod tests {
 
     #[test]
     fn who_comes_waits_only_while_too_many_others_are_leaving() {
-        let connections = Arc::new(Connections::new(1));
+        let connections = Arc::new(Connections::new(1, 2));
         let need_not_wait = || {
             let mut room = std::pin::pin!(connections.make_room());
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
             room.as_mut().poll(&mut context).is_ready()
         };
-        // The last of them stays.
-        let mut entered: Vec<_> = (0..=MOST_LEAVING).map(|_| connections.enter()).collect();
+        // Two of them are leaving.
+        let mut entered: Vec<_> = (0..3).map(|_| connections.enter()).collect();
         assert!(need_not_wait());
         entered.push(connections.enter());
         assert!(!need_not_wait());
@@ -288,7 +292,7 @@ mod tests {
     #[test]
     fn files_are_left_for_everything_else_but_at_least_half_are_for_connections() {
         for (files, threads, connections) in
-            [(1024, 2, 924), (1024, 6, 916), (256, 2, 156), (200, 2, 100), (100, 6, 50), (0, 2, 0)]
+            [(1024, 3, 930), (1024, 7, 914), (256, 5, 154), (200, 5, 100), (100, 7, 50), (0, 3, 0)]
         {
             assert_eq!(connections_of(files, threads), connections, "{files} files, {threads}");
         }

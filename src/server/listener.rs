@@ -47,7 +47,7 @@ const LINGER_PAUSE: Duration = Duration::from_secs(5);
 const MOST_DROPPED: usize = 64 * 1024 * 1024;
 
 /// Who asks the admin port asks once, so of more than these the one that was opened first goes.
-const ADMIN_CONNECTIONS: usize = 32;
+pub(super) const ADMIN_CONNECTIONS: usize = 32;
 
 /// Accepting fails when descriptors run out, and would fail again at once; connections that end in
 /// this time free some.
@@ -181,7 +181,7 @@ pub(super) async fn serve_plain(
     stopping: &CancellationToken,
 ) {
     let router = admin::router(shared.clone());
-    let connections = Arc::new(Connections::new(ADMIN_CONNECTIONS));
+    let connections = Arc::new(Connections::new(ADMIN_CONNECTIONS, 0));
     while let Some((stream, peer)) = accept(&listener, shared, stopping).await {
         let connection = connections.enter();
         connections.make_room().await;
