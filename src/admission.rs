@@ -382,7 +382,7 @@ mod tests {
                     Outcome::Mutated,
                     "{size} of {field}"
                 );
-                // Nothing is said to who asks for nothing.
+                // A pod without requests gets no warning.
                 let (outcome, _) = answer("driver", &deny(), |pod| {
                     pod["metadata"]["annotations"].as_object_mut().unwrap().clear();
                     change(pod);

@@ -18,12 +18,10 @@ use wide::u8x16;
 
 use super::{BLOCK, to_be_escaped};
 
-/// The most elements of an array or map: ten times what the largest pod of a real Spark has in all
-/// of them.
+/// The maximum number of elements of an array or map that is read.
 pub const MAX_ELEMENTS: usize = 4096;
 
-/// The most bytes of vectors and of text that had escapes: four arrays of the largest elements, or
-/// what a pod can be in all.
+/// The maximum bytes of all vectors, and of all text with escapes, that one reading makes.
 pub const MAX_VIEW: usize = 2 * 1024 * 1024;
 
 /// A value that was read.
@@ -31,7 +29,7 @@ pub const MAX_VIEW: usize = 2 * 1024 * 1024;
 pub struct Reading<'a, T> {
     /// Without what was too much.
     pub value: T,
-    /// The first of the fields of which something was left out.
+    /// The first field that is not complete.
     pub too_many: Option<TooMany<'a>>,
 }
 
@@ -329,7 +327,7 @@ impl<'a> Reader<'a> {
         self.too_many.get_or_insert(TooMany { field });
     }
 
-    /// A string, as it is written, that has been read before.
+    /// The text between the quotation marks of a string that was read before, escapes included.
     fn text_of(&self, string: usize) -> &'a str {
         skip_string(self.bytes(), string)
             .ok()
@@ -728,7 +726,7 @@ impl<'a> SeqAccess<'a> for Elements<'_, 'a> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        // Nothing for what is empty, of which there may be many.
+        // An empty array gets no capacity: a review can have many of them.
         let is_empty = self.reader.bytes().get(self.reader.at) == Some(&b']');
         Some(if is_empty { 0 } else { FEW })
     }

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Each of them may read a review, which takes memory, and one serves some ten thousand requests a
-/// second.
+/// The maximum number of threads for connections. Each can read a review, so each takes memory from
+/// the budget.
 pub(super) const MOST: usize = 4;
 
 /// The threads, until this is dropped.
