@@ -8,11 +8,12 @@ pub mod response;
 pub mod review;
 
 use crate::annotations::key::PrefixedKey;
-use crate::annotations::{self, Annotation, Kind, ProblemKind, Problems, Requests};
+use crate::annotations::{self, Requests};
 use crate::json::{MAX_ELEMENTS, MAX_VIEW, TooMany};
 use crate::mutation::{self, Plan};
 use crate::patch;
 use crate::pod::{Pairs, Pod, Role};
+use crate::request::{Annotation, Kind, ProblemKind, Problems};
 use crate::rules::{self, Rules};
 use crate::text::Text;
 

@@ -6,20 +6,15 @@
 //! again. Keys that mean the same are made one, so the order and the spelling in which they were
 //! written decide nothing, except where they contradict each other.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
-
 pub mod key;
 mod lists;
 pub mod options;
-pub mod problem;
-pub mod value;
 
-pub use key::{INJECTED, Kind, PREFIXES};
-pub use options::Options;
-pub use problem::{Annotation, MAX_LISTED, Problem, ProblemKind, Problems, Severity};
-pub use value::{MountPath, ObjectName, PathError};
-
+use crate::request::path::{is_windows_path, substitution};
+use crate::request::{
+    Annotation, Claim, Kind, MountPath, ObjectName, Options, Origin, PREFIXES, PathError, Problem,
+    ProblemKind, Problems, Request,
+};
 use key::{Key, PrefixedKey};
 use lists::Lists;
 
@@ -45,135 +40,6 @@ pub struct Requests<'a> {
     pub opt_outs: Vec<(Claim<'a>, Annotation<'a>)>,
     /// Whether there is any key under our prefixes, even one that asks for nothing.
     pub has_keys: bool,
-}
-
-/// What a request is about when defaults are compared with it: its kind, and the NAME in its key or
-/// list entry.
-pub type Claim<'a> = (Kind, &'a str);
-
-/// A request to mount one ConfigMap or Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// What is asked for.
-    pub kind: Kind,
-    /// The ConfigMap or Secret.
-    pub name: ObjectName<'a>,
-    /// Where it is to appear: a directory, or with `file=` a file.
-    pub path: MountPath<'a>,
-    /// In which form.
-    pub options: Options<'a>,
-    /// Whether it is an entry of a list: only those share volumes.
-    pub is_listed: bool,
-    /// Who asks.
-    pub origin: Origin,
-    /// The annotation, for problems.
-    pub annotation: Annotation<'a>,
-}
-
-/// Who asks for a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The pod's own annotations.
-    Pod,
-    /// A default of the administrator's, which gives way without a word.
-    Default,
-    /// A default that does not give way.
-    Enforced,
-}
-
-/// What kind of object a volume takes its files from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A ConfigMap.
-    ConfigMap,
-    /// A Secret.
-    Secret,
-}
-
-/// A variable that a request sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variable<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its value: the path, or a file in it.
-    pub value: Cow<'a, str>,
-    /// Whether a value that the pod has already is left alone, as `env=` does.
-    pub gives_way: bool,
-}
-
-impl<'a> Request<'a> {
-    /// The order in which requests are carried out: by kind, then by name, then by path.
-    #[must_use]
-    pub fn order(&self, other: &Self) -> Ordering {
-        (self.kind, self.name, &self.path).cmp(&(other.kind, other.name, &other.path))
-    }
-
-    /// The kind of object that the request names.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        match self.kind {
-            Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap => Source::ConfigMap,
-            Kind::Secret | Kind::GcpServiceAccount | Kind::HadoopDelegationToken => Source::Secret,
-        }
-    }
-
-    /// What the request is about.
-    #[must_use]
-    pub fn claim(&self) -> Claim<'a> {
-        match self.kind {
-            Kind::SparkConfigMap | Kind::HadoopConfigMap => (self.kind, ""),
-            _ => (self.kind, self.name.as_str()),
-        }
-    }
-
-    /// The permissions of the files; without `mode=` those that the API server fills in.
-    #[must_use]
-    pub fn default_mode(&self) -> u16 {
-        self.options.mode.unwrap_or(DEFAULT_MODE)
-    }
-
-    /// The variable that the request sets.
-    #[must_use]
-    pub fn variable(&'a self) -> Option<Variable<'a>> {
-        let name = self.variable_name()?;
-        let file = match self.kind {
-            Kind::GcpServiceAccount => Some("key.json"),
-            Kind::HadoopDelegationToken => Some("hadoop.token"),
-            Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap | Kind::Secret => None,
-        };
-        let file = self.options.key.map(|key| key.as_str()).or(file);
-        let path = self.path.as_str();
-        let value = file.map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
-        let gives_way =
-            matches!(self.kind, Kind::ConfigMap | Kind::Secret) && self.origin != Origin::Enforced;
-        Some(Variable { name, value, gives_way })
-    }
-
-    /// The name of the variable that the request sets.
-    #[must_use]
-    pub fn variable_name(&self) -> Option<&'a str> {
-        match self.kind {
-            Kind::SparkConfigMap => Some("SPARK_CONF_DIR"),
-            Kind::HadoopConfigMap => Some("HADOOP_CONF_DIR"),
-            Kind::GcpServiceAccount => Some("GOOGLE_APPLICATION_CREDENTIALS"),
-            Kind::HadoopDelegationToken => Some("HADOOP_TOKEN_FILE_LOCATION"),
-            Kind::ConfigMap | Kind::Secret => self.options.env,
-        }
-    }
-}
-
-/// The mode that the API server fills in where none is given.
-pub const DEFAULT_MODE: u16 = 0o644;
-
-impl Source {
-    /// As Kubernetes spells the kind.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "ConfigMap",
-            Self::Secret => "Secret",
-        }
-    }
 }
 
 /// Reads a pod's annotations, given in any order as key and value.
@@ -347,7 +213,7 @@ fn read_request<'a>(
 ) -> Result<Request<'a>, Problem> {
     let error =
         |message: &dyn std::fmt::Display| Problem::new(ProblemKind::Value, annotation, message);
-    if value::is_windows_path(value) {
+    if is_windows_path(value) {
         return Err(error(&PathError::Windows));
     }
     let (value, options) = match value.split_once(':') {
@@ -377,7 +243,7 @@ fn read_request<'a>(
     let request =
         Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
     // The other part of a variable's value is the name of a file, which has no such characters.
-    match value::substitution(request.path.as_str()) {
+    match substitution(request.path.as_str()) {
         Some(pair) if request.variable().is_some() => Err(error(&PathError::Substitution(pair))),
         _ => Ok(request),
     }
@@ -403,6 +269,7 @@ fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{MAX_LISTED, Severity};
 
     /// Requests as `kind name path`, then problems as `error: …` and `note: …`.
     fn read(annotations: &[(&str, &str)]) -> Vec<String> {

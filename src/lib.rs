@@ -45,6 +45,7 @@ pub mod pod;
 pub mod policy;
 pub mod properties;
 pub mod registration;
+pub mod request;
 pub mod rules;
 pub mod sample_pod;
 pub mod server;

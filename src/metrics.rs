@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::annotations::{Kind, ProblemKind};
+use crate::request::{Kind, ProblemKind};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

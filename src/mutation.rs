@@ -7,8 +7,9 @@
 
 use std::fmt::Display;
 
-use crate::annotations::{Annotation, Kind, Origin, Problem, ProblemKind, Problems, Requests};
+use crate::annotations::Requests;
 use crate::pod::{NoContainer, Pod, Role};
+use crate::request::{Annotation, Kind, Origin, Problem, ProblemKind, Problems};
 
 mod arguments;
 mod conf_dir;

@@ -7,9 +7,9 @@
 //! multiple of that in allocations (`benches/admission.rs` shows both), and serve where patches are
 //! applied: in `mutate` and in the tests.
 
-use crate::annotations::INJECTED;
 use crate::json::push_string;
 use crate::mutation::{Appended, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
+use crate::request::INJECTED;
 
 /// Writes the operations of a plan as the bytes of a JSON patch.
 #[must_use]
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_pointer_is_the_annotations_key_escaped() {
-        let token = json_patch::jsonptr::Token::new(annotations::INJECTED);
+        let token = json_patch::jsonptr::Token::new(crate::request::INJECTED);
         assert_eq!(INJECTED_POINTER, format!("/metadata/annotations/{}", token.encoded()));
     }
 

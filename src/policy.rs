@@ -16,7 +16,7 @@ pub fn manifest() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::annotations::value::{HIDING, KERNEL};
+    use crate::request::path::{HIDING, KERNEL};
 
     #[test]
     fn it_refuses_every_path_that_is_refused() {

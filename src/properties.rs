@@ -7,10 +7,11 @@
 use serde_json::Value;
 
 use crate::admission::Policy;
-use crate::annotations::problem::Excerpt;
-use crate::annotations::{self, Kind, PREFIXES, Problem};
+use crate::annotations;
 use crate::pod::Role;
+use crate::request::{Kind, PREFIXES, Problem};
 use crate::sample_pod;
+use crate::text::Excerpt;
 
 /// One thing to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
-use crate::annotations::PREFIXES;
+use crate::request::PREFIXES;
 use crate::rules::Rules;
 
 /// The name of the configuration; the webhook in it is called the same with `.k8s.io` after it.

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::annotations::key::PrefixedKey;
-use crate::annotations::{self, Kind, Origin, Problem, ProblemKind, Request, Requests, Source};
+use crate::annotations::{self, Requests};
+use crate::request::{Kind, Origin, Problem, ProblemKind, Request, Source};
 use crate::yaml::Mistake;
 
 mod file;

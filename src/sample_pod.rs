@@ -5,8 +5,8 @@
 use serde_json::{Value, json};
 
 use crate::admission::{self, Policy, admit};
-use crate::annotations::Problem;
 use crate::pod::Role;
+use crate::request::Problem;
 
 /// A pod with a container and nothing in it, as somebody else than Spark may make.
 #[must_use]
@@ -90,7 +90,7 @@ pub fn problems(review: &str, policy: &Policy) -> Vec<Problem> {
 mod tests {
     use super::*;
     use crate::admission::Outcome;
-    use crate::annotations::Severity;
+    use crate::request::Severity;
 
     #[test]
     fn every_sample_gets_what_it_requests() {

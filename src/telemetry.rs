@@ -22,7 +22,7 @@ use clap::ValueEnum;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::annotations::problem::Excerpt;
+use crate::text::Excerpt;
 use fields::TextFields;
 
 /// How lines are written.

@@ -2,8 +2,8 @@
 
 use base64_simd::STANDARD;
 
-use crate::annotations::{MAX_LISTED, Problem, Problems, Severity};
 use crate::json::push_string;
+use crate::request::{MAX_LISTED, Problem, Problems, Severity};
 
 /// What the API server is told about a pod.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::annotations::{Annotation, ProblemKind};
+    use crate::request::{Annotation, ProblemKind};
 
     fn written(verdict: Verdict, problems: &[Problem], record: Option<&str>) -> Value {
         let mut all = Problems::default();

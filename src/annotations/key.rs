@@ -4,13 +4,7 @@
 //! of 2018. Both mean the same under either prefix, and the first of each wins where both are
 //! there.
 
-use super::problem::Annotation;
-
-/// Begins every key that this webhook reads; the first is the one to write.
-pub const PREFIXES: [&str; 2] = ["spark-operator.k8s.io/", "sparkoperator.k8s.io/"];
-
-/// The annotation that says what was done; the webhook writes it itself.
-pub const INJECTED: &str = "spark-operator.k8s.io/injected";
+use crate::request::{Annotation, Kind, PREFIXES};
 
 /// What a key asks for, with the NAME that stands in the key itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,48 +21,6 @@ pub enum Key<'a> {
     Legacy(Legacy),
     /// Not ours, though the prefix is.
     Unknown,
-}
-
-/// The kinds of request, in the order in which they are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// `sparkConfigMap`: Spark's conf dir from a ConfigMap.
-    SparkConfigMap,
-    /// `hadoopConfigMap`: Hadoop's conf dir from a ConfigMap.
-    HadoopConfigMap,
-    /// `configMap.NAME`: a ConfigMap at a path.
-    ConfigMap,
-    /// `secret.NAME`: a Secret at a path.
-    Secret,
-    /// `GCPServiceAccount.NAME`: a Secret with a Google service account's key.
-    GcpServiceAccount,
-    /// `hadoopDelegationToken.NAME`: a Secret with Hadoop delegation tokens.
-    HadoopDelegationToken,
-}
-
-impl Kind {
-    /// All of them, in their order.
-    pub const ALL: [Self; 6] = [
-        Self::SparkConfigMap,
-        Self::HadoopConfigMap,
-        Self::ConfigMap,
-        Self::Secret,
-        Self::GcpServiceAccount,
-        Self::HadoopDelegationToken,
-    ];
-
-    /// Its key as documentation writes it, without a name.
-    #[must_use]
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::SparkConfigMap => "sparkConfigMap",
-            Self::HadoopConfigMap => "hadoopConfigMap",
-            Self::ConfigMap => "configMap",
-            Self::Secret => "secret",
-            Self::GcpServiceAccount => "GCPServiceAccount",
-            Self::HadoopDelegationToken => "hadoopDelegationToken",
-        }
-    }
 }
 
 /// Keys whose values were base64 protobuf, and what does their work today.
@@ -222,6 +174,7 @@ fn edit_distance(from: &[char], documented: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::INJECTED;
 
     #[test]
     fn each_key_under_each_prefix_and_spelling() {

@@ -4,13 +4,10 @@
 use std::collections::HashSet;
 use std::collections::hash_map::{self, HashMap};
 
-use super::key::Kind;
 use super::options::OPTIONS;
-use super::problem::{Annotation, Excerpt, Problem, ProblemKind};
-use super::value::ObjectName;
-use super::{
-    BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Request, Requests, note_loss, read_request,
-};
+use super::{BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Requests, note_loss, read_request};
+use crate::request::{Annotation, Kind, ObjectName, Problem, ProblemKind, Request};
+use crate::text::Excerpt;
 
 /// What the lists of a pod ask for.
 #[derive(Default)]

@@ -3,30 +3,9 @@
 //! Nothing is guessed: an option that is unknown, that does not belong to the annotation, that
 //! stands there twice or lacks its value is an error of the whole request.
 
-use super::key::Kind;
-use super::problem::Excerpt;
-use super::value::{FileName, MountPath, PathError, is_windows_path};
-
-/// The options of one request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options<'a> {
-    /// `optional`: the pod runs without the ConfigMap or Secret.
-    pub optional: bool,
-    /// `mode=0440`: the permissions of the files, at most 0o777.
-    pub mode: Option<u16>,
-    /// `file=KEY`: only this key, as the file that the path names.
-    pub file: Option<FileName<'a>>,
-    /// `env=VAR`: a variable that is set to the path.
-    pub env: Option<&'a str>,
-    /// `key=FILE`: the file of the directory that the variable is to name.
-    pub key: Option<FileName<'a>>,
-    /// `path=DIR`: another directory than the default.
-    pub path: Option<MountPath<'a>>,
-    /// `merge`: the directory shows Spark's own files too.
-    pub merge: bool,
-    /// `defaults`: a driver reads `spark-defaults.conf`.
-    pub defaults: bool,
-}
+use crate::request::path::is_windows_path;
+use crate::request::{FileName, Kind, MountPath, Options, PathError};
+use crate::text::Excerpt;
 
 /// Why options are none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::annotations::{Origin, PREFIXES};
 use crate::registration;
+use crate::request::{Origin, PREFIXES};
 use crate::rules::{self, Permitted, Rules, Subject};
 
 /// Checks a rules file, and shows what it means for a namespace

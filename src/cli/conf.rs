@@ -9,10 +9,10 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::annotations::problem::Excerpt;
-use crate::annotations::{Kind, Problem, Severity};
 use crate::pod::Role;
 use crate::properties::{self, Ask, annotations, property};
+use crate::request::{Kind, Problem, Severity};
+use crate::text::Excerpt;
 
 /// Writes the Spark properties that ask for mounts, checked as a pod's annotations are
 ///

@@ -10,9 +10,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::annotations::problem::Excerpt;
 use crate::cluster::{Account, ConnectError, Connection, Finding, Question, Status, examine};
 use crate::registration;
+use crate::text::Excerpt;
 
 /// Looks at a cluster and says why Spark pods are not mutated
 ///

@@ -17,7 +17,7 @@ use serde_saphyr::Location;
 use similar::{ChangeTag, TextDiff};
 
 use crate::admission::{Admission, OnProblem, Outcome, Policy, admit, review};
-use crate::annotations::problem::Excerpt;
+use crate::text::Excerpt;
 use crate::yaml::{self, Mistake};
 
 /// Shows what the webhook would do to pods, without a cluster

@@ -20,12 +20,11 @@ use super::objects::{self, By, Named};
 use super::properties::is_plural;
 use super::reading::Reader;
 use crate::annotations::key::PrefixedKey;
-use crate::annotations::problem::Excerpt;
-use crate::annotations::value::{FileName, ObjectName};
-use crate::annotations::{
-    self, Origin, PREFIXES, Problem, ProblemKind, Request, Requests, Severity, Source,
-};
+use crate::annotations::{self, Requests};
+use crate::request::{FileName, ObjectName};
+use crate::request::{Origin, PREFIXES, Problem, ProblemKind, Request, Severity, Source};
 use crate::rules::{self, Rules};
+use crate::text::Excerpt;
 
 const CHECK: &str = "account";
 

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::cause::{Cause, reason};
 use super::kubeconfig::{self, load_problem};
 use super::proxy::{Origin, Proxy};
-use crate::annotations::problem::Excerpt;
+use crate::text::Excerpt;
 
 /// A webhook's `timeoutSeconds` is at most 30, and a pod may meet several: a create may take that
 /// long.

@@ -16,7 +16,7 @@ use super::cause::Cause;
 use super::finding::{Finding, Status};
 use super::reading::{Reader, Unreadable};
 use super::registration::{ROLES, Registered, Registration, labels_for};
-use crate::annotations::{INJECTED, PREFIXES};
+use crate::request::{INJECTED, PREFIXES};
 
 const CHECK: &str = "dry-run";
 

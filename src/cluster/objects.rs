@@ -9,7 +9,8 @@ use super::finding::Finding;
 use super::pods::{asks, name};
 use super::reading::{Reader, Unreadable};
 use super::{Question, counted, some_of};
-use crate::annotations::{self, Kind, Request, Source};
+use crate::annotations;
+use crate::request::{Kind, Request, Source};
 
 const CHECK: &str = "objects";
 

@@ -14,7 +14,7 @@ use super::finding::Finding;
 use super::reading::Reader;
 use super::registration::{ROLES, Registered, calls_for_pods, labels_for, selects};
 use super::{Question, some_of};
-use crate::annotations::PREFIXES;
+use crate::request::PREFIXES;
 
 const CHECK: &str = "order";
 

@@ -15,7 +15,7 @@ use super::registration::{Registration, labels_for, selects};
 use super::{Question, counted, some_of};
 use crate::admission::{Outcome, Policy, Reason, admit, review};
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::annotations::{INJECTED, Severity};
+use crate::request::{INJECTED, Severity};
 use crate::rules::Rules;
 
 const CHECK: &str = "pods";

@@ -10,7 +10,7 @@ use super::finding::Finding;
 use super::pods::name;
 use super::reading::Reader;
 use super::{Question, counted};
-use crate::annotations::PREFIXES;
+use crate::request::PREFIXES;
 
 const CHECK: &str = "properties";
 

@@ -12,8 +12,8 @@ use kube::core::{Selector, SelectorExt};
 use super::Question;
 use super::finding::Finding;
 use super::reading::Reader;
-use crate::annotations::PREFIXES;
 use crate::registration::condition;
+use crate::request::PREFIXES;
 use crate::rules::Rules;
 
 /// The roles of the pods that are ours.

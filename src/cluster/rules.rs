@@ -13,7 +13,7 @@ use super::finding::Finding;
 use super::reading::{Reader, Unreadable};
 use super::registration::{Registered, selects};
 use super::{Question, counted, some_of};
-use crate::annotations::Source;
+use crate::request::Source;
 use crate::rules::Rules;
 
 const CHECK: &str = "rules";

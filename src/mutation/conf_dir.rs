@@ -6,8 +6,8 @@
 //! them all, and where both have a file, the user's (seen with 3.5 and 4.1).
 
 use super::mounts::{Merge, Occupied};
-use crate::annotations::Request;
 use crate::pod::{ConfigMapVolumeSource, Volume, VolumeSource};
+use crate::request::Request;
 
 /// How a request is carried out: without `merge` plain.
 ///

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 
 use super::Plan;
 use super::lookup::{FEW, Lookup};
-use crate::annotations::problem::Excerpt;
-use crate::annotations::value::cleaned;
-use crate::annotations::{Annotation, Origin, ProblemKind, Request, Variable};
 use crate::json::push_string;
 use crate::pod::{Container, EnvVar, VolumeMount};
+use crate::request::path::cleaned;
+use crate::request::{Annotation, Origin, ProblemKind, Request, Variable};
+use crate::text::Excerpt;
 
 /// A variable to set in Spark's container.
 #[derive(Debug)]
@@ -185,8 +185,9 @@ fn state(last: Option<(usize, &EnvVar)>, value: &str) -> State {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::annotations::{self, Origin, Request};
+    use crate::annotations;
     use crate::pod::{Pod, Role};
+    use crate::request::{Origin, Request};
 
     fn planned(env: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
         planned_with_defaults(env, annotations, &[]).0

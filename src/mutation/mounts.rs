@@ -17,13 +17,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::lookup::{FEW, Lookup};
-use crate::annotations::problem::Excerpt;
-use crate::annotations::value::{MountPath, cleaned, is_below};
-use crate::annotations::{DEFAULT_MODE, Request, Requests, Source};
+use crate::annotations::Requests;
 use crate::pod::{
     ConfigMapVolumeSource, Container, KeyToPath, Pod, ProjectedVolumeSource, Volume, VolumeMount,
     VolumeProjection, VolumeSource,
 };
+use crate::request::path::{MountPath, cleaned, is_below};
+use crate::request::{DEFAULT_MODE, Request, Source};
+use crate::text::Excerpt;
 
 /// The mounts of Spark's container: first those that the pod has, then those that are added.
 pub(super) struct Occupied<'a> {

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use crate::annotations::{Request, Source};
 use crate::json::{push_plain, push_string};
 use crate::pod::{ConfigMapVolumeSource, KeyToPath};
+use crate::request::{Request, Source};
 
 /// A volume to append to the pod.
 #[derive(Debug)]

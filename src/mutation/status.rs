@@ -6,9 +6,9 @@
 
 use super::Plan;
 use super::lookup::{FEW, Lookup};
-use crate::annotations::{INJECTED, MAX_LISTED, Problem, Problems, Request, Source};
 use crate::json::push_string;
 use crate::pod::{Pairs, Pod};
+use crate::request::{INJECTED, MAX_LISTED, Problem, Problems, Request, Source};
 
 /// How the annotation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +128,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::annotations::{self, Annotation, ProblemKind};
+    use crate::annotations;
     use crate::pod::Role;
+    use crate::request::{Annotation, ProblemKind};
 
     fn pod_with(annotations: &Value) -> String {
         json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "spark"}]}}).to_string()

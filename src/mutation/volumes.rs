@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 use super::lookup::{FEW, Lookup};
 use super::mounts::{Occupied, Placement, Refusal, are_one_by_link};
 use super::{NewMount, NewVolume, Plan, conf_dir, env};
-use crate::annotations::{Kind, Origin, ProblemKind, Request, Requests, Source};
+use crate::annotations::Requests;
 use crate::pod::{ConfigMapVolumeSource, Container, Pod, Volume};
+use crate::request::{Kind, Origin, ProblemKind, Request, Source};
 
 /// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their
 /// order.

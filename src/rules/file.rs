@@ -10,8 +10,9 @@ use super::glob::Named;
 use super::selector::{Operator, Requirement};
 use super::trial;
 use super::{AllowRule, DefaultRule, Globs, RoleName, Rules, RulesError, Selector, Written};
+use crate::annotations;
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::annotations::{self, PREFIXES};
+use crate::request::PREFIXES;
 use crate::yaml::{self, Document, Mistake, Node, Value};
 use shape::{Field, Form, Reader, excerpt, form, quoted};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::annotations::problem::Excerpt;
+use crate::text::Excerpt;
 
 /// Globs with `*` (any characters) and `?` (one character); those that begin with `!` exclude,
 /// wherever they stand.

@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::{DefaultRule, Globs, MAX_MISTAKES, RoleName, Rules, Selector};
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::annotations::{Claim, Kind, Problem, Severity};
 use crate::pod::Role;
+use crate::request::{Claim, Kind, Problem, Severity};
 use crate::sample_pod;
 use crate::yaml::Mistake;
 

@@ -19,8 +19,8 @@ use super::limits::{OpenConnection, deadline};
 use super::memory::{MAX_BODY, SMALL};
 use super::readers::NotRead;
 use crate::admission::{self, Admission, Outcome, ReviewError};
-use crate::annotations::problem::Excerpt;
 use crate::metrics::{Answer, Metrics};
+use crate::text::Excerpt;
 
 /// Answers one request. Not by a router: there is one path and one method, and the API server is in
 /// a hurry.

@@ -4,7 +4,7 @@
 use serde_saphyr::granit_parser::{ErrorKind, Marker, ScanError};
 
 use super::{MAX_DEPTH, Mistake};
-use crate::annotations::problem::Excerpt;
+use crate::text::Excerpt;
 
 /// The mistake that a parser's error tells of.
 pub(super) fn mistake(text: &str, error: &ScanError) -> Mistake {

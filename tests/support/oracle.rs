@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use spark_webhook::admission::{Outcome, Policy, admit};
-use spark_webhook::annotations::Severity;
+use spark_webhook::request::Severity;
 
 use crate::soundness::{Answer, INJECTED};
 

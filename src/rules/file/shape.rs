@@ -1,7 +1,7 @@
 //! Whether the parts of a file have their shape: maps with known fields, lists, texts, `true` and
 //! `false`.
 
-use crate::annotations::problem::Excerpt;
+use crate::text::Excerpt;
 use crate::yaml::{Mistake, Node, Value};
 
 /// Collects mistakes, and reads on with what stands for the wrong part.

@@ -1,4 +1,4 @@
-//! What may stand in a value: names of objects and paths of mounts, checked once.
+//! Paths of mounts, checked once.
 //!
 //! The API server checks almost none of this: it accepts relative paths, `..`, colons and `/`
 //! itself as mount paths (seen on 1.36). What it lets through fails later, on the node or in Spark,
@@ -7,90 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::problem::is_invisible;
-
-/// The name of a ConfigMap or Secret: a DNS-1123 subdomain of at most 253 characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectName<'a>(&'a str);
-
-/// Why a text is not the name of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    /// There is none.
-    #[error("the name is missing, write NAME as the ConfigMap or Secret is called")]
-    Missing,
-    /// It is longer than any object's.
-    #[error("the name is longer than 253 characters, no such object can exist")]
-    TooLong,
-    /// It is in quotation marks, which a shell or a file was to take away.
-    #[error("the name is in quotes, write it without them")]
-    Quoted,
-    /// It has characters that no object's has.
-    #[error(
-        "no object can have this name: write lower case letters, digits, \"-\" and \".\" between them"
-    )]
-    NotSubdomain,
-}
-
-impl<'a> ObjectName<'a> {
-    /// Checks a name.
-    ///
-    /// # Errors
-    ///
-    /// When no object can have this name, so that the pod would wait for ever.
-    pub fn parse(text: &'a str) -> Result<Self, NameError> {
-        let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_label = |label: &str| {
-            let bytes = label.as_bytes();
-            bytes.iter().all(|byte| is_alphanumeric(*byte) || *byte == b'-')
-                && bytes.first().is_some_and(|byte| is_alphanumeric(*byte))
-                && bytes.last().is_some_and(|byte| is_alphanumeric(*byte))
-        };
-        match text {
-            "" => Err(NameError::Missing),
-            _ if text.len() > 253 => Err(NameError::TooLong),
-            _ if text.split('.').all(is_label) => Ok(Self(text)),
-            _ if is_quoted(text) => Err(NameError::Quoted),
-            _ => Err(NameError::NotSubdomain),
-        }
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &'a str {
-        self.0
-    }
-}
-
-impl fmt::Display for ObjectName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// The name of a key of a ConfigMap or Secret, which is also that of its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileName<'a>(&'a str);
-
-impl<'a> FileName<'a> {
-    /// Checks a name as the API server checks keys; `None` where no key can have it.
-    #[must_use]
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let is_key = matches!(text.len(), 1..=253)
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-            && text != "."
-            && !text.starts_with("..");
-        is_key.then_some(Self(text))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &'a str {
-        self.0
-    }
-}
+use super::name::{QUOTES, is_quoted};
+use crate::text::is_invisible;
 
 /// Where a volume is mounted: absolute, without repeated or trailing slashes, and nothing that
 /// hides what a container needs.
@@ -216,7 +134,7 @@ impl<'a> MountPath<'a> {
 
     /// A directory that this webhook itself decides on.
     #[must_use]
-    pub(super) fn fixed(path: &'static str) -> Self {
+    pub(crate) fn fixed(path: &'static str) -> Self {
         Self(Cow::Borrowed(path))
     }
 
@@ -254,16 +172,9 @@ fn refuse_characters(text: &str) -> Result<(), PathError> {
     }
 }
 
-/// Quotation marks, those of a word processor included.
-const QUOTES: [char; 6] = ['"', '\'', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}'];
-
-fn is_quoted(text: &str) -> bool {
-    text.starts_with(QUOTES) || text.ends_with(QUOTES)
-}
-
 /// Whether a value, options included, begins as a path of Windows does: with a drive, or with a
 /// backslash.
-pub(super) fn is_windows_path(value: &str) -> bool {
+pub(crate) fn is_windows_path(value: &str) -> bool {
     match value.as_bytes() {
         [drive, b':', b'\\' | b'/', ..] => drive.is_ascii_alphabetic(),
         [b'\\', ..] => true,
@@ -273,7 +184,7 @@ pub(super) fn is_windows_path(value: &str) -> bool {
 
 /// What the kubelet would replace in the value of a variable: `$(VAR)` by a variable's value, `$$`
 /// by `$`.
-pub(super) fn substitution(path: &str) -> Option<&'static str> {
+pub(crate) fn substitution(path: &str) -> Option<&'static str> {
     if !path.as_bytes().contains(&b'$') {
         return None;
     }
@@ -342,7 +253,7 @@ fn normalize(path: &str) -> Cow<'_, str> {
 /// Whether two bytes stand side by side. `str::contains` prepares for longer needles and texts, at
 /// several times the cost.
 #[must_use]
-pub(super) fn has_pair(text: &str, pair: [u8; 2]) -> bool {
+fn has_pair(text: &str, pair: [u8; 2]) -> bool {
     text.as_bytes().windows(2).any(|two| *two == pair)
 }
 
@@ -358,45 +269,6 @@ pub fn is_below(path: &str, ancestor: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_dns_1123_subdomains() {
-        let longest = "a".repeat(253);
-        let too_long = "a".repeat(254);
-        for name in ["a", "0", "spark-conf", "more.dotted.name", "a--b", &longest] {
-            assert_eq!(ObjectName::parse(name).map(|name| name.as_str()), Ok(name), "{name}");
-        }
-        for (name, error) in [
-            ("", NameError::Missing),
-            (&*too_long, NameError::TooLong),
-            ("App_Conf", NameError::NotSubdomain),
-            ("A", NameError::NotSubdomain),
-            ("-a", NameError::NotSubdomain),
-            ("a-", NameError::NotSubdomain),
-            ("a..b", NameError::NotSubdomain),
-            (".a", NameError::NotSubdomain),
-            ("a.", NameError::NotSubdomain),
-            ("a.-b", NameError::NotSubdomain),
-            ("a/b", NameError::NotSubdomain),
-            ("a b", NameError::NotSubdomain),
-            ("grün", NameError::NotSubdomain),
-            ("\"a\"", NameError::Quoted),
-            ("'a", NameError::Quoted),
-        ] {
-            assert_eq!(ObjectName::parse(name), Err(error), "{name}");
-        }
-    }
-
-    #[test]
-    fn file_names_are_keys_of_config_maps() {
-        let longest = "a".repeat(253);
-        for name in ["core-site.xml", "a", "A_b-c.0", ".hidden", &longest] {
-            assert_eq!(FileName::parse(name).map(|name| name.as_str()), Some(name));
-        }
-        for name in ["", ".", "..", "..data", "a/b", "a b", "grün", &"a".repeat(254)] {
-            assert_eq!(FileName::parse(name), None, "{name}");
-        }
-    }
 
     #[test]
     fn paths_lose_repeated_and_trailing_slashes() {
