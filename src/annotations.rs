@@ -10,6 +10,7 @@ pub mod key;
 mod lists;
 pub mod options;
 
+use crate::request::kind::PathFrom;
 use crate::request::path::{is_windows_path, substitution};
 use crate::request::{
     Annotation, Claim, Kind, MountPath, ObjectName, Options, Origin, PREFIXES, PathError, Problem,
@@ -51,10 +52,13 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
         match PrefixedKey::parse(key) {
             None => {}
             Some(key) if key.key == Key::Unknown => unknown.push(key),
-            Some(key) => entries.push(Entry { key, value: value.trim_matches(BLANKS) }),
+            Some(key) => {
+                let (place, value) = (key.key.place(), value.trim_matches(BLANKS));
+                entries.push(Entry { place, key, value });
+            }
         }
     }
-    entries.sort_unstable();
+    entries.sort_unstable_by(Entry::cmp);
 
     let mut requests =
         Requests { has_keys: !(entries.is_empty() && unknown.is_empty()), ..Requests::default() };
@@ -174,6 +178,7 @@ impl<'a> Requests<'a> {
 /// the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry<'a> {
+    place: u64,
     key: PrefixedKey<'a>,
     value: &'a str,
 }
@@ -220,10 +225,9 @@ fn read_request<'a>(
         Some((value, options)) => (value.trim_end_matches(BLANKS), Some(options)),
         None => (value, None),
     };
-    let default_path = match kind {
-        Kind::SparkConfigMap => Some("/etc/spark/conf"),
-        Kind::HadoopConfigMap => Some("/etc/hadoop/conf"),
-        _ => None,
+    let default_path = match kind.spec().path {
+        PathFrom::Default(path) => Some(path),
+        PathFrom::Value => None,
     };
     let name = if default_path.is_some() { value } else { name.unwrap_or_default() };
     let name = ObjectName::parse(name).map_err(|reason| error(&reason))?;

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::request::kind::KINDS;
 use crate::request::{Kind, ProblemKind};
 
 /// How a request ended.
@@ -125,7 +126,7 @@ impl Reload {
 pub struct Metrics {
     registry: Registry,
     requests: [Counter; Answer::ALL.len()],
-    mutations: [Counter; Kind::ALL.len()],
+    mutations: [Counter; KINDS.len()],
     problems: [Counter; ProblemKind::ALL.len()],
     handshakes: [Counter; Handshake::ALL.len()],
     certificate_reloads: [Counter; Reload::ALL.len()],
@@ -176,7 +177,7 @@ impl Metrics {
             "mutations",
             "Requests of pods that were mounted, by the annotation that asks",
             "annotation",
-            Kind::ALL.map(Kind::key),
+            KINDS.each_ref().map(|spec| spec.key),
         );
         let problems = family(
             &mut registry,

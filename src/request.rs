@@ -6,12 +6,14 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use kind::VariableFrom;
+
 pub mod kind;
 pub mod name;
 pub mod path;
 pub mod problem;
 
-pub use kind::{INJECTED, Kind, PREFIXES};
+pub use kind::{INJECTED, Kind, OptionName, PREFIXES};
 pub use name::{FileName, ObjectName};
 pub use path::{MountPath, PathError};
 pub use problem::{Annotation, MAX_LISTED, Problem, ProblemKind, Problems, Severity};
@@ -20,24 +22,24 @@ pub use problem::{Annotation, MAX_LISTED, Problem, ProblemKind, Problems, Severi
 /// list entry.
 pub type Claim<'a> = (Kind, &'a str);
 
-/// The options of one request.
+/// The options of one request; [`OptionName`] says what each means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options<'a> {
-    /// `optional`: the pod runs without the ConfigMap or Secret.
+    /// Whether there is `optional`.
     pub optional: bool,
-    /// `mode=0440`: the permissions of the files, at most 0o777.
+    /// The value of `mode=`, at most 0o777.
     pub mode: Option<u16>,
-    /// `file=KEY`: only this key, as the file that the path names.
+    /// The value of `file=`.
     pub file: Option<FileName<'a>>,
-    /// `env=VAR`: a variable that is set to the path.
+    /// The value of `env=`.
     pub env: Option<&'a str>,
-    /// `key=FILE`: the file of the directory that the variable is to name.
+    /// The value of `key=`.
     pub key: Option<FileName<'a>>,
-    /// `path=DIR`: another directory than the default.
+    /// The value of `path=`.
     pub path: Option<MountPath<'a>>,
-    /// `merge`: the directory shows Spark's own files too.
+    /// Whether there is `merge`.
     pub merge: bool,
-    /// `defaults`: a driver reads `spark-defaults.conf`.
+    /// Whether there is `defaults`.
     pub defaults: bool,
 }
 
@@ -71,9 +73,9 @@ pub enum Origin {
     Enforced,
 }
 
-/// What kind of object a volume takes its files from.
+/// The kind of object that holds the files of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ObjectKind {
     /// A ConfigMap.
     ConfigMap,
     /// A Secret.
@@ -100,20 +102,16 @@ impl<'a> Request<'a> {
 
     /// The kind of object that the request names.
     #[must_use]
-    pub fn source(&self) -> Source {
-        match self.kind {
-            Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap => Source::ConfigMap,
-            Kind::Secret | Kind::GcpServiceAccount | Kind::HadoopDelegationToken => Source::Secret,
-        }
+    pub fn object_kind(&self) -> ObjectKind {
+        self.kind.spec().object
     }
 
     /// What the request is about.
     #[must_use]
     pub fn claim(&self) -> Claim<'a> {
-        match self.kind {
-            Kind::SparkConfigMap | Kind::HadoopConfigMap => (self.kind, ""),
-            _ => (self.kind, self.name.as_str()),
-        }
+        // There is one request for a conf dir, whatever the name of its ConfigMap.
+        let name = if self.kind.spec().is_named_in_key() { self.name.as_str() } else { "" };
+        (self.kind, name)
     }
 
     /// The permissions of the files; without `mode=` those that the API server fills in.
@@ -126,39 +124,47 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn variable(&'a self) -> Option<Variable<'a>> {
         let name = self.variable_name()?;
-        let file = match self.kind {
-            Kind::GcpServiceAccount => Some("key.json"),
-            Kind::HadoopDelegationToken => Some("hadoop.token"),
-            Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap | Kind::Secret => None,
-        };
-        let file = self.options.key.map(|key| key.as_str()).or(file);
         let path = self.path.as_str();
-        let value = file.map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
+        let value = self
+            .variable_file()
+            .map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
         let gives_way =
-            matches!(self.kind, Kind::ConfigMap | Kind::Secret) && self.origin != Origin::Enforced;
+            self.kind.spec().variable == VariableFrom::Option && self.origin != Origin::Enforced;
         Some(Variable { name, value, gives_way })
     }
 
     /// The name of the variable that the request sets.
     #[must_use]
     pub fn variable_name(&self) -> Option<&'a str> {
-        match self.kind {
-            Kind::SparkConfigMap => Some("SPARK_CONF_DIR"),
-            Kind::HadoopConfigMap => Some("HADOOP_CONF_DIR"),
-            Kind::GcpServiceAccount => Some("GOOGLE_APPLICATION_CREDENTIALS"),
-            Kind::HadoopDelegationToken => Some("HADOOP_TOKEN_FILE_LOCATION"),
-            Kind::ConfigMap | Kind::Secret => self.options.env,
+        match self.kind.spec().variable {
+            VariableFrom::Kind(name, _) => Some(name),
+            VariableFrom::Option => self.options.env,
         }
+    }
+
+    /// The file of the object that the variable names, below the path.
+    fn variable_file(&self) -> Option<&'a str> {
+        let of_kind = match self.kind.spec().variable {
+            VariableFrom::Kind(_, file) => file,
+            VariableFrom::Option => None,
+        };
+        self.options.key.map(|key| key.as_str()).or(of_kind)
+    }
+
+    /// The key that the object must have for the request to be of use.
+    #[must_use]
+    pub fn needed_key(&self) -> Option<&'a str> {
+        self.options.file.map(|file| file.as_str()).or_else(|| self.variable_file())
     }
 }
 
 /// The mode that the API server fills in where none is given.
 pub const DEFAULT_MODE: u16 = 0o644;
 
-impl Source {
-    /// As Kubernetes spells the kind.
+impl ObjectKind {
+    /// The kind in Kubernetes' spelling.
     #[must_use]
-    pub fn kind(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",

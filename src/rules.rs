@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
-use crate::request::{Kind, Origin, Problem, ProblemKind, Request, Source};
+use crate::request::{ObjectKind, OptionName, Origin, Problem, ProblemKind, Request};
 use crate::yaml::Mistake;
 
 mod file;
@@ -283,18 +283,18 @@ impl Rules {
             allow.iter().filter(|rule| rule.namespaces.contains(namespace)).collect();
         let problems = &mut requests.problems;
         requests.mounts.retain(|request| {
-            let names = |rule: &&AllowRule| match request.source() {
-                Source::ConfigMap => rule
+            let names = |rule: &&AllowRule| match request.object_kind() {
+                ObjectKind::ConfigMap => rule
                     .config_maps
                     .as_ref()
                     .is_some_and(|names| names.contains(request.name.as_str())),
-                Source::Secret => {
+                ObjectKind::Secret => {
                     rule.secrets.as_ref().is_some_and(|names| names.contains(request.name.as_str()))
                 }
             };
             let is_allowed = rules.iter().any(names);
             if !is_allowed {
-                let kind = request.source().kind();
+                let kind = request.object_kind().as_str();
                 let message = format_args!(
                     "this {kind} is not allowed in this namespace, ask its administrator"
                 );
@@ -324,8 +324,7 @@ impl DefaultRule {
         if !self.required {
             request.options.optional = true;
             // An absent ConfigMap would otherwise hide what was submitted.
-            request.options.merge |=
-                matches!(request.kind, Kind::SparkConfigMap | Kind::HadoopConfigMap);
+            request.options.merge |= request.kind.spec().takes(OptionName::Merge);
         }
         request
     }

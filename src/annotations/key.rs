@@ -4,6 +4,9 @@
 //! of 2018. Both mean the same under either prefix, and the first of each wins where both are
 //! there.
 
+use std::fmt;
+
+use crate::request::kind::KINDS;
 use crate::request::{Annotation, Kind, PREFIXES};
 
 /// What a key asks for, with the NAME that stands in the key itself.
@@ -21,6 +24,27 @@ pub enum Key<'a> {
     Legacy(Legacy),
     /// Not ours, though the prefix is.
     Unknown,
+}
+
+impl Key<'_> {
+    /// The beginning of what its order is made of. Most comparisons of two keys end here, without
+    /// a look at their names.
+    pub(super) fn place(&self) -> u64 {
+        let (first, name) = match *self {
+            Key::Request(kind, name) => (kind as u8, name),
+            Key::List(kind) => (0x10 | kind as u8, ""),
+            Key::Container => (0x20, ""),
+            Key::Injected => (0x21, ""),
+            Key::Legacy(_) => (0x22, ""),
+            Key::Unknown => (0x23, ""),
+        };
+        let mut bytes = [0; 8];
+        bytes
+            .iter_mut()
+            .zip([first].into_iter().chain(name.bytes()))
+            .for_each(|(to, from)| *to = from);
+        u64::from_be_bytes(bytes)
+    }
 }
 
 /// Keys whose values were base64 protobuf, and what does their work today.
@@ -69,22 +93,21 @@ impl<'a> PrefixedKey<'a> {
     /// The documented key that this one is nearest to, for a hint at what was meant; none where
     /// more than a third of the letters would have to change.
     #[must_use]
-    pub fn nearest(&self) -> Option<&'static str> {
+    pub fn nearest(&self) -> Option<Documented> {
         let name = self.shown.rsplit('/').next().unwrap_or_default();
         let head = name.split('.').next().unwrap_or_default().trim();
         // A key is at most 63 characters after its prefix once the API server has accepted it;
         // longer ones are nothing's typo.
         let head: Vec<char> = head.chars().take(64).flat_map(char::to_lowercase).collect();
         let most = head.len() / 3;
-        let distances = DOCUMENTED.into_iter().filter_map(|documented| {
-            let (documented_head, is_named) =
-                documented.split_once('.').map_or((documented, false), |(head, _)| (head, true));
+        let distances = documented().filter_map(|documented| {
+            let Documented { key, is_named } = documented;
             let differs_in_form = is_named != name.contains('.');
             // As many letters as one is longer than the other would have to change.
-            let distance = if documented_head.len().abs_diff(head.len()) > most {
+            let distance = if key.len().abs_diff(head.len()) > most {
                 None
             } else {
-                Some(edit_distance(&head, documented_head))
+                Some(edit_distance(&head, key))
             };
             Some((distance.filter(|distance| *distance <= most)?, differs_in_form, documented))
         });
@@ -94,59 +117,67 @@ impl<'a> PrefixedKey<'a> {
     }
 }
 
-/// Every key that a person may write, first spellings.
-const DOCUMENTED: [&str; 9] = [
-    "sparkConfigMap",
-    "hadoopConfigMap",
-    "configMap.NAME",
-    "secret.NAME",
-    "GCPServiceAccount.NAME",
-    "hadoopDelegationToken.NAME",
-    "configMaps",
-    "secrets",
-    "container",
-];
+/// A key that documentation has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Documented {
+    key: &'static str,
+    is_named: bool,
+}
 
-fn parse_name(name: &str) -> (Key<'_>, u8) {
-    match name {
-        "sparkConfigMap" => (Key::Request(Kind::SparkConfigMap, ""), 0),
-        "spark-configmap" => (Key::Request(Kind::SparkConfigMap, ""), 1),
-        "hadoopConfigMap" => (Key::Request(Kind::HadoopConfigMap, ""), 0),
-        "hadoop-configmap" => (Key::Request(Kind::HadoopConfigMap, ""), 1),
-        "configMaps" => (Key::List(Kind::ConfigMap), 0),
-        "configmaps" => (Key::List(Kind::ConfigMap), 1),
-        "secrets" => (Key::List(Kind::Secret), 0),
-        "container" => (Key::Container, 0),
-        "injected" => (Key::Injected, 0),
-        "ownerReference" | "ownerreference" => {
-            (Key::Legacy(Legacy { instead: "Spark sets owner references itself" }), 0)
-        }
-        "affinity" => (Key::Legacy(Legacy { instead: "use a pod template" }), 0),
-        _ => parse_dotted(name),
+impl Documented {
+    /// The one to show where no key is near.
+    pub const FIRST: Self = Self { key: KINDS[0].key, is_named: false };
+}
+
+impl fmt::Display for Documented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key)?;
+        if self.is_named { f.write_str(".NAME") } else { Ok(()) }
     }
 }
 
-fn parse_dotted(name: &str) -> (Key<'_>, u8) {
-    let Some((head, object)) = name.split_once('.') else {
-        return (Key::Unknown, 0);
+const CONTAINER: &str = "container";
+
+/// Every key that a person may write, first spellings.
+fn documented() -> impl Iterator<Item = Documented> {
+    let kinds =
+        KINDS.iter().map(|spec| Documented { key: spec.key, is_named: spec.is_named_in_key() });
+    let lists = KINDS.iter().filter_map(|spec| spec.list).map(|list| list.key);
+    kinds.chain(lists.chain([CONTAINER]).map(|key| Documented { key, is_named: false }))
+}
+
+/// What a name under one of the prefixes means, and the rank of its spelling.
+fn parse_name(name: &str) -> (Key<'_>, u8) {
+    let (head, object) =
+        name.split_once('.').map_or((name, None), |(head, object)| (head, Some(object)));
+    let rank = |first: &str, second: Option<&str>| match head {
+        _ if head == first => Some(0),
+        _ if second == Some(head) => Some(1),
+        _ => None,
     };
-    match head {
-        "configMap" => (Key::Request(Kind::ConfigMap, object), 0),
-        "configmap" => (Key::Request(Kind::ConfigMap, object), 1),
-        "secret" => (Key::Request(Kind::Secret, object), 0),
-        "GCPServiceAccount" => (Key::Request(Kind::GcpServiceAccount, object), 0),
-        "gcp-service-account" => (Key::Request(Kind::GcpServiceAccount, object), 1),
-        "hadoopDelegationToken" => (Key::Request(Kind::HadoopDelegationToken, object), 0),
-        "hadoop-delegation-token" => (Key::Request(Kind::HadoopDelegationToken, object), 1),
-        "volumes" | "volumemounts" => (
-            Key::Legacy(Legacy {
-                instead: "use configMap.NAME, secret.NAME or spark.kubernetes.*.volumes.*",
-            }),
-            0,
-        ),
-        "tolerations" => (Key::Legacy(Legacy { instead: "use a pod template" }), 0),
-        _ => (Key::Unknown, 0),
+    for spec in &KINDS {
+        if spec.is_named_in_key() == object.is_some()
+            && let Some(rank) = rank(spec.key, spec.alias)
+        {
+            return (Key::Request(spec.kind, object.unwrap_or_default()), rank);
+        }
+        if let Some(list) = spec.list.filter(|_| object.is_none())
+            && let Some(rank) = rank(list.key, list.alias)
+        {
+            return (Key::List(spec.kind), rank);
+        }
     }
+    let instead = match (head, object) {
+        (CONTAINER, None) => return (Key::Container, 0),
+        ("injected", None) => return (Key::Injected, 0),
+        ("ownerReference" | "ownerreference", None) => "Spark sets owner references itself",
+        ("affinity", None) | ("tolerations", Some(_)) => "use a pod template",
+        ("volumes" | "volumemounts", Some(_)) => {
+            "use configMap.NAME, secret.NAME or spark.kubernetes.*.volumes.*"
+        }
+        _ => return (Key::Unknown, 0),
+    };
+    (Key::Legacy(Legacy { instead }), 0)
 }
 
 /// Levenshtein's: how many characters must be inserted, removed or replaced. A documented key is
@@ -217,6 +248,30 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_a_key_agrees_with_its_order() {
+        let names = ["", "a", "a.b", "abcdefg", "abcdefgh", "abcdefgi", "b", "\u{ff}", "\u{0}"];
+        let secrets = names.map(|name| Key::Request(Kind::Secret, name)).into_iter();
+        let legacy = Key::Legacy(Legacy { instead: "" });
+        let others = [
+            Key::Request(Kind::SparkConfigMap, ""),
+            Key::Request(Kind::HadoopDelegationToken, "a"),
+            Key::List(Kind::ConfigMap),
+            Key::List(Kind::Secret),
+            Key::Container,
+            Key::Injected,
+            legacy,
+            Key::Unknown,
+        ];
+        let keys: Vec<Key> = secrets.chain(others).collect();
+        for one in &keys {
+            for other in &keys {
+                assert_eq!(one.cmp(other), (one.place(), one).cmp(&(other.place(), other)));
+            }
+        }
+        assert!(Key::Request(Kind::Secret, "a").place() < Key::Request(Kind::Secret, "b").place());
+    }
+
+    #[test]
     fn injected_is_ours_under_the_first_prefix_only() {
         assert_eq!(PrefixedKey::parse(INJECTED).unwrap().key, Key::Injected);
         assert_eq!(PrefixedKey::parse("sparkoperator.k8s.io/injected").unwrap().key, Key::Unknown);
@@ -242,8 +297,12 @@ mod tests {
         ] {
             for prefix in PREFIXES {
                 assert_eq!(
-                    PrefixedKey::parse(&format!("{prefix}{written}")).unwrap().nearest(),
-                    Some(meant),
+                    PrefixedKey::parse(&format!("{prefix}{written}"))
+                        .unwrap()
+                        .nearest()
+                        .unwrap()
+                        .to_string(),
+                    meant,
                     "{written}"
                 );
             }
@@ -264,8 +323,12 @@ mod tests {
         // A third of the letters, and one more.
         assert_eq!(PrefixedKey::parse("spark-operator.k8s.io/xxxxainer").unwrap().nearest(), None);
         assert_eq!(
-            PrefixedKey::parse("spark-operator.k8s.io/xxxtainer").unwrap().nearest(),
-            Some("container")
+            PrefixedKey::parse("spark-operator.k8s.io/xxxtainer")
+                .unwrap()
+                .nearest()
+                .unwrap()
+                .to_string(),
+            "container"
         );
     }
 

@@ -4,9 +4,8 @@
 use std::collections::HashSet;
 use std::collections::hash_map::{self, HashMap};
 
-use super::options::OPTIONS;
 use super::{BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Requests, note_loss, read_request};
-use crate::request::{Annotation, Kind, ObjectName, Problem, ProblemKind, Request};
+use crate::request::{Annotation, Kind, ObjectName, OptionName, Problem, ProblemKind, Request};
 use crate::text::Excerpt;
 
 /// What the lists of a pod ask for.
@@ -33,10 +32,7 @@ impl<'a> Lists<'a> {
             return 0;
         }
         let winners = self.winners.get_or_insert_with(|| {
-            let forms = requests
-                .mounts
-                .iter()
-                .filter(|request| matches!(request.kind, Kind::ConfigMap | Kind::Secret));
+            let forms = requests.mounts.iter().filter(|request| request.kind.spec().list.is_some());
             forms
                 .map(|request| {
                     (
@@ -118,7 +114,7 @@ fn missing_comma(value: &str, annotation: Annotation) -> Option<Problem> {
             before.trim_end_matches(BLANKS).rsplit_once([';', ' ', '\t', '\r', '\n'])?;
         ObjectName::parse(name).is_ok().then_some(name)
     })?;
-    let separator = if OPTIONS.contains(&name) { "colon" } else { "comma" };
+    let separator = if OptionName::parse(name).is_some() { "colon" } else { "comma" };
     let message = format_args!("write a {separator} before {}=", Excerpt::new(name, 60));
     Some(Problem::new(ProblemKind::Value, annotation, message))
 }

@@ -3,11 +3,13 @@
 //! Nothing is guessed: an option that is unknown, that does not belong to the annotation, that
 //! stands there twice or lacks its value is an error of the whole request.
 
+use std::fmt;
+
 use crate::request::path::is_windows_path;
-use crate::request::{FileName, Kind, MountPath, Options, PathError};
+use crate::request::{FileName, Kind, MountPath, OptionName, Options, PathError};
 use crate::text::Excerpt;
 
-/// Why options are none.
+/// Why options could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError<'a> {
     /// Not an option of any annotation.
@@ -15,12 +17,12 @@ pub enum OptionError<'a> {
     Unknown {
         /// What was written.
         option: &'a str,
-        /// What may be.
-        allowed: &'static str,
+        /// The options of the annotation.
+        allowed: Usages,
     },
     /// An option of other annotations.
     #[error("{0} does not belong here, write one of: {1}")]
-    Misplaced(&'static str, &'static str),
+    Misplaced(&'static str, Usages),
     /// The same option again.
     #[error("{0} is there twice, write it once")]
     Twice(&'static str),
@@ -59,17 +61,18 @@ pub enum OptionError<'a> {
     KeyWithoutEnv,
 }
 
-/// Every option of any annotation.
-pub(super) const OPTIONS: [&str; 8] =
-    ["optional", "mode", "file", "env", "key", "path", "merge", "defaults"];
-
 /// The options that an annotation takes, as its errors list them.
-fn allowed(kind: Kind) -> &'static str {
-    match kind {
-        Kind::SparkConfigMap => "optional, mode=, path=, merge, defaults",
-        Kind::HadoopConfigMap => "optional, mode=, path=, merge",
-        Kind::ConfigMap | Kind::Secret => "optional, mode=, file=, env=, key=",
-        Kind::GcpServiceAccount | Kind::HadoopDelegationToken => "optional, mode=, key=",
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usages(&'static [OptionName]);
+
+impl fmt::Display for Usages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, option) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let value = if option.takes_value() { "=" } else { "" };
+            write!(f, "{separator}{}{value}", option.as_str())?;
+        }
+        Ok(())
     }
 }
 
@@ -101,10 +104,7 @@ impl<'a> Options<'a> {
         if options.file.is_some() && options.key.is_some() {
             return Err(OptionError::KeyOfFile);
         }
-        if matches!(kind, Kind::ConfigMap | Kind::Secret)
-            && options.key.is_some()
-            && options.env.is_none()
-        {
+        if kind.spec().takes(OptionName::Env) && options.key.is_some() && options.env.is_none() {
             return Err(OptionError::KeyWithoutEnv);
         }
         Ok(options)
@@ -113,12 +113,13 @@ impl<'a> Options<'a> {
     fn read(&mut self, kind: Kind, option: &'a str) -> Result<(), OptionError<'a>> {
         let (name, value) =
             option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-        let known = OPTIONS.into_iter().find(|known| *known == name);
-        let Some(name) = known else {
-            return Err(OptionError::Unknown { option, allowed: allowed(kind) });
+        let allowed = Usages(kind.spec().options);
+        let Some(known) = OptionName::parse(name) else {
+            return Err(OptionError::Unknown { option, allowed });
         };
-        if !allowed(kind).split(' ').any(|allowed| allowed.trim_end_matches([',', '=']) == name) {
-            return Err(OptionError::Misplaced(name, allowed(kind)));
+        let name = known.as_str();
+        if !kind.spec().takes(known) {
+            return Err(OptionError::Misplaced(name, allowed));
         }
         let flag = |is_set: &mut bool| match value {
             Some(_) => Err(OptionError::TakesNoValue(name)),
@@ -128,25 +129,27 @@ impl<'a> Options<'a> {
                 Ok(())
             }
         };
-        match name {
-            "optional" => flag(&mut self.optional),
-            "merge" => flag(&mut self.merge),
-            "defaults" => flag(&mut self.defaults),
-            "mode" => set(&mut self.mode, name, value, "0440", |value| {
+        match known {
+            OptionName::Optional => flag(&mut self.optional),
+            OptionName::Merge => flag(&mut self.merge),
+            OptionName::Defaults => flag(&mut self.defaults),
+            OptionName::Mode => set(&mut self.mode, name, value, "0440", |value| {
                 parse_mode(value).ok_or(OptionError::Mode)
             }),
-            "file" => set(&mut self.file, name, value, "krb5.conf", |value| {
+            OptionName::File => set(&mut self.file, name, value, "krb5.conf", |value| {
                 file_name(name, value, "krb5.conf")
             }),
-            "key" => set(&mut self.key, name, value, "key.json", |value| {
+            OptionName::Key => set(&mut self.key, name, value, "key.json", |value| {
                 file_name(name, value, "key.json")
             }),
-            "env" => set(&mut self.env, name, value, "SSL_CERT_FILE", |value| match value {
-                _ if !is_variable(value) => Err(OptionError::Variable),
-                "PATH" | "LD_PRELOAD" | "LD_LIBRARY_PATH" => Err(OptionError::Reserved(value)),
-                _ => Ok(value),
-            }),
-            _ => {
+            OptionName::Env => {
+                set(&mut self.env, name, value, "SSL_CERT_FILE", |value| match value {
+                    _ if !is_variable(value) => Err(OptionError::Variable),
+                    "PATH" | "LD_PRELOAD" | "LD_LIBRARY_PATH" => Err(OptionError::Reserved(value)),
+                    _ => Ok(value),
+                })
+            }
+            OptionName::Path => {
                 set(&mut self.path, name, value, "/etc/conf", |value| Ok(MountPath::parse(value)?))
             }
         }

@@ -109,7 +109,7 @@ fn write_defaults(out: &mut impl Write, rules: &Rules, subject: &Subject) -> io:
         return writeln!(out, "  none");
     }
     for request in &defaults.mounts {
-        let kind = request.source().kind();
+        let kind = request.object_kind().as_str();
         let optional = if request.options.optional { ", optional" } else { "" };
         let merge = if request.options.merge { ", merged with Spark's own" } else { "" };
         let enforced = if request.origin == Origin::Enforced { ", enforced" } else { "" };

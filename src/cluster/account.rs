@@ -22,7 +22,7 @@ use super::reading::Reader;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
 use crate::request::{FileName, ObjectName};
-use crate::request::{Origin, PREFIXES, Problem, ProblemKind, Request, Severity, Source};
+use crate::request::{ObjectKind, Origin, PREFIXES, Problem, ProblemKind, Request, Severity};
 use crate::rules::{self, Rules};
 use crate::text::Excerpt;
 
@@ -389,7 +389,8 @@ fn name_objects(
                 findings.push(Finding::failed(CHECK, message, advice));
                 continue;
             }
-            let by = named.entry(Named { kind: Source::Secret.kind(), name, key }).or_default();
+            let by =
+                named.entry(Named { kind: ObjectKind::Secret.as_str(), name, key }).or_default();
             by.is_required = true;
             by.pods.push(pods.to_owned());
         }

@@ -10,7 +10,7 @@ use super::pods::{asks, name};
 use super::reading::{Reader, Unreadable};
 use super::{Question, counted, some_of};
 use crate::annotations;
-use crate::request::{Kind, Request, Source};
+use crate::request::{Kind, ObjectKind, Request};
 
 const CHECK: &str = "objects";
 
@@ -108,7 +108,7 @@ pub(super) fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
 pub(super) fn add(named: &mut BTreeMap<Named, By>, mounts: &[Request], pod: &str) {
     for request in mounts {
         let object = Named {
-            kind: request.source().kind(),
+            kind: request.object_kind().as_str(),
             name: request.name.to_string(),
             key: key_of(request).map(str::to_owned),
         };
@@ -137,7 +137,7 @@ async fn look_for(
     object: &Named,
 ) -> Result<Option<String>, Unreadable> {
     let Named { kind, name, key } = object;
-    let is_secret = *kind == Source::Secret.kind();
+    let is_secret = *kind == ObjectKind::Secret.as_str();
     let Some(key) = key else {
         let exists = if is_secret {
             reader.exists_in::<Secret>(namespace, name).await?

@@ -13,7 +13,7 @@ use super::finding::Finding;
 use super::reading::{Reader, Unreadable};
 use super::registration::{Registered, selects};
 use super::{Question, counted, some_of};
-use crate::request::Source;
+use crate::request::ObjectKind;
 use crate::rules::Rules;
 
 const CHECK: &str = "rules";
@@ -244,13 +244,13 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
                 return findings;
             }
             let exists = match source {
-                Source::ConfigMap => reader.exists_in::<ConfigMap>(namespace, &name).await,
-                Source::Secret => reader.exists_in::<Secret>(namespace, &name).await,
+                ObjectKind::ConfigMap => reader.exists_in::<ConfigMap>(namespace, &name).await,
+                ObjectKind::Secret => reader.exists_in::<Secret>(namespace, &name).await,
             };
             match exists {
                 Ok(true) => {}
                 Ok(false) => missing
-                    .entry((source.kind(), name, is_optional))
+                    .entry((source.as_str(), name, is_optional))
                     .or_default()
                     .push((*namespace).to_owned()),
                 Err(unreadable) => {
@@ -297,7 +297,7 @@ fn named_in(rules: &Rules, namespace: &str) -> Vec<Named> {
     let mut named: Vec<Named> = Vec::new();
     for request in rules.requests_in(namespace) {
         let (source, name, is_optional) =
-            (request.source(), request.name.as_str(), request.options.optional);
+            (request.object_kind(), request.name.as_str(), request.options.optional);
         match named.iter_mut().find(|other| (other.0, other.1.as_str()) == (source, name)) {
             Some(other) => other.2 &= is_optional,
             None => named.push((source, name.to_owned(), is_optional)),
@@ -380,7 +380,7 @@ mod tests {
             let named = named_in(&rules, namespace).into_iter();
             named
                 .map(|(source, name, is_optional)| {
-                    format!("{} {name} {is_optional}", source.kind())
+                    format!("{} {name} {is_optional}", source.as_str())
                 })
                 .collect::<Vec<_>>()
         };

@@ -23,7 +23,7 @@ use crate::pod::{
     VolumeProjection, VolumeSource,
 };
 use crate::request::path::{MountPath, cleaned, is_below};
-use crate::request::{DEFAULT_MODE, Request, Source};
+use crate::request::{DEFAULT_MODE, ObjectKind, Request};
 use crate::text::Excerpt;
 
 /// The mounts of Spark's container: first those that the pod has, then those that are added.
@@ -423,10 +423,12 @@ impl<'a> Mounted<'a> {
     fn refuse_unless_same(&self, request: &Request) -> Result<(), Refusal<'a>> {
         let something_else = Err(Refusal::SomethingElse(&self.mount.name));
         let (name, optional, default_mode, items) = match self.volume.map(|volume| &volume.source) {
-            Some(VolumeSource::ConfigMap(source)) if request.source() == Source::ConfigMap => {
+            Some(VolumeSource::ConfigMap(source))
+                if request.object_kind() == ObjectKind::ConfigMap =>
+            {
                 (&source.name, source.optional, source.default_mode, &source.items)
             }
-            Some(VolumeSource::Secret(source)) if request.source() == Source::Secret => {
+            Some(VolumeSource::Secret(source)) if request.object_kind() == ObjectKind::Secret => {
                 (&source.secret_name, source.optional, source.default_mode, &source.items)
             }
             _ => return something_else,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::json::{push_plain, push_string};
 use crate::pod::{ConfigMapVolumeSource, KeyToPath};
-use crate::request::{Request, Source};
+use crate::request::{ObjectKind, Request};
 
 /// A volume to append to the pod.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct NewVolume<'a> {
 enum Files<'a> {
     /// Of one ConfigMap or Secret: all of them, or the one of this key under the same name.
     Object {
-        source: Source,
+        object: ObjectKind,
         name: &'a str,
         file: Option<&'a str>,
         default_mode: Option<u16>,
@@ -49,7 +49,7 @@ impl<'a> NewVolume<'a> {
         } else {
             let file = options.file.map(|file| file.as_str());
             Files::Object {
-                source: request.source(),
+                object: request.object_kind(),
                 name: object,
                 file,
                 default_mode,
@@ -64,10 +64,10 @@ impl<'a> NewVolume<'a> {
         bytes.extend_from_slice(br#"{"name":"#);
         push_plain(bytes, &self.name);
         match &self.files {
-            Files::Object { source, name, file, default_mode, is_optional } => {
-                bytes.extend_from_slice(match source {
-                    Source::ConfigMap => br#","configMap":{"name":"#,
-                    Source::Secret => br#","secret":{"secretName":"#.as_slice(),
+            Files::Object { object, name, file, default_mode, is_optional } => {
+                bytes.extend_from_slice(match object {
+                    ObjectKind::ConfigMap => br#","configMap":{"name":"#,
+                    ObjectKind::Secret => br#","secret":{"secretName":"#.as_slice(),
                 });
                 push_plain(bytes, name);
                 if let Some(file) = file {

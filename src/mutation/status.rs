@@ -8,7 +8,7 @@ use super::Plan;
 use super::lookup::{FEW, Lookup};
 use crate::json::push_string;
 use crate::pod::{Pairs, Pod};
-use crate::request::{INJECTED, MAX_LISTED, Problem, Problems, Request, Source};
+use crate::request::{INJECTED, MAX_LISTED, ObjectKind, Problem, Problems, Request};
 
 /// How the annotation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,9 @@ pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
 
 /// A mount as `PATH=configmap/NAME` or `PATH=secret/NAME`, with `/KEY` for a single file.
 fn push_mount(bytes: &mut Vec<u8>, request: &Request) {
-    let kind = match request.source() {
-        Source::ConfigMap => "=configmap/",
-        Source::Secret => "=secret/",
+    let kind = match request.object_kind() {
+        ObjectKind::ConfigMap => "=configmap/",
+        ObjectKind::Secret => "=secret/",
     };
     let (path, name) = (request.path.as_str(), request.name.as_str());
     match request.options.file {
@@ -245,7 +245,7 @@ mod tests {
                         format!(
                             "{}={}/{}",
                             request.path,
-                            request.source().kind().to_lowercase(),
+                            request.object_kind().as_str().to_lowercase(),
                             request.name
                         )
                     })

@@ -13,7 +13,8 @@ use super::mounts::{Occupied, Placement, Refusal, are_one_by_link};
 use super::{NewMount, NewVolume, Plan, conf_dir, env};
 use crate::annotations::Requests;
 use crate::pod::{ConfigMapVolumeSource, Container, Pod, Volume};
-use crate::request::{Kind, Origin, ProblemKind, Request, Source};
+use crate::request::kind::VolumeName;
+use crate::request::{ObjectKind, Origin, ProblemKind, Request};
 
 /// Plans volumes and mounts, and returns the requests that are mounted, by us or already, in their
 /// order.
@@ -95,7 +96,7 @@ fn is_same_source(a: &Request, b: &Request) -> bool {
 /// What a volume shows: the object, and its form.
 #[derive(PartialEq, Eq)]
 struct SourceForm<'a> {
-    source: Source,
+    object: ObjectKind,
     name: &'a str,
     optional: bool,
     mode: u16,
@@ -105,7 +106,7 @@ struct SourceForm<'a> {
 impl<'a> SourceForm<'a> {
     fn of(request: &Request<'a>) -> Self {
         Self {
-            source: request.source(),
+            object: request.object_kind(),
             name: request.name.as_str(),
             optional: request.options.optional,
             mode: request.default_mode(),
@@ -174,13 +175,9 @@ impl<'a> VolumeNames<'a> {
     }
 
     fn choose(&self, request: &Request<'a>, ours: &[NewVolume]) -> Cow<'a, str> {
-        let preferred = match request.kind {
-            Kind::SparkConfigMap => Cow::Borrowed("spark-config-map-volume"),
-            Kind::HadoopConfigMap => Cow::Borrowed("hadoop-config-map-volume"),
-            Kind::GcpServiceAccount => Cow::Borrowed("gcp-service-account-secret-volume"),
-            Kind::ConfigMap | Kind::Secret | Kind::HadoopDelegationToken => {
-                Cow::Owned([request.name.as_str(), "-volume"].concat())
-            }
+        let preferred = match request.kind.spec().volume_name {
+            VolumeName::Fixed(name) => Cow::Borrowed(name),
+            VolumeName::OfObject => Cow::Owned([request.name.as_str(), "-volume"].concat()),
         };
         // The name is a DNS-1123 subdomain: without dots and not too long it is a label.
         let is_label = preferred.len() <= MAX_LABEL && !preferred.contains('.');
@@ -216,7 +213,7 @@ fn identity(request: &Request) -> String {
     let mode = options.mode.map(|mode| format!("mode={mode:04o}"));
     let optional = options.optional.then(|| "optional".to_owned());
     let options: Vec<String> = [file, merge, mode, optional].into_iter().flatten().collect();
-    format!("{}/{}:{}", request.source().kind(), request.name, options.join(":"))
+    format!("{}/{}:{}", request.object_kind().as_str(), request.name, options.join(":"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::selector::{Operator, Requirement};
 use super::trial;
 use super::{AllowRule, DefaultRule, Globs, RoleName, Rules, RulesError, Selector, Written};
 use crate::annotations;
-use crate::annotations::key::{Key, PrefixedKey};
+use crate::annotations::key::{Documented, Key, PrefixedKey};
 use crate::request::PREFIXES;
 use crate::yaml::{self, Document, Mistake, Node, Value};
 use shape::{Field, Form, Reader, excerpt, form, quoted};
@@ -314,7 +314,7 @@ impl Reader {
                     continue;
                 }
                 Some(Key::Legacy(_) | Key::Unknown) | None => {
-                    let nearest = parsed.and_then(|key| key.nearest()).unwrap_or("sparkConfigMap");
+                    let nearest = parsed.and_then(|key| key.nearest()).unwrap_or(Documented::FIRST);
                     let text = format!(
                         "{}: not an annotation of this webhook, write {}{nearest}",
                         excerpt(key),

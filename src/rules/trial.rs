@@ -11,7 +11,7 @@ use super::{DefaultRule, Globs, MAX_MISTAKES, RoleName, Rules, Selector};
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::pod::Role;
-use crate::request::{Claim, Kind, Problem, Severity};
+use crate::request::{Claim, OptionName, Problem, Severity};
 use crate::sample_pod;
 use crate::yaml::Mistake;
 
@@ -57,8 +57,9 @@ pub(super) fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
 }
 
 fn is_sparks_conf_dir(key: &str) -> bool {
-    PrefixedKey::parse(key)
-        .is_some_and(|key| matches!(key.key, Key::Request(Kind::SparkConfigMap, _)))
+    PrefixedKey::parse(key).is_some_and(
+        |key| matches!(key.key, Key::Request(kind, _) if kind.spec().takes(OptionName::Defaults)),
+    )
 }
 
 /// Defaults that fail on pods as Spark makes them, but not on every pod.
