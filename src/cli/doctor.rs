@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::cluster::{Account, ConnectError, Connection, Finding, Question, Status, examine};
+use crate::doctor::{Account, ConnectError, Connection, Finding, Question, Status, examine};
 use crate::registration;
 use crate::text::Excerpt;
 
