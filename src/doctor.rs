@@ -6,19 +6,15 @@
 //! Whatever may not be read makes a finding `unknown`, never an error.
 
 mod account;
-mod cause;
+mod api;
 mod certificate;
-mod connection;
 mod dry_run;
 mod endpoints;
 mod finding;
-mod kubeconfig;
 mod objects;
 mod order;
 mod pods;
 mod properties;
-mod proxy;
-mod reading;
 mod registration;
 mod rules;
 mod versions;
@@ -28,10 +24,10 @@ use kube::Client;
 use crate::rules::Rules;
 
 pub use account::Account;
-pub use connection::{ConnectError, Connection, Obstacle};
+pub use api::connection::{ConnectError, Connection, Obstacle};
 pub use finding::{Finding, Status};
 
-use reading::Reader;
+use api::Reader;
 
 /// What is to be looked at.
 #[derive(Debug)]
@@ -84,19 +80,4 @@ pub async fn examine(client: &Client, question: &Question) -> Vec<Finding> {
         findings.extend(account::check(&reader, account, rules.as_rules()).await);
     }
     findings
-}
-
-/// The name of the first few, and how many more there are.
-fn some_of(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// So many of something, in words.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -15,10 +15,10 @@ use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 
+use super::api::Reader;
 use super::finding::Finding;
 use super::objects::{self, By, Named};
 use super::properties::is_plural;
-use super::reading::Reader;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
 use crate::request::{FileName, ObjectName};

@@ -12,9 +12,8 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::Question;
-use super::cause::Cause;
+use super::api::{self, Reader, Unreadable};
 use super::finding::{Finding, Status};
-use super::reading::{Reader, Unreadable};
 use super::registration::{ROLES, Registered, Registration, labels_for};
 use crate::request::{INJECTED, PREFIXES};
 
@@ -121,7 +120,7 @@ async fn create(
         }
         Err(error) => Err(Box::new(Finding::unknown(
             CHECK,
-            format!("no answer: {}", Cause::of(&error)),
+            format!("no answer: {}", api::cause(&error)),
             "run it again",
         ))),
     }

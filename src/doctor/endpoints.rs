@@ -12,10 +12,9 @@ use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::net::TcpStream;
 
-use super::finding::Finding;
-use super::reading::{Reader, Unreadable};
+use super::api::{Reader, Unreadable};
+use super::finding::{Finding, counted, some_of};
 use super::registration::Registered;
-use super::{counted, some_of};
 
 const CHECK: &str = "endpoints";
 

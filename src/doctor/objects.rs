@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
-use super::finding::Finding;
+use super::Question;
+use super::api::{Reader, Unreadable};
+use super::finding::{Finding, counted, some_of};
 use super::pods::{asks, name};
-use super::reading::{Reader, Unreadable};
-use super::{Question, counted, some_of};
 use crate::annotations;
 use crate::request::{Kind, ObjectKind, Request};
 

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::finding::Finding;
-use super::reading::Reader;
+use super::Question;
+use super::api::Reader;
+use super::finding::{Finding, some_of};
 use super::registration::{ROLES, Registered, calls_for_pods, labels_for, selects};
-use super::{Question, some_of};
 use crate::request::PREFIXES;
 
 const CHECK: &str = "order";

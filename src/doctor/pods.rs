@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::finding::{Finding, Status};
-use super::reading::Reader;
+use super::Question;
+use super::api::Reader;
+use super::finding::{Finding, Status, counted, some_of};
 use super::registration::{Registration, labels_for, selects};
-use super::{Question, counted, some_of};
 use crate::admission::{Outcome, Policy, Reason, admit, review};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::request::{INJECTED, Severity};

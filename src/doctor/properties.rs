@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 
-use super::finding::Finding;
+use super::Question;
+use super::api::Reader;
+use super::finding::{Finding, counted};
 use super::pods::name;
-use super::reading::Reader;
-use super::{Question, counted};
 use crate::request::PREFIXES;
 
 const CHECK: &str = "properties";

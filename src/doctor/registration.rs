@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::core::{Selector, SelectorExt};
 
 use super::Question;
+use super::api::Reader;
 use super::finding::Finding;
-use super::reading::Reader;
 use crate::registration::condition;
 use crate::request::PREFIXES;
 use crate::rules::Rules;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, Pod, PodSpec, Secret};
 
+use super::Question;
+use super::api::{Reader, Unreadable};
 use super::endpoints::{Found, Place, ServiceFound};
-use super::finding::Finding;
-use super::reading::{Reader, Unreadable};
+use super::finding::{Finding, counted, some_of};
 use super::registration::{Registered, selects};
-use super::{Question, counted, some_of};
 use crate::request::ObjectKind;
 use crate::rules::Rules;
 
@@ -224,7 +224,7 @@ fn lacking(conditions: &[MatchCondition], rules: &Rules) -> Option<String> {
 }
 
 /// An object that defaults name: its kind and name, and whether pods wait for it.
-type Named = (Source, String, bool);
+type Named = (ObjectKind, String, bool);
 
 async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -> Vec<Finding> {
     let mut missing: BTreeMap<(&'static str, String, bool), Vec<String>> = BTreeMap::new();

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::api::Reader;
 use super::endpoints::{Found, Place};
-use super::finding::Finding;
-use super::reading::Reader;
-use super::{counted, some_of};
+use super::finding::{Finding, counted, some_of};
 
 const CHECK: &str = "versions";
 

@@ -3,6 +3,11 @@
 //! Who runs the checks is often not an administrator. So what may not be read is a value of its
 //! own, which says the verb and the resource that are missing and becomes an `unknown` finding.
 
+mod cause;
+pub(super) mod connection;
+mod kubeconfig;
+mod proxy;
+
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -11,8 +16,9 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::cause::Cause;
 use super::finding::Finding;
+
+use cause::Cause;
 
 /// So many objects are asked for at once, as kubectl does.
 const PAGE: u32 = 500;
@@ -43,7 +49,7 @@ impl Unreadable {
         let reason = match error {
             kube::Error::Api(status) if status.code == 403 => String::new(),
             kube::Error::Api(status) => status.message.clone(),
-            error => Cause::of(error).to_string(),
+            error => cause(error),
         };
         Self { action: format!("{verb} {resource}{namespace}"), reason }
     }
@@ -61,6 +67,11 @@ impl Unreadable {
             "run it again; if it stays, look at the API server",
         )
     }
+}
+
+/// Why a request got no answer.
+pub(super) fn cause(error: &kube::Error) -> String {
+    Cause::of(error).to_string()
 }
 
 impl Reader {

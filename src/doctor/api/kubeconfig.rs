@@ -21,7 +21,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::cause::reason;
 use super::connection::{ConnectError, Obstacle, Route, User};
-use super::{proxy, some_of};
+use super::proxy;
+use crate::doctor::finding::some_of;
 
 const ANOTHER: &str = "correct it, or name another one by --kubeconfig";
 
