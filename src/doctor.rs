@@ -24,7 +24,7 @@ use kube::Client;
 use crate::rules::Rules;
 
 pub use account::Account;
-pub use api::connection::{ConnectError, Connection, Obstacle};
+pub use api::{ConnectError, Connection, Obstacle};
 pub use finding::{Finding, Status};
 
 use api::Reader;

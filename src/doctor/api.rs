@@ -4,9 +4,12 @@
 //! own, which says the verb and the resource that are missing and becomes an `unknown` finding.
 
 mod cause;
-pub(super) mod connection;
+mod connection;
+mod error;
 mod kubeconfig;
 mod proxy;
+mod route;
+mod user;
 
 use std::fmt::Debug;
 
@@ -17,6 +20,9 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::finding::Finding;
+
+pub use connection::Connection;
+pub use error::{ConnectError, Obstacle};
 
 use cause::Cause;
 

@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::io;
 
+use kube::config::LoadDataError;
 use tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
 
 /// What stopped a request.
@@ -155,6 +156,15 @@ fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
 pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error").map_or(text.clone(), |(reason, _)| reason.to_owned())
+}
+
+/// Why a file or data that a kubeconfig refers to cannot be used.
+pub(super) fn load_problem(problem: &LoadDataError) -> String {
+    match problem {
+        LoadDataError::DecodeBase64(_) => "the data is not base64".to_owned(),
+        LoadDataError::ReadFile(error, file) => format!("{}: {}", file.display(), reason(error)),
+        LoadDataError::NoBase64DataOrFile => "the certificate or its key is missing".to_owned(),
+    }
 }
 
 #[cfg(test)]

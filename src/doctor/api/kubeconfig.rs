@@ -13,15 +13,17 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use kube::Config;
 use kube::config::{
-    AuthInfo, Cluster, ExecAuthCluster, InClusterError, Kubeconfig, KubeconfigError, LoadDataError,
+    AuthInfo, Cluster, ExecAuthCluster, InClusterError, Kubeconfig, KubeconfigError,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::cause::reason;
-use super::connection::{ConnectError, Obstacle, Route, User};
+use super::cause::{load_problem, reason};
+use super::error::{ConnectError, Obstacle};
 use super::proxy;
+use super::route::{AUTHORITY, Route};
+use super::user::User;
 use crate::doctor::finding::some_of;
 
 const ANOTHER: &str = "correct it, or name another one by --kubeconfig";
@@ -317,21 +319,11 @@ fn token(user: &AuthInfo, user_name: &str) -> Result<Option<SecretString>, Conne
 }
 
 fn unreadable_authority(problem: &str) -> ConnectError {
-    let advice = "correct certificate-authority or certificate-authority-data of the cluster in the kubeconfig";
     ConnectError::new(
         Obstacle::Kubeconfig,
         format!("the CA certificate in the kubeconfig cannot be read: {problem}"),
-        advice,
+        AUTHORITY,
     )
-}
-
-/// A file or data that a kubeconfig refers to.
-pub(super) fn load_problem(problem: &LoadDataError) -> String {
-    match problem {
-        LoadDataError::DecodeBase64(_) => "the data is not base64".to_owned(),
-        LoadDataError::ReadFile(error, file) => format!("{}: {}", file.display(), reason(error)),
-        LoadDataError::NoBase64DataOrFile => "the certificate or its key is missing".to_owned(),
-    }
 }
 
 /// The service account of the pod that this process runs in; `None` outside of a pod.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use hyper::Uri;
 use ipnet::IpNet;
 
-use super::connection::{ConnectError, Obstacle};
+use super::error::{ConnectError, Obstacle};
 
 /// A proxy to connect through.
 #[derive(Clone)]
