@@ -13,10 +13,10 @@ use crate::request::{Kind, PREFIXES, Problem};
 use crate::sample_pod;
 use crate::text::Excerpt;
 
-/// One thing to ask for.
+/// One request, before it is written as an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// What.
+pub struct RequestSpec {
+    /// The kind of annotation.
     pub kind: Kind,
     /// The ConfigMap or Secret that the key names; empty for conf dirs, whose value names it.
     pub name: String,
@@ -24,9 +24,9 @@ pub struct Ask {
     pub value: String,
 }
 
-/// Why something cannot be asked for.
+/// Why a request cannot be written as an annotation.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub enum RequestSpecError {
     /// There is no list of this kind, and the key would be too long.
     #[error(
         "{key}{name}: an annotation's key has room for a name of {room} characters, and there is no list of these; use a shorter name"
@@ -60,19 +60,19 @@ pub enum AskError {
 /// The most characters of an annotation's key after the `/`.
 const MAX_KEY: usize = 63;
 
-/// The annotations, without prefix, that ask for all of it: a key each, and a list for names that
-/// are too long for a key or are asked for at several paths.
+/// The annotations, without prefix, for these requests: a key each, and a list for names that are
+/// too long for a key, or that have several paths.
 ///
 /// # Errors
 ///
 /// When the annotations would be refused on a pod, or cannot be written at all.
-pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
+pub fn annotations(specs: &[RequestSpec]) -> Result<Vec<(String, String)>, RequestSpecError> {
     let mut written: Vec<(String, String)> = Vec::new();
     let mut lists: [(&str, Vec<String>); 2] = [("configMaps", Vec::new()), ("secrets", Vec::new())];
-    for Ask { kind, name, value } in asks {
+    for RequestSpec { kind, name, value } in specs {
         let text = if name.is_empty() { value.clone() } else { format!("{name}={value}") };
         if text.contains(char::is_control) {
-            return Err(AskError::Control(Excerpt::new(&text, 100).to_string()));
+            return Err(RequestSpecError::Control(Excerpt::new(&text, 100).to_string()));
         }
         let (start, list) = match kind {
             Kind::SparkConfigMap => ("sparkConfigMap", None),
@@ -87,19 +87,24 @@ pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
         match list.and_then(|list| lists.get_mut(list)) {
             Some((_, entries)) if key.len() > MAX_KEY || is_taken => {
                 if value.contains(',') {
-                    return Err(AskError::Comma { name: name.clone(), value: value.clone() });
+                    return Err(RequestSpecError::Comma {
+                        name: name.clone(),
+                        value: value.clone(),
+                    });
                 }
                 entries.push(format!("{name}={value}"));
             }
             None if key.len() > MAX_KEY => {
-                return Err(AskError::TooLong {
+                return Err(RequestSpecError::TooLong {
                     key: start,
                     name: name.clone(),
                     room: MAX_KEY - start.len(),
                 });
             }
             _ if is_taken => {
-                return Err(AskError::Refused(format!("{key} is asked for twice, ask once")));
+                return Err(RequestSpecError::Refused(format!(
+                    "{key} is asked for twice, ask once"
+                )));
             }
             _ => written.push((key, value.clone())),
         }
@@ -112,7 +117,7 @@ pub fn annotations(asks: &[Ask]) -> Result<Vec<(String, String)>, AskError> {
         .collect();
     let requests = annotations::parse(prefixed.iter().map(|(key, value)| (key.as_str(), *value)));
     match requests.problems.first() {
-        Some(problem) => Err(AskError::Refused(problem.text().to_owned())),
+        Some(problem) => Err(RequestSpecError::Refused(problem.text().to_owned())),
         None => Ok(written),
     }
 }
@@ -140,16 +145,16 @@ pub fn property(role: Role, annotation: &str) -> String {
 mod tests {
     use super::*;
 
-    fn written(asks: &[(Kind, &str, &str)]) -> Result<Vec<String>, String> {
-        let asks: Vec<_> = asks
+    fn written(specs: &[(Kind, &str, &str)]) -> Result<Vec<String>, String> {
+        let specs: Vec<_> = specs
             .iter()
-            .map(|(kind, name, value)| Ask {
+            .map(|(kind, name, value)| RequestSpec {
                 kind: *kind,
                 name: (*name).to_owned(),
                 value: (*value).to_owned(),
             })
             .collect();
-        let written = annotations(&asks).map_err(|error| error.to_string())?;
+        let written = annotations(&specs).map_err(|error| error.to_string())?;
         Ok(written.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
     }
 
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_a_pod_would_be_refused_is_refused_here() {
-        for (asks, expected) in [
+        for (specs, expected) in [
             (
                 vec![(Kind::Secret, "s", "rel")],
                 "secret.s=rel: the path must start with \"/\", write secret.s=/rel",
@@ -209,7 +214,7 @@ mod tests {
                 "a\\t=/b: it has a line break, a tab",
             ),
         ] {
-            let error = written(&asks).unwrap_err();
+            let error = written(&specs).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
         let name = "g".repeat(46);

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use crate::pod::Role;
-use crate::properties::{self, Ask, annotations, property};
+use crate::properties::{self, RequestSpec, annotations, property};
 use crate::request::{Kind, Problem, Severity};
 use crate::text::Excerpt;
 
@@ -81,13 +81,13 @@ enum Format {
 impl Conf {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (roles, format) = (self.roles, self.format);
-        let asks = self.asks()?;
-        if asks.is_empty() {
+        let specs = self.specs()?;
+        if specs.is_empty() {
             bail!(
                 "nothing is asked for; give at least one of --spark-config-map, --hadoop-config-map, --config-map, --secret (see --help)"
             );
         }
-        let annotations = annotations(&asks)?;
+        let annotations = annotations(&specs)?;
         let roles: &[Role] = match roles {
             Roles::Both => &[Role::Driver, Role::Executor],
             Roles::Driver => &[Role::Driver],
@@ -104,7 +104,7 @@ impl Conf {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn asks(self) -> anyhow::Result<Vec<Ask>> {
+    fn specs(self) -> anyhow::Result<Vec<RequestSpec>> {
         let Self {
             spark_config_map,
             hadoop_config_map,
@@ -115,7 +115,7 @@ impl Conf {
             roles: _,
             format: _,
         } = self;
-        let mut asks = Vec::new();
+        let mut specs = Vec::new();
         for (kind, flag, value) in [
             (Kind::SparkConfigMap, "--spark-config-map", spark_config_map),
             (Kind::HadoopConfigMap, "--hadoop-config-map", hadoop_config_map),
@@ -131,7 +131,7 @@ impl Conf {
                     "{flag} {shown}: it takes NAME[:OPTIONS]; for another directory than the default, write {name}:path={path}"
                 );
             }
-            asks.push(Ask { kind, name: String::new(), value });
+            specs.push(RequestSpec { kind, name: String::new(), value });
         }
         for (kind, flag, values) in [
             (Kind::ConfigMap, "--config-map", config_map),
@@ -143,10 +143,10 @@ impl Conf {
                 let Some((name, value)) = text.split_once('=') else {
                     bail!("{flag} {text}: there is no path, write NAME=PATH")
                 };
-                asks.push(Ask { kind, name: name.to_owned(), value: value.to_owned() });
+                specs.push(RequestSpec { kind, name: name.to_owned(), value: value.to_owned() });
             }
         }
-        Ok(asks)
+        Ok(specs)
     }
 }
 
