@@ -29,9 +29,9 @@ pub use finding::{Finding, Status};
 
 use api::Reader;
 
-/// What is to be looked at.
+/// The objects that the checks are about.
 #[derive(Debug)]
-pub struct Question {
+pub struct Scope {
     /// The namespace of the Spark pods.
     pub namespace: String,
     /// One pod instead of all pods of the namespace that are not finished.
@@ -44,18 +44,18 @@ pub struct Question {
     pub account: Option<Account>,
 }
 
-/// Looks at everything once. The findings are in the order in which a person should read them.
-pub async fn examine(client: &Client, question: &Question) -> Vec<Finding> {
+/// Runs every check once. The findings are in the order in which a person should read them.
+pub async fn run_checks(client: &Client, scope: &Scope) -> Vec<Finding> {
     let reader = Reader::new(client.clone());
-    let (registration, mut findings) = registration::check(&reader, question).await;
+    let (registration, mut findings) = registration::check(&reader, scope).await;
     let registered = registration.found();
     let places = match registered {
         Some(registered) => endpoints::find(&reader, registered).await,
         None => Vec::new(),
     };
     // Where this process cannot look, what the API server met tells how things are.
-    let proof = dry_run::check(&reader, question, &registration).await;
-    let (rules, rules_findings) = rules::read(&reader, question, &places).await;
+    let proof = dry_run::check(&reader, scope, &registration).await;
+    let (rules, rules_findings) = rules::read(&reader, scope, &places).await;
 
     if let Some(registered) = registered {
         findings.push(registration::check_condition(registered, rules.as_rules()));
@@ -64,19 +64,19 @@ pub async fn examine(client: &Client, question: &Question) -> Vec<Finding> {
         findings.extend(versions::check(&reader, &places).await);
     }
     findings.extend(proof.findings);
-    findings.extend(order::check(&reader, question, registered).await);
+    findings.extend(order::check(&reader, scope, registered).await);
 
-    match pods::asked_about(&reader, question).await {
+    match pods::asked_about(&reader, scope).await {
         Ok(pods) => {
-            findings.extend(pods::check(question, &registration, rules.as_rules(), &pods));
-            findings.extend(objects::check(&reader, question, &pods).await);
-            findings.extend(properties::check(&reader, question, &pods).await);
+            findings.extend(pods::check(scope, &registration, rules.as_rules(), &pods));
+            findings.extend(objects::check(&reader, scope, &pods).await);
+            findings.extend(properties::check(&reader, scope, &pods).await);
         }
         Err(finding) => findings.push(finding),
     }
     findings.extend(rules_findings);
     findings.extend(rules::check(&reader, registered, &rules).await);
-    if let Some(account) = &question.account {
+    if let Some(account) = &scope.account {
         findings.extend(account::check(&reader, account, rules.as_rules()).await);
     }
     findings

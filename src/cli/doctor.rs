@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::doctor::{Account, ConnectError, Connection, Finding, Question, Status, examine};
+use crate::doctor::{Account, ConnectError, Connection, Finding, Scope, Status, run_checks};
 use crate::registration;
 use crate::text::Excerpt;
 
@@ -132,12 +132,12 @@ impl Doctor {
         let namespace =
             namespace.or_else(|| account.as_ref().map(|account| account.namespace.clone()));
         let namespace = namespace.unwrap_or_else(|| connection.namespace().to_owned());
-        let question = Question { namespace, pod, registration: name, rules, account };
+        let scope = Scope { namespace, pod, registration: name, rules, account };
         let (started, wait) = (Instant::now(), wait.unwrap_or_default());
         let mut told = String::new();
         loop {
             let outcome = match connection.probe().await {
-                Ok(()) => Ok(examine(connection.client(), &question).await),
+                Ok(()) => Ok(run_checks(connection.client(), &scope).await),
                 Err(error) => Err(error),
             };
             let awaited = match &outcome {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::Question;
+use super::Scope;
 use super::api::{self, Reader, Unreadable};
 use super::finding::{Finding, Status};
 use super::registration::{ROLES, Registered, Registration, labels_for};
@@ -33,16 +33,12 @@ pub(super) struct Proof {
     pub(super) findings: Vec<Finding>,
 }
 
-pub(super) async fn check(
-    reader: &Reader,
-    question: &Question,
-    registration: &Registration,
-) -> Proof {
+pub(super) async fn check(reader: &Reader, scope: &Scope, registration: &Registration) -> Proof {
     let (mut took, mut have_mounts) = (Vec::new(), true);
     for _ in 0..ROUNDS {
         for role in ROLES {
             let started = Instant::now();
-            match create(reader, question, registration, role).await {
+            match create(reader, scope, registration, role).await {
                 Ok(has_mount) => {
                     took.push(started.elapsed());
                     have_mounts &= has_mount;
@@ -73,12 +69,12 @@ pub(super) async fn check(
 /// Whether a pod of the role gets its mount; `false` where the webhook itself says no.
 async fn create(
     reader: &Reader,
-    question: &Question,
+    scope: &Scope,
     registration: &Registration,
     role: &str,
 ) -> Result<bool, Box<Finding>> {
     let registered = registration.found();
-    let namespace = &question.namespace;
+    let namespace = &scope.namespace;
     let unreadable =
         |error: &kube::Error| Unreadable::new("create", "pods", Some(namespace), error);
     let created = match serde_json::from_value::<Pod>(pod(registered, role)) {
@@ -100,15 +96,15 @@ async fn create(
                 .collect();
             let message = format!("a {role} is refused: {}", status.message);
             match meaning(&status.message, &webhooks) {
-                Some(Refusal::ByRules) => Ok(false),
-                Some(Refusal::Forbidden) => {
+                Some(DryRunError::ByRules) => Ok(false),
+                Some(DryRunError::Forbidden) => {
                     Err(Box::new(unreadable(&kube::Error::Api(status)).finding(CHECK)))
                 }
-                Some(Refusal::Webhook(advice)) => {
+                Some(DryRunError::Webhook(advice)) => {
                     Err(Box::new(Finding::failed(CHECK, message, advice)))
                 }
                 // What comes after the webhook, or before it, says nothing about it.
-                Some(Refusal::Other(advice)) => {
+                Some(DryRunError::Other(advice)) => {
                     Err(Box::new(Finding::unknown(CHECK, message, advice)))
                 }
                 None => Err(Box::new(Finding::unknown(
@@ -213,7 +209,7 @@ fn has_record(pod: &Pod) -> bool {
 
 /// What a refusal means.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+enum DryRunError {
     /// The webhook was asked, and its rules deny what the pod asks for: it works.
     ByRules,
     /// Who asks may not create pods.
@@ -225,7 +221,7 @@ enum Refusal {
 }
 
 /// Reads the API server's message (Kubernetes 1.32 to 1.36), given the names of our webhooks.
-fn meaning(message: &str, webhooks: &[&str]) -> Option<Refusal> {
+fn meaning(message: &str, webhooks: &[&str]) -> Option<DryRunError> {
     let is_ours = webhooks.iter().any(|name| message.contains(&format!("webhook \"{name}\"")));
     let failed = [
         ("connection refused", "nobody listens there: see endpoints; kubectl logs of the webhook"),
@@ -261,31 +257,31 @@ fn meaning(message: &str, webhooks: &[&str]) -> Option<Refusal> {
     ];
     if message.contains("failed calling webhook") {
         if !is_ours {
-            return Some(Refusal::Other("another webhook fails: the message names it"));
+            return Some(DryRunError::Other("another webhook fails: the message names it"));
         }
         let advice =
             failed.iter().find(|(text, _)| message.contains(text)).map(|(_, advice)| *advice);
-        return Some(Refusal::Webhook(
+        return Some(DryRunError::Webhook(
             advice.unwrap_or("the webhook's answer is not one: read its log"),
         ));
     }
     if message.contains("denied the request") {
         return Some(if is_ours {
-            Refusal::ByRules
+            DryRunError::ByRules
         } else {
-            Refusal::Other("another webhook or policy denies it: the message names it")
+            DryRunError::Other("another webhook or policy denies it: the message names it")
         });
     }
     [
-        ("cannot create resource", Refusal::Forbidden),
-        ("violates PodSecurity", Refusal::Other("Pod Security of the namespace refuses even a restricted pod: see its labels")),
+        ("cannot create resource", DryRunError::Forbidden),
+        ("violates PodSecurity", DryRunError::Other("Pod Security of the namespace refuses even a restricted pod: see its labels")),
         (
             "exceeded quota",
-            Refusal::Other("the namespace's ResourceQuota is used up; the webhook is called before it is counted"),
+            DryRunError::Other("the namespace's ResourceQuota is used up; the webhook is called before it is counted"),
         ),
-        ("failed quota", Refusal::Other("a ResourceQuota of the namespace wants what the test pod does not say")),
-        ("error looking up service account", Refusal::Other("the namespace has no service account default: create it")),
-        ("namespaces \"", Refusal::Other("give a namespace that exists: --namespace")),
+        ("failed quota", DryRunError::Other("a ResourceQuota of the namespace wants what the test pod does not say")),
+        ("error looking up service account", DryRunError::Other("the namespace has no service account default: create it")),
+        ("namespaces \"", DryRunError::Other("give a namespace that exists: --namespace")),
     ]
     .into_iter()
     .find_map(|(text, refusal)| message.contains(text).then_some(refusal))
@@ -342,10 +338,10 @@ mod tests {
             ("Pod \"x\" is invalid: y".to_owned(), "none"),
         ] {
             let shown = match meaning(&message, &["spark-webhook.k8s.io"]) {
-                Some(Refusal::ByRules) => "by rules".to_owned(),
-                Some(Refusal::Forbidden) => "forbidden".to_owned(),
-                Some(Refusal::Webhook(advice)) => format!("webhook {advice}"),
-                Some(Refusal::Other(advice)) => format!("other {advice}"),
+                Some(DryRunError::ByRules) => "by rules".to_owned(),
+                Some(DryRunError::Forbidden) => "forbidden".to_owned(),
+                Some(DryRunError::Webhook(advice)) => format!("webhook {advice}"),
+                Some(DryRunError::Other(advice)) => format!("other {advice}"),
                 None => "none".to_owned(),
             };
             assert!(shown.starts_with(expected), "{message}: {shown}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
-use super::Question;
+use super::Scope;
 use super::api::{Reader, Unreadable};
 use super::finding::{Finding, counted, some_of};
 use super::pods::{asks, name};
@@ -33,8 +33,8 @@ pub(super) struct By {
     pub(super) is_required: bool,
 }
 
-pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) -> Vec<Finding> {
-    report(reader, CHECK, &question.namespace, named(pods)).await
+pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
+    report(reader, CHECK, &scope.namespace, named(pods)).await
 }
 
 /// What of it does not exist in a namespace.

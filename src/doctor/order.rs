@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::Question;
+use super::Scope;
 use super::api::Reader;
 use super::finding::{Finding, some_of};
 use super::registration::{ROLES, Registered, calls_for_pods, labels_for, selects};
@@ -32,7 +32,7 @@ struct Other<'a> {
 
 pub(super) async fn check(
     reader: &Reader,
-    question: &Question,
+    scope: &Scope,
     registered: Option<&Registered>,
 ) -> Vec<Finding> {
     let configurations = match reader.list::<MutatingWebhookConfiguration>().await {
@@ -41,7 +41,7 @@ pub(super) async fn check(
     };
     // Without its labels, only selectors without requirements are taken to select the namespace.
     let labels = reader
-        .get::<Namespace>(&question.namespace)
+        .get::<Namespace>(&scope.namespace)
         .await
         .ok()
         .flatten()
@@ -52,7 +52,7 @@ pub(super) async fn check(
             .iter()
             .all(|webhook| webhook.reinvocation_policy.as_deref() == Some("IfNeeded"))
     });
-    vec![judge(&question.registration, is_reinvoked, &configurations, &labels.unwrap_or_default())]
+    vec![judge(&scope.registration, is_reinvoked, &configurations, &labels.unwrap_or_default())]
 }
 
 fn judge(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::Question;
+use super::Scope;
 use super::api::Reader;
 use super::finding::{Finding, Status, counted, some_of};
 use super::registration::{Registration, labels_for, selects};
@@ -21,9 +21,9 @@ use crate::rules::Rules;
 const CHECK: &str = "pods";
 
 /// The pod that was asked for, or those of the namespace that are not finished.
-pub(super) async fn asked_about(reader: &Reader, question: &Question) -> Result<Vec<Pod>, Finding> {
-    let namespace = &question.namespace;
-    let Some(name) = &question.pod else {
+pub(super) async fn asked_about(reader: &Reader, scope: &Scope) -> Result<Vec<Pod>, Finding> {
+    let namespace = &scope.namespace;
+    let Some(name) = &scope.pod else {
         let pods = reader
             .list_in::<Pod>(namespace, "")
             .await
@@ -59,7 +59,7 @@ pub(super) fn name(pod: &Pod) -> String {
 }
 
 pub(super) fn check(
-    question: &Question,
+    scope: &Scope,
     registration: &Registration,
     rules: Option<&Rules>,
     pods: &[Pod],
@@ -69,7 +69,7 @@ pub(super) fn check(
     let (mut asking, mut with_notes) = (0, 0);
     for pod in pods.iter().filter(|pod| asks(pod)) {
         asking += 1;
-        match judge(pod, &question.namespace, registration, rules) {
+        match judge(pod, &scope.namespace, registration, rules) {
             Judged::Fine => {}
             Judged::Noted => with_notes += 1,
             Judged::Wrong { what, advice } => {
@@ -85,11 +85,11 @@ pub(super) fn check(
             })
             .collect();
     }
-    let which = question.pod.as_ref().map_or_else(
-        || format!("of {} in {}", counted(pods.len(), "pod"), question.namespace),
+    let which = scope.pod.as_ref().map_or_else(
+        || format!("of {} in {}", counted(pods.len(), "pod"), scope.namespace),
         Clone::clone,
     );
-    let message = match (asking, &question.pod) {
+    let message = match (asking, &scope.pod) {
         (0, Some(pod)) => format!("{pod} has no annotation of ours, and asks for nothing"),
         (0, None) => format!("{which}, none asks for anything"),
         (_, Some(_)) => format!("{which} has what it asks for"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 
-use super::Question;
+use super::Scope;
 use super::api::Reader;
 use super::finding::{Finding, counted};
 use super::pods::name;
@@ -20,11 +20,11 @@ const CONF_VOLUME: &str = "spark-conf-volume-driver";
 /// The key of the ConfigMap that holds the application's properties.
 const PROPERTIES: &str = "spark.properties";
 
-pub(super) async fn check(reader: &Reader, question: &Question, pods: &[Pod]) -> Vec<Finding> {
+pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut read = 0;
     for (pod, config_map) in pods.iter().filter_map(|pod| Some((name(pod), conf_map(pod)?))) {
-        match reader.get_in::<ConfigMap>(&question.namespace, &config_map).await {
+        match reader.get_in::<ConfigMap>(&scope.namespace, &config_map).await {
             Ok(found) => {
                 let text =
                     found.and_then(|found| found.data?.remove(PROPERTIES)).unwrap_or_default();

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::core::{Selector, SelectorExt};
 
-use super::Question;
+use super::Scope;
 use super::api::Reader;
 use super::finding::Finding;
 use crate::registration::condition;
@@ -61,9 +61,9 @@ impl Registered {
     }
 }
 
-pub(super) async fn check(reader: &Reader, question: &Question) -> (Registration, Vec<Finding>) {
+pub(super) async fn check(reader: &Reader, scope: &Scope) -> (Registration, Vec<Finding>) {
     const CHECK: &str = "configuration";
-    let name = &question.registration;
+    let name = &scope.registration;
     let configuration = match reader.get::<MutatingWebhookConfiguration>(name).await {
         Ok(Some(configuration)) => configuration,
         Ok(None) => {
@@ -102,7 +102,7 @@ pub(super) async fn check(reader: &Reader, question: &Question) -> (Registration
             "install the chart again, or write the registration again",
         ));
     }
-    let namespace = check_namespace(reader, question, &registered).await;
+    let namespace = check_namespace(reader, scope, &registered).await;
     if namespace.status == super::Status::Failed {
         registered.withheld.get_or_insert(namespace.message.clone());
     }
@@ -120,9 +120,9 @@ fn place(webhook: &MutatingWebhook) -> String {
     }
 }
 
-async fn check_namespace(reader: &Reader, question: &Question, registered: &Registered) -> Finding {
+async fn check_namespace(reader: &Reader, scope: &Scope, registered: &Registered) -> Finding {
     const CHECK: &str = "selectors";
-    let namespace = &question.namespace;
+    let namespace = &scope.namespace;
     let (labels, is_whole) = match reader.get::<Namespace>(namespace).await {
         Ok(Some(found)) => (found.metadata.labels.unwrap_or_default(), true),
         Ok(None) => {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, Pod, PodSpec, Secret};
 
-use super::Question;
+use super::Scope;
 use super::api::{Reader, Unreadable};
 use super::endpoints::{Found, Place, ServiceFound};
 use super::finding::{Finding, counted, some_of};
@@ -46,10 +46,10 @@ impl Known<'_> {
 /// The rules in force, and what is to be said where they cannot be seen.
 pub(super) async fn read<'q>(
     reader: &Reader,
-    question: &'q Question,
+    scope: &'q Scope,
     places: &[Place],
 ) -> (Known<'q>, Vec<Finding>) {
-    if let Some(rules) = &question.rules {
+    if let Some(rules) = &scope.rules {
         return (Known::Given(rules), Vec::new());
     }
     let service = places.iter().find_map(|place| match &place.found {
