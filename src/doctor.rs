@@ -5,29 +5,24 @@
 //! and answers with [`Finding`]s. None of them changes anything: the one create is a dry run.
 //! Whatever may not be read makes a finding `unknown`, never an error.
 
-mod account;
 mod api;
-mod certificate;
-mod dry_run;
-mod endpoints;
+mod checks;
 mod finding;
-mod objects;
-mod order;
-mod pods;
-mod properties;
-mod registration;
-mod rules;
-mod versions;
 
 use kube::Client;
 
 use crate::rules::Rules;
 
-pub use account::Account;
 pub use api::{ConnectError, Connection, Obstacle};
 pub use finding::{Finding, Status};
 
+pub use checks::account::Account;
+
 use api::Reader;
+use checks::{
+    account, certificate, dry_run, endpoints, objects, order, pods, properties, registration,
+    rules, versions,
+};
 
 /// The objects that the checks are about.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 
-use super::Scope;
-use super::api::Reader;
-use super::finding::{Finding, counted};
 use super::pods::name;
+use crate::doctor::Scope;
+use crate::doctor::api::Reader;
+use crate::doctor::finding::{Finding, counted};
 use crate::request::PREFIXES;
 
 const CHECK: &str = "properties";
@@ -20,7 +20,7 @@ const CONF_VOLUME: &str = "spark-conf-volume-driver";
 /// The key of the ConfigMap that holds the application's properties.
 const PROPERTIES: &str = "spark.properties";
 
-pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
+pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut read = 0;
     for (pod, config_map) in pods.iter().filter_map(|pod| Some((name(pod), conf_map(pod)?))) {

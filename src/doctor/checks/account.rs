@@ -15,12 +15,12 @@ use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 
-use super::api::Reader;
-use super::finding::Finding;
 use super::objects::{self, By, Named};
 use super::properties::is_plural;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
+use crate::doctor::api::Reader;
+use crate::doctor::finding::Finding;
 use crate::request::{FileName, ObjectName};
 use crate::request::{ObjectKind, Origin, PREFIXES, Problem, ProblemKind, Request, Severity};
 use crate::rules::{self, Rules};
@@ -81,7 +81,7 @@ struct Stored {
 
 type Properties = BTreeMap<String, Stored>;
 
-pub(super) async fn check(
+pub(crate) async fn check(
     reader: &Reader,
     account: &Account,
     rules: Option<&Rules>,

@@ -12,9 +12,9 @@ use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::net::TcpStream;
 
-use super::api::{Reader, Unreadable};
-use super::finding::{Finding, counted, some_of};
 use super::registration::Registered;
+use crate::doctor::api::{Reader, Unreadable};
+use crate::doctor::finding::{Finding, counted, some_of};
 
 const CHECK: &str = "endpoints";
 
@@ -22,7 +22,7 @@ const CHECK: &str = "endpoints";
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where one webhook of the registration is called.
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The name that the API server wants to see in the certificate.
     pub(super) server_name: String,
     /// What is there.
@@ -72,7 +72,7 @@ impl std::fmt::Display for Target {
 }
 
 /// The places of all webhooks, in their order.
-pub(super) async fn find(reader: &Reader, registered: &Registered) -> Vec<Place> {
+pub(crate) async fn find(reader: &Reader, registered: &Registered) -> Vec<Place> {
     let mut places = Vec::new();
     for webhook in &registered.webhooks {
         places.push(find_place(reader, webhook).await);
@@ -178,7 +178,7 @@ async fn find_service(
 }
 
 /// With what the dry run has shown, where it has shown anything.
-pub(super) fn check(
+pub(crate) fn check(
     registered: &Registered,
     places: &[Place],
     is_mutated: Option<bool>,

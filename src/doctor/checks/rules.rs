@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, Pod, PodSpec, Secret};
 
-use super::Scope;
-use super::api::{Reader, Unreadable};
 use super::endpoints::{Found, Place, ServiceFound};
-use super::finding::{Finding, counted, some_of};
 use super::registration::{Registered, selects};
+use crate::doctor::Scope;
+use crate::doctor::api::{Reader, Unreadable};
+use crate::doctor::finding::{Finding, counted, some_of};
 use crate::request::ObjectKind;
 use crate::rules::Rules;
 
@@ -22,7 +22,7 @@ const CHECK: &str = "rules";
 const MAX_LOOKUPS: usize = 1000;
 
 /// Which rules are in force.
-pub(super) enum Known<'q> {
+pub(crate) enum Known<'q> {
     /// They were given.
     Given(&'q Rules),
     /// The replicas read them.
@@ -34,7 +34,7 @@ pub(super) enum Known<'q> {
 }
 
 impl Known<'_> {
-    pub(super) fn as_rules(&self) -> Option<&Rules> {
+    pub(crate) fn as_rules(&self) -> Option<&Rules> {
         match self {
             Self::Given(rules) => Some(rules),
             Self::Read(rules) => Some(rules),
@@ -44,7 +44,7 @@ impl Known<'_> {
 }
 
 /// The rules in force, and what is to be said where they cannot be seen.
-pub(super) async fn read<'q>(
+pub(crate) async fn read<'q>(
     reader: &Reader,
     scope: &'q Scope,
     places: &[Place],
@@ -157,7 +157,7 @@ fn config_map_at(spec: &PodSpec, container: &Container, path: &str) -> Option<(S
     Some((source.name.clone(), item.map_or_else(|| file.to_owned(), |item| item.key.clone())))
 }
 
-pub(super) async fn check(
+pub(crate) async fn check(
     reader: &Reader,
     registered: Option<&Registered>,
     known: &Known<'_>,

@@ -27,8 +27,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use super::endpoints::{Found, PROBE_TIMEOUT, Place, Target};
-use super::finding::Finding;
 use super::registration::Registered;
+use crate::doctor::finding::Finding;
 
 const CHECK: &str = "certificate";
 
@@ -37,7 +37,7 @@ const MAX_PROBES: usize = 8;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) async fn check(
+pub(crate) async fn check(
     registered: &Registered,
     places: &[Place],
     is_mutated: Option<bool>,

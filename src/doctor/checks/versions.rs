@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::api::Reader;
 use super::endpoints::{Found, Place};
-use super::finding::{Finding, counted, some_of};
+use crate::doctor::api::Reader;
+use crate::doctor::finding::{Finding, counted, some_of};
 
 const CHECK: &str = "versions";
 
-pub(super) async fn check(reader: &Reader, places: &[Place]) -> Vec<Finding> {
+pub(crate) async fn check(reader: &Reader, places: &[Place]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for place in places {
         match &place.found {

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::Scope;
-use super::api::Reader;
-use super::finding::{Finding, some_of};
 use super::registration::{ROLES, Registered, calls_for_pods, labels_for, selects};
+use crate::doctor::Scope;
+use crate::doctor::api::Reader;
+use crate::doctor::finding::{Finding, some_of};
 use crate::request::PREFIXES;
 
 const CHECK: &str = "order";
@@ -30,7 +30,7 @@ struct Other<'a> {
     is_operators: bool,
 }
 
-pub(super) async fn check(
+pub(crate) async fn check(
     reader: &Reader,
     scope: &Scope,
     registered: Option<&Registered>,

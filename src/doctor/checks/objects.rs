@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
-use super::Scope;
-use super::api::{Reader, Unreadable};
-use super::finding::{Finding, counted, some_of};
 use super::pods::{asks, name};
 use crate::annotations;
+use crate::doctor::Scope;
+use crate::doctor::api::{Reader, Unreadable};
+use crate::doctor::finding::{Finding, counted, some_of};
 use crate::request::{Kind, ObjectKind, Request};
 
 const CHECK: &str = "objects";
@@ -33,7 +33,7 @@ pub(super) struct By {
     pub(super) is_required: bool,
 }
 
-pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
+pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
     report(reader, CHECK, &scope.namespace, named(pods)).await
 }
 

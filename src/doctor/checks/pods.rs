@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::Scope;
-use super::api::Reader;
-use super::finding::{Finding, Status, counted, some_of};
 use super::registration::{Registration, labels_for, selects};
 use crate::admission::{Outcome, Policy, Reason, admit, review};
 use crate::annotations::key::{Key, PrefixedKey};
+use crate::doctor::Scope;
+use crate::doctor::api::Reader;
+use crate::doctor::finding::{Finding, Status, counted, some_of};
 use crate::request::{INJECTED, Severity};
 use crate::rules::Rules;
 
 const CHECK: &str = "pods";
 
 /// The pod that was asked for, or those of the namespace that are not finished.
-pub(super) async fn asked_about(reader: &Reader, scope: &Scope) -> Result<Vec<Pod>, Finding> {
+pub(crate) async fn asked_about(reader: &Reader, scope: &Scope) -> Result<Vec<Pod>, Finding> {
     let namespace = &scope.namespace;
     let Some(name) = &scope.pod else {
         let pods = reader
@@ -58,7 +58,7 @@ pub(super) fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
 }
 
-pub(super) fn check(
+pub(crate) fn check(
     scope: &Scope,
     registration: &Registration,
     rules: Option<&Rules>,

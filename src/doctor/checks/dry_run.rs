@@ -11,10 +11,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::Scope;
-use super::api::{self, Reader, Unreadable};
-use super::finding::{Finding, Status};
 use super::registration::{ROLES, Registered, Registration, labels_for};
+use crate::doctor::Scope;
+use crate::doctor::api::{self, Reader, Unreadable};
+use crate::doctor::finding::{Finding, Status};
 use crate::request::{INJECTED, PREFIXES};
 
 const CHECK: &str = "dry-run";
@@ -27,13 +27,13 @@ const ROUNDS: usize = 5;
 const NAME: &str = "spark-webhook-doctor";
 
 /// What the dry runs have shown.
-pub(super) struct Proof {
+pub(crate) struct Proof {
     /// Whether pods come back mutated, where that could be seen and should be so.
-    pub(super) is_mutated: Option<bool>,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) is_mutated: Option<bool>,
+    pub(crate) findings: Vec<Finding>,
 }
 
-pub(super) async fn check(reader: &Reader, scope: &Scope, registration: &Registration) -> Proof {
+pub(crate) async fn check(reader: &Reader, scope: &Scope, registration: &Registration) -> Proof {
     let (mut took, mut have_mounts) = (Vec::new(), true);
     for _ in 0..ROUNDS {
         for role in ROLES {

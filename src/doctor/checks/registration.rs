@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::core::{Selector, SelectorExt};
 
-use super::Scope;
-use super::api::Reader;
-use super::finding::Finding;
+use crate::doctor::Scope;
+use crate::doctor::api::Reader;
+use crate::doctor::finding::Finding;
 use crate::registration::condition;
 use crate::request::PREFIXES;
 use crate::rules::Rules;
@@ -23,7 +23,7 @@ pub(super) const ROLES: [&str; 2] = ["driver", "executor"];
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Whether the API server was told anything.
-pub(super) enum Registration {
+pub(crate) enum Registration {
     /// It was.
     Found(Registered),
     /// There is no such MutatingWebhookConfiguration.
@@ -34,7 +34,7 @@ pub(super) enum Registration {
 
 impl Registration {
     /// What the API server was told, as far as it can be seen.
-    pub(super) fn found(&self) -> Option<&Registered> {
+    pub(crate) fn found(&self) -> Option<&Registered> {
         match self {
             Self::Found(registered) => Some(registered),
             Self::Absent | Self::Unseen => None,
@@ -43,7 +43,7 @@ impl Registration {
 }
 
 /// What the API server was told.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     /// The name of the MutatingWebhookConfiguration.
     pub(super) name: String,
     /// Since when it is there.
@@ -61,7 +61,7 @@ impl Registered {
     }
 }
 
-pub(super) async fn check(reader: &Reader, scope: &Scope) -> (Registration, Vec<Finding>) {
+pub(crate) async fn check(reader: &Reader, scope: &Scope) -> (Registration, Vec<Finding>) {
     const CHECK: &str = "configuration";
     let name = &scope.registration;
     let configuration = match reader.get::<MutatingWebhookConfiguration>(name).await {
@@ -103,7 +103,7 @@ pub(super) async fn check(reader: &Reader, scope: &Scope) -> (Registration, Vec<
         ));
     }
     let namespace = check_namespace(reader, scope, &registered).await;
-    if namespace.status == super::Status::Failed {
+    if namespace.status == crate::doctor::Status::Failed {
         registered.withheld.get_or_insert(namespace.message.clone());
     }
     findings.push(namespace);
@@ -256,7 +256,7 @@ pub(super) fn labels_for(
 
 /// Whether the matchConditions let through what this version acts on. A condition that is neither
 /// ours nor one that certainly lacks something is left to the dry run: it is a program.
-pub(super) fn check_condition(registered: &Registered, rules: Option<&Rules>) -> Finding {
+pub(crate) fn check_condition(registered: &Registered, rules: Option<&Rules>) -> Finding {
     const CHECK: &str = "condition";
     let judged: Vec<Judged> = registered
         .webhooks
