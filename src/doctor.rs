@@ -8,6 +8,10 @@
 mod api;
 mod checks;
 mod finding;
+mod matching;
+mod plural;
+mod references;
+mod spark8t;
 
 use kube::Client;
 
@@ -16,7 +20,7 @@ use crate::rules::Rules;
 pub use api::{ConnectError, Connection, Obstacle};
 pub use finding::{Finding, Status};
 
-pub use checks::account::Account;
+pub use spark8t::Account;
 
 use api::Reader;
 use checks::{

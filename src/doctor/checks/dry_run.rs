@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::registration::{ROLES, Registered, Registration, labels_for};
+use super::registration::{Registered, Registration};
 use crate::doctor::Scope;
 use crate::doctor::api::{self, Reader, Unreadable};
 use crate::doctor::finding::{Finding, Status};
+use crate::doctor::matching::{ROLES, labels_for};
 use crate::request::{INJECTED, PREFIXES};
 
 const CHECK: &str = "dry-run";

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::registration::{ROLES, Registered, calls_for_pods, labels_for, selects};
+use super::registration::Registered;
 use crate::doctor::Scope;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, some_of};
+use crate::doctor::matching::{ROLES, calls_for_pods, labels_for, selects};
 use crate::request::PREFIXES;
 
 const CHECK: &str = "order";

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::registration::{Registration, labels_for, selects};
+use super::registration::Registration;
 use crate::admission::{Outcome, Policy, Reason, admit, review};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::doctor::Scope;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, Status, counted, some_of};
+use crate::doctor::matching::{labels_for, selects};
 use crate::request::{INJECTED, Severity};
 use crate::rules::Rules;
 

@@ -10,7 +10,7 @@ use super::pods::name;
 use crate::doctor::Scope;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, counted};
-use crate::request::PREFIXES;
+use crate::doctor::plural::{is_plural, singular};
 
 const CHECK: &str = "properties";
 
@@ -33,10 +33,7 @@ pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<F
                     findings.push(Finding::failed(
                         CHECK,
                         format!("{pod} was submitted with {key}, which Spark does not know"),
-                        format!(
-                            "write it in the singular: {}",
-                            key.replacen(".annotations.", ".annotation.", 1)
-                        ),
+                        format!("write it in the singular: {}", singular(&key)),
                     ));
                 }
             }
@@ -67,16 +64,6 @@ fn conf_map(pod: &Pod) -> Option<String> {
 /// The keys in the plural under our prefixes, in a file that Java's `Properties.store` has written.
 fn plural_keys(text: &str) -> BTreeSet<String> {
     text.lines().map(key_of).filter(|key| is_plural(key)).collect()
-}
-
-/// Whether a property was meant to be an annotation of ours, and is not.
-pub(super) fn is_plural(property: &str) -> bool {
-    let rest = property.strip_prefix("spark.kubernetes.");
-    let rest =
-        rest.and_then(|rest| rest.strip_prefix("driver").or_else(|| rest.strip_prefix("executor")));
-    let annotation = rest.and_then(|rest| rest.strip_prefix(".annotations."));
-    annotation
-        .is_some_and(|annotation| PREFIXES.iter().any(|prefix| annotation.starts_with(prefix)))
 }
 
 /// Up to the first separator that no backslash precedes, which would be a part of the key.

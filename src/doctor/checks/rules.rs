@@ -9,10 +9,12 @@ use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, Pod, PodSpec, Secret};
 
 use super::endpoints::{Found, Place, ServiceFound};
-use super::registration::{Registered, selects};
+use super::registration::Registered;
 use crate::doctor::Scope;
 use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::finding::{Finding, counted, some_of};
+use crate::doctor::matching::selects;
+use crate::doctor::references::created_as;
 use crate::request::ObjectKind;
 use crate::rules::Rules;
 
@@ -286,10 +288,6 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
         ));
     }
     findings
-}
-
-fn created_as(kind: &str) -> &'static str {
-    if kind == "Secret" { "secret generic" } else { "configmap" }
 }
 
 /// What the defaults name in a namespace, each once; required where any requires it.

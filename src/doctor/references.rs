@@ -1,0 +1,143 @@
+//! ConfigMaps, Secrets and keys that pods ask for and that do not exist: the kubelet waits for
+//! them, and says so only in events.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+use super::api::{Reader, Unreadable};
+use super::finding::{Finding, counted, some_of};
+use super::spark8t;
+use crate::request::{Kind, ObjectKind, Request};
+
+/// An object that pods name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Named {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    /// Of a file in it, where one is named.
+    pub(super) key: Option<String>,
+}
+
+/// Who names it, and whether all of them can do without.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct By {
+    pub(super) pods: Vec<String>,
+    pub(super) is_required: bool,
+}
+
+/// What of it does not exist in a namespace.
+pub(super) async fn report(
+    reader: &Reader,
+    check: &'static str,
+    namespace: &str,
+    named: BTreeMap<Named, By>,
+) -> Vec<Finding> {
+    let (mut findings, mut told) = (Vec::new(), String::new());
+    let count = named.len();
+    for (object, by) in named {
+        let Named { kind, name, key } = &object;
+        let lacks = match look_for(reader, namespace, &object).await {
+            Ok(None) => continue,
+            Ok(Some(lacks)) => lacks,
+            Err(unreadable) => {
+                let finding = unreadable.finding(check);
+                if !findings.contains(&finding) {
+                    findings.push(finding);
+                }
+                continue;
+            }
+        };
+        if by.is_required {
+            let advice = match key {
+                _ if name.starts_with(spark8t::HUB) => {
+                    "the integration hub makes it, of the CA of its S3 storage: see that it runs, and has one".to_owned()
+                }
+                Some(key) => format!("create it with the key: kubectl create {} {name} --from-file={key}=…", created_as(kind)),
+                None => format!("create it: kubectl create {} {name} --from-file=…", created_as(kind)),
+            };
+            let message =
+                format!("{lacks} in namespace {namespace}; asked for by {}", some_of(&by.pods));
+            findings.push(Finding::failed(check, message, advice));
+        } else {
+            told = format!("{told}; {lacks}, and is optional");
+        }
+    }
+    if findings.is_empty() {
+        let message = if count == 0 {
+            "no pod names any".to_owned()
+        } else {
+            format!(
+                "{} asked for{}",
+                counted(count, "object"),
+                if told.is_empty() { ", all there" } else { &told }
+            )
+        };
+        findings.push(Finding::passed(check, message));
+    }
+    findings
+}
+
+/// The kind as `kubectl create` takes it.
+pub(super) fn created_as(kind: &str) -> &'static str {
+    if kind == "Secret" { "secret generic" } else { "configmap" }
+}
+
+/// Adds what a pod asks for.
+pub(super) fn add(named: &mut BTreeMap<Named, By>, mounts: &[Request], pod: &str) {
+    for request in mounts {
+        let object = Named {
+            kind: request.object_kind().as_str(),
+            name: request.name.to_string(),
+            key: key_of(request).map(str::to_owned),
+        };
+        let by = named.entry(object).or_default();
+        by.is_required |= !request.options.optional;
+        if by.pods.last().is_none_or(|last| last != pod) {
+            by.pods.push(pod.to_owned());
+        }
+    }
+}
+
+/// The file that a request needs in its object.
+fn key_of<'r>(request: &'r Request) -> Option<&'r str> {
+    let named = request.options.file.or(request.options.key).map(|key| key.as_str());
+    match request.kind {
+        Kind::GcpServiceAccount => named.or(Some("key.json")),
+        Kind::HadoopDelegationToken => named.or(Some("hadoop.token")),
+        Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap | Kind::Secret => named,
+    }
+}
+
+/// What is not there; a Secret's data are read only where a key is looked for.
+async fn look_for(
+    reader: &Reader,
+    namespace: &str,
+    object: &Named,
+) -> Result<Option<String>, Unreadable> {
+    let Named { kind, name, key } = object;
+    let is_secret = *kind == ObjectKind::Secret.as_str();
+    let Some(key) = key else {
+        let exists = if is_secret {
+            reader.exists_in::<Secret>(namespace, name).await?
+        } else {
+            reader.exists_in::<ConfigMap>(namespace, name).await?
+        };
+        return Ok((!exists).then(|| format!("{kind} {name} does not exist")));
+    };
+    let has_key = if is_secret {
+        let found = reader.get_in::<Secret>(namespace, name).await?;
+        found.map(|found| found.data.is_some_and(|data| data.contains_key(key)))
+    } else {
+        let found = reader.get_in::<ConfigMap>(namespace, name).await?;
+        found.map(|found| {
+            found.data.is_some_and(|data| data.contains_key(key))
+                || found.binary_data.is_some_and(|data| data.contains_key(key))
+        })
+    };
+    Ok(match has_key {
+        Some(true) => None,
+        Some(false) => Some(format!("{kind} {name} has no key {key}")),
+        None => Some(format!("{kind} {name} does not exist")),
+    })
+}
