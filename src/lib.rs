@@ -36,7 +36,7 @@ pub mod admission;
 pub mod annotations;
 pub mod cli;
 #[cfg(feature = "cluster")]
-pub mod doctor;
+mod doctor;
 pub mod json;
 pub mod metrics;
 pub mod mutation;

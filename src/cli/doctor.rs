@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use crate::doctor::{Account, ConnectError, Connection, Finding, Scope, Status, run_checks};
+use crate::doctor::{Account, ConnectError, Connection, Report, Scope, Verdict, run_checks};
 use crate::registration;
-use crate::text::Excerpt;
 
 /// Looks at a cluster and says why Spark pods are not mutated
 ///
@@ -96,10 +94,10 @@ const INTERVAL: Duration = Duration::from_secs(2);
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (strict, output) = (self.strict, self.output);
-        let findings = block_on(self.look())?;
+        let report = block_on(self.look())?;
         let mut out = super::stdout();
-        let findings = match findings {
-            Ok(findings) => findings,
+        let report = match report {
+            Ok(report) => report,
             Err(error) => {
                 if matches!(output, Output::Json) {
                     writeln!(out, "{:#}", json!([error_as_json(&error)]))?;
@@ -108,13 +106,13 @@ impl Doctor {
             }
         };
         match output {
-            Output::Text => write_text(&mut out, &findings)?,
-            Output::Json => writeln!(out, "{:#}", findings.iter().map(as_json).collect::<Value>())?,
+            Output::Text => report.write_text(&mut out)?,
+            Output::Json => writeln!(out, "{:#}", report.to_json())?,
         }
-        Ok(ExitCode::from(Verdict::of(&findings, strict) as u8))
+        Ok(ExitCode::from(report.verdict(strict) as u8))
     }
 
-    async fn look(self) -> anyhow::Result<Vec<Finding>> {
+    async fn look(self) -> anyhow::Result<Report> {
         let Self {
             namespace,
             pod,
@@ -141,8 +139,8 @@ impl Doctor {
                 Err(error) => Err(error),
             };
             let awaited = match &outcome {
-                Ok(findings) if Verdict::of(findings, strict) == Verdict::Passed => None,
-                Ok(findings) => Some(awaited(findings, strict)),
+                Ok(report) if report.verdict(strict) == Verdict::Passed => None,
+                Ok(report) => Some(report.awaited(strict)),
                 Err(error) => error.is_temporary.then(|| format!("the cluster: {}", error.message)),
             };
             let Some(awaited) = awaited.filter(|_| started.elapsed() < wait) else {
@@ -167,50 +165,6 @@ fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(output)
 }
 
-/// What all findings amount to; the number is the exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Passed = 0,
-    Failed = 1,
-    /// No check could tell. A script must not take that for a success. Status 2 is that of errors.
-    Unknown = 3,
-}
-
-impl Verdict {
-    fn of(findings: &[Finding], strict: bool) -> Self {
-        let has = |status: Status| findings.iter().any(|finding| finding.status == status);
-        if has(Status::Failed) || (strict && has(Status::Unknown)) {
-            Self::Failed
-        } else if has(Status::Passed) {
-            Self::Passed
-        } else {
-            Self::Unknown
-        }
-    }
-}
-
-/// The checks that keep the exit status from being 0, each once.
-fn awaited(findings: &[Finding], strict: bool) -> String {
-    let has_failed = findings.iter().any(|finding| finding.status == Status::Failed);
-    let is_awaited = |status: Status| match status {
-        Status::Passed => false,
-        Status::Failed => true,
-        Status::Unknown => strict || !has_failed,
-    };
-    let mut checks: Vec<&str> = findings
-        .iter()
-        .filter(|finding| is_awaited(finding.status))
-        .map(|finding| finding.check)
-        .collect();
-    checks.dedup();
-    checks.join(", ")
-}
-
-fn as_json(finding: &Finding) -> Value {
-    let Finding { check, status, message, advice } = finding;
-    json!({"check": check, "status": status.as_str(), "message": message, "advice": advice})
-}
-
 /// The one row where no check could begin. Its status is not `failed`: nothing was checked.
 fn error_as_json(error: &anyhow::Error) -> Value {
     let (check, message, advice) = match error.downcast_ref::<ConnectError>() {
@@ -226,61 +180,9 @@ fn error_as_json(error: &anyhow::Error) -> Value {
     json!({"check": check, "status": "error", "message": message, "advice": advice})
 }
 
-/// More than any finding has, but for names without end.
-const MAX_CHARS: usize = 4096;
-
-fn write_text(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
-    for Finding { check, status, message, advice } in findings {
-        let style = match status {
-            Status::Passed => AnsiColor::Green.on_default(),
-            Status::Failed => AnsiColor::Red.on_default().bold(),
-            Status::Unknown => AnsiColor::Yellow.on_default(),
-        };
-        // They quote what anybody may have written into the cluster, and this may be a terminal.
-        let [message, advice] =
-            [message, advice].map(|text| Excerpt::new(text, MAX_CHARS).to_string());
-        writeln!(out, "{style}{:<7}{style:#}  {check:<13}  {message}", status.as_str())?;
-        if !advice.is_empty() {
-            let dimmed = Style::new().dimmed();
-            writeln!(out, "{:24}{dimmed}→ {advice}{dimmed:#}", "")?;
-        }
-    }
-    let count = |wanted: Status| findings.iter().filter(|finding| finding.status == wanted).count();
-    let [passed, failed, unknown] = [Status::Passed, Status::Failed, Status::Unknown].map(count);
-    writeln!(out, "\n{passed} passed, {failed} failed, {unknown} unknown")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_fails_is_named_once_and_advice_stands_below() {
-        let finding = |check: &'static str, status: Status, advice: &str| Finding {
-            check,
-            status,
-            message: "m".to_owned(),
-            advice: advice.to_owned(),
-        };
-        let findings = [
-            finding("a", Status::Failed, "do"),
-            finding("a", Status::Failed, ""),
-            finding("b", Status::Passed, ""),
-            finding("c", Status::Unknown, ""),
-        ];
-        assert_eq!(awaited(&findings, false), "a");
-        assert_eq!(awaited(&findings, true), "a, c");
-        assert_eq!(awaited(&findings[3..], false), "c");
-        let mut text = anstream::StripStream::new(Vec::new());
-        write_text(&mut text, &findings).unwrap();
-        let text = String::from_utf8(text.into_inner()).unwrap();
-        let expected = "failed   a              m\n                        → do\nfailed   a              m\npassed   b              m\nunknown  c              m\n\n1 passed, 2 failed, 1 unknown\n";
-        assert_eq!(text, expected);
-        assert_eq!(
-            as_json(&findings[0]),
-            json!({"check": "a", "status": "failed", "message": "m", "advice": "do"})
-        );
-    }
 
     #[test]
     fn a_thread_that_does_not_end_is_left_behind() {
@@ -295,42 +197,5 @@ mod tests {
         })
         .unwrap();
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-    }
-
-    #[test]
-    fn the_exit_status_is_0_only_where_something_passed() {
-        use Status::{Failed, Passed, Unknown};
-        for (statuses, expected, strict) in [
-            (&[Passed][..], 0, 0),
-            (&[Passed, Unknown], 0, 1),
-            (&[Passed, Failed], 1, 1),
-            (&[Unknown, Failed], 1, 1),
-            (&[Unknown, Unknown], 3, 1),
-            (&[], 3, 3),
-        ] {
-            let finding = |status: &Status| Finding {
-                check: "a",
-                status: *status,
-                message: String::new(),
-                advice: String::new(),
-            };
-            let findings: Vec<Finding> = statuses.iter().map(finding).collect();
-            let exit_status = [false, true].map(|strict| Verdict::of(&findings, strict) as u8);
-            assert_eq!(exit_status, [expected, strict], "{statuses:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_cluster_says_does_not_reach_the_terminal_as_escapes() {
-        let finding = Finding {
-            check: "a",
-            status: Status::Failed,
-            message: "\u{1b}[2J".to_owned(),
-            advice: "\u{1b}]0;x\u{7}".to_owned(),
-        };
-        let mut text = Vec::new();
-        write_text(&mut text, &[finding]).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        assert!(text.contains(r"\u{1b}[2J") && text.contains(r"\u{1b}]0;x\u{7}"), "{text:?}");
     }
 }

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::finding::Finding;
 
 pub use connection::Connection;
-pub use error::{ConnectError, Obstacle};
+pub use error::ConnectError;
 
 use cause::Cause;
 
@@ -61,14 +61,13 @@ impl Unreadable {
     }
 
     /// What it becomes in a check.
-    pub(super) fn finding(&self, check: &'static str) -> Finding {
+    pub(super) fn finding(&self) -> Finding {
         let Self { action, reason } = self;
         if reason.is_empty() {
             let advice = format!("allow it, or ask who may: kubectl auth can-i {action}");
-            return Finding::unknown(check, format!("you may not {action}"), advice);
+            return Finding::unknown(format!("you may not {action}"), advice);
         }
         Finding::unknown(
-            check,
             format!("cannot {action}: {reason}"),
             "run it again; if it stays, look at the API server",
         )
@@ -203,7 +202,7 @@ mod tests {
             |code| kube::Error::Api(Box::new(Status::failure("no", "Reason").with_code(code)));
         let unreadable = |code| {
             Unreadable::new("list", &resource::<EndpointSlice>(), Some("spark"), &error(code))
-                .finding("endpoints")
+                .finding()
         };
         let expected = "list endpointslices.discovery.k8s.io --namespace spark";
         assert_eq!(unreadable(403).message, format!("you may not {expected}"));

@@ -1,13 +1,133 @@
-//! The checks: one file each, or a few that read the same object.
+//! The checks, as data: one row each, in the order of the report.
 
-pub(super) mod account;
-pub(super) mod certificate;
-pub(super) mod dry_run;
-pub(super) mod endpoints;
-pub(super) mod objects;
-pub(super) mod order;
-pub(super) mod pods;
-pub(super) mod properties;
-pub(super) mod registration;
-pub(super) mod rules;
-pub(super) mod versions;
+mod account;
+mod certificate;
+mod condition;
+mod configuration;
+mod dry_run;
+mod endpoints;
+mod objects;
+mod order;
+mod pods;
+mod properties;
+mod rules;
+mod selectors;
+mod versions;
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::finding::Finding;
+use super::snapshot::Snapshot;
+use super::snapshot::registration::Registered;
+use super::spark8t::Account;
+
+/// The findings of a check, which may read more of the cluster for them.
+type Findings<'a> = Pin<Box<dyn Future<Output = Vec<Finding>> + 'a>>;
+
+/// A check.
+pub(super) struct Check {
+    /// One word, as the report shows it.
+    pub(super) name: &'static str,
+    judge: Judge,
+}
+
+/// What a check judges. If the snapshot has no such part, the check is left out: another check has
+/// said why.
+enum Judge {
+    /// The snapshot, whatever is in it.
+    Snapshot(for<'a> fn(&'a Snapshot<'a>) -> Findings<'a>),
+    /// The registration, where it can be seen.
+    Registration(for<'a> fn(&'a Snapshot<'a>, &'a Registered) -> Findings<'a>),
+    /// The pods, where they can be seen.
+    Pods(for<'a> fn(&'a Snapshot<'a>, &'a [Pod]) -> Findings<'a>),
+    /// The account, where one was named.
+    Account(for<'a> fn(&'a Snapshot<'a>, &'a Account) -> Findings<'a>),
+}
+
+use Judge::{Account as OfAccount, Pods, Registration, Snapshot as Whole};
+
+/// All checks.
+pub(super) static CHECKS: [Check; 13] = [
+    Check {
+        name: "configuration",
+        judge: Whole(|all| one(configuration::check(all.scope, &all.registration))),
+    },
+    Check {
+        name: "selectors",
+        judge: Registration(|_, registered| one(selectors::check(registered))),
+    },
+    Check {
+        name: "condition",
+        judge: Registration(|all, registered| {
+            one(condition::check(registered.condition(all.rules.as_rules())))
+        }),
+    },
+    Check {
+        name: "certificate",
+        judge: Registration(|all, registered| {
+            Box::pin(certificate::check(registered, &all.backends, all.dry_run.is_mutated))
+        }),
+    },
+    Check {
+        name: "endpoints",
+        judge: Registration(|all, registered| {
+            several(endpoints::check(registered, &all.backends, all.dry_run.is_mutated))
+        }),
+    },
+    Check {
+        name: "versions",
+        judge: Registration(|all, _| Box::pin(versions::check(&all.reader, &all.backends))),
+    },
+    Check {
+        name: "dry-run",
+        judge: Whole(|all| one(dry_run::check(&all.registration, &all.dry_run))),
+    },
+    Check { name: "order", judge: Whole(|all| Box::pin(order::check(all))) },
+    Check { name: "pods", judge: Whole(|all| several(pods::check(all))) },
+    Check {
+        name: "objects",
+        judge: Pods(|all, pods| Box::pin(objects::check(&all.reader, all.scope, pods))),
+    },
+    Check {
+        name: "properties",
+        judge: Pods(|all, pods| Box::pin(properties::check(&all.reader, all.scope, pods))),
+    },
+    Check { name: "rules", judge: Whole(|all| Box::pin(rules::check(all))) },
+    Check {
+        name: "account",
+        judge: OfAccount(|all, account| {
+            Box::pin(account::check(&all.reader, account, all.rules.as_rules()))
+        }),
+    },
+];
+
+fn one<'a>(finding: Finding) -> Findings<'a> {
+    several(vec![finding])
+}
+
+fn several<'a>(findings: Vec<Finding>) -> Findings<'a> {
+    Box::pin(ready(findings))
+}
+
+impl Check {
+    /// The findings; none where the snapshot lacks what the check judges.
+    pub(super) async fn run(&self, snapshot: &Snapshot<'_>) -> Vec<Finding> {
+        let findings = match self.judge {
+            Judge::Snapshot(judge) => Some(judge(snapshot)),
+            Judge::Registration(judge) => {
+                snapshot.registration.found().map(|registered| judge(snapshot, registered))
+            }
+            Judge::Pods(judge) => snapshot.pods.as_ref().ok().map(|pods| judge(snapshot, pods)),
+            Judge::Account(judge) => {
+                snapshot.scope.account.as_ref().map(|account| judge(snapshot, account))
+            }
+        };
+        match findings {
+            Some(findings) => findings.await,
+            None => Vec::new(),
+        }
+    }
+}

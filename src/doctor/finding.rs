@@ -1,6 +1,6 @@
-//! What a check answers with.
+//! The result of a check, and words for its message.
 
-/// How something is.
+/// The status of what a check looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// As it should be.
@@ -26,8 +26,6 @@ impl Status {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The check, one word: `certificate`. A check may find several things.
-    pub check: &'static str,
     /// How it is.
     pub status: Status,
     /// What was seen.
@@ -37,28 +35,20 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn passed(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, status: Status::Passed, message: message.into(), advice: String::new() }
+    pub(super) fn passed(message: impl Into<String>) -> Self {
+        Self { status: Status::Passed, message: message.into(), advice: String::new() }
     }
 
-    pub(super) fn failed(
-        check: &'static str,
-        message: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
-        Self { check, status: Status::Failed, message: message.into(), advice: advice.into() }
+    pub(super) fn failed(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { status: Status::Failed, message: message.into(), advice: advice.into() }
     }
 
-    pub(super) fn unknown(
-        check: &'static str,
-        message: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
-        Self { check, status: Status::Unknown, message: message.into(), advice: advice.into() }
+    pub(super) fn unknown(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { status: Status::Unknown, message: message.into(), advice: advice.into() }
     }
 }
 
-/// The name of the first few, and how many more there are.
+/// The first names, and how many more there are.
 pub(super) fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
@@ -68,7 +58,7 @@ pub(super) fn some_of(names: &[String]) -> String {
     }
 }
 
-/// So many of something, in words.
+/// A number of things, in words: `2 replicas`.
 pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

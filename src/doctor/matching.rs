@@ -73,44 +73,56 @@ pub(super) fn is_about_the_name(selector: &LabelSelector) -> bool {
             .all(|requirement| requirement.key == NAMESPACE_NAME)
 }
 
-/// What conditions let through, the worst last.
+/// Whose matchConditions a webhook has, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Judged {
-    Everything,
+pub(super) enum Condition {
+    /// There is none.
+    Absent,
+    /// Those that this version writes.
     Ours,
+    /// Those that this version writes for rules with defaults.
     OursAndMore,
+    /// Another program.
     Other,
+    /// Those of a version that did not know this prefix.
     Older(&'static str),
 }
 
-pub(super) fn judge(conditions: &[MatchCondition], rules: Option<&Rules>) -> Judged {
-    let ours = condition(&Rules::default());
-    let expressions: Vec<&str> =
-        conditions.iter().map(|condition| condition.expression.trim()).collect();
-    match &*expressions {
-        [] => return Judged::Everything,
-        [one] if *one == ours => return Judged::Ours,
-        [one] if one.strip_prefix(&ours).is_some_and(|rest| rest.starts_with(" || ")) => {
-            return Judged::OursAndMore;
+impl Condition {
+    pub(super) fn of(conditions: &[MatchCondition], rules: Option<&Rules>) -> Self {
+        let ours = condition(&Rules::default());
+        let expressions: Vec<&str> =
+            conditions.iter().map(|condition| condition.expression.trim()).collect();
+        match &*expressions {
+            [] => return Self::Absent,
+            [one] if *one == ours => return Self::Ours,
+            [one] if one.strip_prefix(&ours).is_some_and(|rest| rest.starts_with(" || ")) => {
+                return Self::OursAndMore;
+            }
+            [one] if rules.is_some_and(|rules| *one == condition(rules)) => {
+                return Self::OursAndMore;
+            }
+            _ => {}
         }
-        [one] if rules.is_some_and(|rules| *one == condition(rules)) => return Judged::OursAndMore,
-        _ => {}
-    }
-    // What is about annotations at all, but not about one of the prefixes, was written before that
-    // was one.
-    let text = expressions.join(" && ");
-    let missing = PREFIXES.into_iter().find(|prefix| !text.contains(prefix));
-    match missing {
-        Some(prefix) if PREFIXES.iter().any(|prefix| text.contains(prefix)) => {
-            Judged::Older(prefix)
+        // What is about annotations at all, but not about one of the prefixes, was written before that
+        // was one.
+        let text = expressions.join(" && ");
+        let missing = PREFIXES.into_iter().find(|prefix| !text.contains(prefix));
+        match missing {
+            Some(prefix) if PREFIXES.iter().any(|prefix| text.contains(prefix)) => {
+                Self::Older(prefix)
+            }
+            _ => Self::Other,
         }
-        _ => Judged::Other,
     }
 }
 
-/// `key=value`.
-pub(super) fn shown_label((key, value): (String, String)) -> String {
-    format!("{key}={value}")
+/// Labels as kubectl takes them: `a=b,c=d`.
+pub(super) fn shown_labels<'l>(
+    labels: impl IntoIterator<Item = (&'l String, &'l String)>,
+) -> String {
+    let labels = labels.into_iter().map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -166,8 +178,7 @@ mod tests {
             (json!({"matchLabels": {"spark-role": "driver"}}), None),
         ] {
             let labels = labels_for(selector(value.clone()).as_ref(), "executor");
-            let shown = labels
-                .map(|labels| labels.into_iter().map(shown_label).collect::<Vec<_>>().join(","));
+            let shown = labels.as_ref().map(shown_labels);
             assert_eq!(shown.as_deref(), expected, "{value}");
         }
     }
@@ -178,23 +189,23 @@ mod tests {
         let text = "apiVersion: spark-webhook/v1\ndefaults: [{annotations: {spark-operator.k8s.io/secret.s: /s}}]\n";
         let rules = Rules::parse(text).unwrap();
         for (expressions, expected) in [
-            (&[][..], Judged::Everything),
-            (&[&*ours], Judged::Ours),
-            (&[&*condition(&rules)], Judged::OursAndMore),
+            (&[][..], Condition::Absent),
+            (&[&*ours], Condition::Ours),
+            (&[&*condition(&rules)], Condition::OursAndMore),
             (
                 &[
                     "object.metadata.annotations.exists(key, key.startsWith('spark-operator.k8s.io/'))",
                 ],
-                Judged::Older(PREFIXES[1]),
+                Condition::Older(PREFIXES[1]),
             ),
             (
                 &[
                     "object.metadata.annotations.exists(key, key.startsWith('sparkoperator.k8s.io/'))",
                 ],
-                Judged::Older(PREFIXES[0]),
+                Condition::Older(PREFIXES[0]),
             ),
-            (&["request.userInfo.username != 'x'"], Judged::Other),
-            (&[&*ours, "request.userInfo.username != 'x'"], Judged::Other),
+            (&["request.userInfo.username != 'x'"], Condition::Other),
+            (&[&*ours, "request.userInfo.username != 'x'"], Condition::Other),
         ] {
             let conditions: Vec<MatchCondition> = expressions
                 .iter()
@@ -203,7 +214,7 @@ mod tests {
                     expression: (*expression).to_owned(),
                 })
                 .collect();
-            assert_eq!(judge(&conditions, Some(&rules)), expected, "{expressions:?}");
+            assert_eq!(Condition::of(&conditions, Some(&rules)), expected, "{expressions:?}");
         }
     }
 

@@ -29,7 +29,6 @@ pub(super) struct By {
 /// What of it does not exist in a namespace.
 pub(super) async fn report(
     reader: &Reader,
-    check: &'static str,
     namespace: &str,
     named: BTreeMap<Named, By>,
 ) -> Vec<Finding> {
@@ -41,7 +40,7 @@ pub(super) async fn report(
             Ok(None) => continue,
             Ok(Some(lacks)) => lacks,
             Err(unreadable) => {
-                let finding = unreadable.finding(check);
+                let finding = unreadable.finding();
                 if !findings.contains(&finding) {
                     findings.push(finding);
                 }
@@ -58,7 +57,7 @@ pub(super) async fn report(
             };
             let message =
                 format!("{lacks} in namespace {namespace}; asked for by {}", some_of(&by.pods));
-            findings.push(Finding::failed(check, message, advice));
+            findings.push(Finding::failed(message, advice));
         } else {
             told = format!("{told}; {lacks}, and is optional");
         }
@@ -73,7 +72,7 @@ pub(super) async fn report(
                 if told.is_empty() { ", all there" } else { &told }
             )
         };
-        findings.push(Finding::passed(check, message));
+        findings.push(Finding::passed(message));
     }
     findings
 }

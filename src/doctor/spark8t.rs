@@ -14,8 +14,6 @@ use k8s_openapi::api::core::v1::Secret;
 use super::finding::Finding;
 use crate::annotations::key::PrefixedKey;
 
-const CHECK: &str = "account";
-
 /// What the names of the integration hub's Secrets begin with.
 pub(super) const HUB: &str = "integrator-hub-conf";
 
@@ -90,7 +88,7 @@ pub(super) fn read(
         let advice = format!(
             "kubectl --namespace {namespace} create secret generic {secret_name}; then {store} --conf …"
         );
-        return vec![Finding::failed(CHECK, message, advice)];
+        return vec![Finding::failed(message, advice)];
     };
     let data = secret.data.unwrap_or_default();
     if data.is_empty() && keeper == Keeper::Spark8t {
@@ -98,7 +96,6 @@ pub(super) fn read(
             "Secret {secret_name} is empty: nothing was stored, or an add-config that was refused has wiped it"
         );
         return vec![Finding::unknown(
-            CHECK,
             message,
             format!("store what it is to hold: {store} --conf …"),
         )];
@@ -117,7 +114,7 @@ pub(super) fn read(
             let message = format!(
                 "key {key} of Secret {secret_name} is none that spark8t writes, and its property is lost"
             );
-            findings.push(Finding::failed(CHECK, message, format!("{remove}; {again}")));
+            findings.push(Finding::failed(message, format!("{remove}; {again}")));
         }
         match (property, String::from_utf8(value.0)) {
             (Some(property), Ok(value)) => {
@@ -129,7 +126,7 @@ pub(super) fn read(
                 let message = format!(
                     "the value of {key} in Secret {secret_name} is not UTF-8, and spark8t reads the Secret as empty"
                 );
-                findings.push(Finding::failed(CHECK, message, format!("{remove}; {again}")));
+                findings.push(Finding::failed(message, format!("{remove}; {again}")));
             }
         }
     }

@@ -20,12 +20,10 @@ use crate::request::{ObjectKind, Origin, PREFIXES, Problem, ProblemKind, Request
 use crate::rules::{self, Rules};
 use crate::text::Excerpt;
 
-const CHECK: &str = "account";
-
 /// Spark's words for a pod's role, and ours for those pods.
 const ROLES: [(&str, &str); 2] = [("driver", "drivers"), ("executor", "executors")];
 
-pub(crate) async fn check(
+pub(super) async fn check(
     reader: &Reader,
     account: &Account,
     rules: Option<&Rules>,
@@ -39,9 +37,9 @@ pub(crate) async fn check(
             let advice = format!(
                 "create it: service-account-registry create --username {name} --namespace {namespace}"
             );
-            return vec![Finding::failed(CHECK, message, advice)];
+            return vec![Finding::failed(message, advice)];
         }
-        Err(unreadable) => findings.push(unreadable.finding(CHECK)),
+        Err(unreadable) => findings.push(unreadable.finding()),
     }
     let (mut properties, mut is_complete) = (Properties::new(), true);
     for keeper in Keeper::ALL {
@@ -49,7 +47,7 @@ pub(crate) async fn check(
             Ok(found) => findings.extend(read(account, keeper, found, &mut properties)),
             Err(unreadable) => {
                 is_complete = false;
-                let finding = unreadable.finding(CHECK);
+                let finding = unreadable.finding();
                 findings.push(Finding {
                     message: format!("Secret {}: {}", keeper.secret(name), finding.message),
                     ..finding
@@ -61,7 +59,7 @@ pub(crate) async fn check(
     let (named, unmounted) = name_objects(account, &properties, rules);
     findings.extend(unmounted);
     if !named.is_empty() {
-        findings.extend(references::report(reader, CHECK, namespace, named).await);
+        findings.extend(references::report(reader, namespace, named).await);
     }
     findings
 }
@@ -79,7 +77,6 @@ fn told(
     for property in properties.keys().filter(|property| is_plural(property)) {
         let advice = format!("write it in the singular: {}", singular(property));
         findings.push(Finding::failed(
-            CHECK,
             format!("{name} stores {property}, which Spark does not know"),
             advice,
         ));
@@ -100,10 +97,10 @@ fn told(
         let asks = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
         let message = format!("{pods} of {namespace}:{name} will ask for {asks}");
         findings.push(if is_complete {
-            Finding::passed(CHECK, message)
+            Finding::passed(message)
         } else {
             let advice = "get permission to read the Secrets named above, and run doctor again";
-            Finding::unknown(CHECK, format!("{message}, as far as may be read"), advice)
+            Finding::unknown(format!("{message}, as far as may be read"), advice)
         });
     }
     for (text, (problem, pods)) in problems {
@@ -123,8 +120,8 @@ fn told(
             ),
         };
         findings.push(match problem.severity() {
-            Severity::Error => Finding::failed(CHECK, message, advice),
-            Severity::Note => Finding::passed(CHECK, message),
+            Severity::Error => Finding::failed(message, advice),
+            Severity::Note => Finding::passed(message),
         });
     }
     findings
@@ -198,7 +195,7 @@ fn name_objects(
                 let advice = format!(
                     "mount its Secret, unless the image has it: spark.kubernetes.{role}.secrets.NAME=DIRECTORY"
                 );
-                findings.push(Finding::unknown(CHECK, message, advice));
+                findings.push(Finding::unknown(message, advice));
             }
         }
         for (name, _, key) in secrets {
@@ -216,7 +213,7 @@ fn name_objects(
                 );
                 let advice =
                     format!("write another one: spark.kubernetes.{role}.secrets.NAME=DIRECTORY");
-                findings.push(Finding::failed(CHECK, message, advice));
+                findings.push(Finding::failed(message, advice));
                 continue;
             }
             let by =

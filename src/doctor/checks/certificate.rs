@@ -4,77 +4,69 @@
 //! Service's name or the URL's host. The same is done here, after a handshake that takes any
 //! certificate: so what is served can be named, also where it is wrong.
 
+mod probe;
+
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use tokio_rustls::rustls::crypto::{
-    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{
-    self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use super::endpoints::{Found, PROBE_TIMEOUT, Place, Target};
-use super::registration::Registered;
 use crate::doctor::finding::Finding;
+use crate::doctor::snapshot::backend::{Backend, Found, Target};
+use crate::doctor::snapshot::registration::Registered;
 
-const CHECK: &str = "certificate";
+use probe::served_by;
 
 /// More replicas than this are not looked at one by one.
 const MAX_PROBES: usize = 8;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) async fn check(
+pub(super) async fn check(
     registered: &Registered,
-    places: &[Place],
+    backends: &[Backend],
     is_mutated: Option<bool>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (webhook, place) in registered.webhooks.iter().zip(places) {
+    for (webhook, backend) in registered.webhooks.iter().zip(backends) {
         let bundle = webhook
             .client_config
             .ca_bundle
             .as_ref()
             .map(|bundle| bundle.0.as_slice())
             .unwrap_or_default();
-        findings.push(check_place(bundle, place, is_mutated).await);
+        findings.push(check_backend(bundle, backend, is_mutated).await);
     }
     findings
 }
 
-async fn check_place(bundle: &[u8], place: &Place, is_mutated: Option<bool>) -> Finding {
+async fn check_backend(bundle: &[u8], backend: &Backend, is_mutated: Option<bool>) -> Finding {
     let authorities = match authorities(bundle) {
         Ok(authorities) => authorities,
-        Err(Fault::Empty) if is_mutated == Some(true) => {
+        Err(CertificateFault::Empty) if is_mutated == Some(true) => {
             return Finding::passed(
-                CHECK,
                 "caBundle is empty, and the API server takes the certificate as it does any public one",
             );
         }
         Err(fault) => return fault.finding(""),
     };
-    let targets: &[Target] = match &place.found {
+    let targets: &[Target] = match &backend.found {
         Found::Url(target, _) => std::slice::from_ref(target),
         Found::Service(service) => &service.ready,
         Found::Gone(_) | Found::Nowhere(_) | Found::Unreadable(_) => &[],
     };
     let (mut seen, mut wrong, mut unreached) = (None, None, None);
     for target in targets.iter().take(MAX_PROBES) {
-        match served_by(target, &place.server_name).await {
-            Ok(chain) => match judge(&authorities, &chain, &place.server_name, SystemTime::now()) {
+        match served_by(target, &backend.server_name).await {
+            Ok(chain) => match judge(&authorities, &chain, &backend.server_name, SystemTime::now())
+            {
                 Ok(validity) => seen = Some(validity.finding()),
                 Err(fault) => wrong = Some((fault, target)),
             },
@@ -85,14 +77,15 @@ async fn check_place(bundle: &[u8], place: &Place, is_mutated: Option<bool>) -> 
     }
     if let Some((fault, target)) = wrong {
         let finding = fault.finding(&format!(" of {target}"));
-        let is_another = matches!(fault, Fault::Untrusted { .. } | Fault::Name { .. });
+        let is_another =
+            matches!(fault, CertificateFault::Untrusted { .. } | CertificateFault::Name { .. });
         // Outside the cluster, a pod's address may be that of anybody.
         if is_another && seen.is_none() && is_mutated == Some(true) {
             let message = format!(
                 "{}; but the API server takes what it meets: from here that may be another machine",
                 finding.message
             );
-            return Finding::unknown(CHECK, message, advice_where_unreached(place));
+            return Finding::unknown(message, advice_where_unreached(backend));
         }
         return finding;
     }
@@ -104,16 +97,16 @@ async fn check_place(bundle: &[u8], place: &Place, is_mutated: Option<bool>) -> 
         } else {
             ""
         };
-        Finding::unknown(CHECK, format!("{taken}{reason}"), advice_where_unreached(place))
+        Finding::unknown(format!("{taken}{reason}"), advice_where_unreached(backend))
     })
 }
 
-fn advice_where_unreached(place: &Place) -> String {
-    match &place.found {
+fn advice_where_unreached(backend: &Backend) -> String {
+    match &backend.found {
         Found::Service(service) if !service.ready.is_empty() => format!(
             "run this in the cluster, or look by hand: kubectl --namespace {} port-forward service/{} 8443:443, and openssl s_client \
              -connect 127.0.0.1:8443 -servername {} </dev/null | openssl x509 -noout -dates -ext subjectAltName",
-            service.namespace, service.name, place.server_name
+            service.namespace, service.name, backend.server_name
         ),
         Found::Url(target, _) => {
             format!(
@@ -124,95 +117,19 @@ fn advice_where_unreached(place: &Place) -> String {
     }
 }
 
-/// The chain that somebody serves, whatever it is worth.
-async fn served_by(
-    target: &Target,
-    server_name: &str,
-) -> Result<Vec<CertificateDer<'static>>, String> {
-    let name = ServerName::try_from(server_name.to_owned()).map_err(|error| error.to_string())?;
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    let shake_hands = async {
-        let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
-    };
-    let stream = tokio::time::timeout(PROBE_TIMEOUT, shake_hands)
-        .await
-        .map_err(|_| {
-            format!("nothing was heard for {}", humantime::format_duration(PROBE_TIMEOUT))
-        })?
-        .map_err(|error| error.to_string())?;
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
-}
-
-/// Takes any certificate, and nothing is sent to who shows it: it is judged afterwards.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// The certificates of a `caBundle`.
-fn authorities(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+fn authorities(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bundle).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) if bundle.trim_ascii().is_empty() => Err(Fault::Empty),
-        Ok(_) | Err(_) => Err(Fault::Garbage),
+        Ok(_) if bundle.trim_ascii().is_empty() => Err(CertificateFault::Empty),
+        Ok(_) | Err(_) => Err(CertificateFault::Garbage),
     }
 }
 
 /// A certificate that is taken.
 #[derive(Debug, PartialEq, Eq)]
-struct Validity {
+struct CertificateHealth {
     /// How long it is valid in all.
     lifetime: Duration,
     /// How much of that is left.
@@ -222,7 +139,7 @@ struct Validity {
 
 /// Why a certificate is not taken.
 #[derive(Debug, PartialEq, Eq)]
-enum Fault {
+enum CertificateFault {
     /// There is no `caBundle`.
     Empty,
     /// It is no PEM.
@@ -245,8 +162,9 @@ fn judge(
     chain: &[CertificateDer<'static>],
     server_name: &str,
     now: SystemTime,
-) -> Result<Validity, Fault> {
-    let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(error.to_string());
+) -> Result<CertificateHealth, CertificateFault> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| CertificateFault::Unreadable(error.to_string());
     let (leaf, intermediates) = chain.split_first().ok_or_else(|| unreadable(&"none is served"))?;
     let (_, parsed) =
         x509_parser::parse_x509_certificate(leaf).map_err(|error| unreadable(&error))?;
@@ -254,10 +172,10 @@ fn judge(
         (at(parsed.validity().not_before.timestamp()), at(parsed.validity().not_after.timestamp()));
     let names = names_of(&parsed);
     if end <= now {
-        return Err(Fault::Ended(now.duration_since(end).unwrap_or_default()));
+        return Err(CertificateFault::Ended(now.duration_since(end).unwrap_or_default()));
     }
     if begin > now {
-        return Err(Fault::NotYet(begin.duration_since(now).unwrap_or_default()));
+        return Err(CertificateFault::NotYet(begin.duration_since(now).unwrap_or_default()));
     }
     // Go does not take a CA that has ended, and takes a certificate that is itself in the bundle;
     // webpki does it the other way round.
@@ -284,13 +202,13 @@ fn judge(
     )
     .is_ok();
     if !is_signed && !authorities.contains(leaf) {
-        return Err(Fault::Untrusted { issuer: parsed.issuer().to_string(), ended });
+        return Err(CertificateFault::Untrusted { issuer: parsed.issuer().to_string(), ended });
     }
     let wanted = ServerName::try_from(server_name).map_err(|error| unreadable(&error))?;
     if verify_server_name(&certificate, &wanted).is_err() {
-        return Err(Fault::Name { wanted: server_name.to_owned(), names });
+        return Err(CertificateFault::Name { wanted: server_name.to_owned(), names });
     }
-    Ok(Validity {
+    Ok(CertificateHealth {
         lifetime: end.duration_since(begin).unwrap_or_default(),
         left: end.duration_since(now).unwrap_or_default(),
         names,
@@ -333,7 +251,7 @@ fn shown_name(name: &GeneralName) -> Option<String> {
     }
 }
 
-impl Validity {
+impl CertificateHealth {
     fn finding(&self) -> Finding {
         let Self { lifetime, left, names } = self;
         let message =
@@ -341,16 +259,15 @@ impl Validity {
         // Whoever renews does it at two thirds of its life; a last tenth means that nobody does.
         if *left < (*lifetime / 10).min(DAY * 7) {
             return Finding::failed(
-                CHECK,
                 message,
                 "it should have been renewed: read the log of the webhook, or renew your certificate",
             );
         }
-        Finding::passed(CHECK, message)
+        Finding::passed(message)
     }
 }
 
-impl Fault {
+impl CertificateFault {
     fn finding(&self, of: &str) -> Finding {
         let put = "with --ca-secret the replicas write it within a minute: read /readyz and their log; else put your CA there";
         let (message, advice) = match self {
@@ -383,7 +300,7 @@ impl Fault {
                 "give the webhook another one",
             ),
         };
-        Finding::failed(CHECK, message, advice)
+        Finding::failed(message, advice)
     }
 }
 
@@ -491,8 +408,11 @@ mod tests {
             let shown = format!("{}: {}", finding.status.as_str(), finding.message);
             assert!(shown.starts_with(expected), "{shown}\n{expected}");
         }
-        for (bundle, expected) in [("", Fault::Empty), ("\n", Fault::Empty), ("x", Fault::Garbage)]
-        {
+        for (bundle, expected) in [
+            ("", CertificateFault::Empty),
+            ("\n", CertificateFault::Empty),
+            ("x", CertificateFault::Garbage),
+        ] {
             assert_eq!(authorities(bundle.as_bytes()), Err(expected), "{bundle:?}");
         }
     }

@@ -4,189 +4,20 @@
 //! MutatingWebhookConfiguration behind that refuses Spark pods for ever. That is told apart from a
 //! webhook that is merely not ready.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
-use k8s_openapi::api::core::v1::{Namespace, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use tokio::net::TcpStream;
-
-use super::registration::Registered;
-use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::finding::{Finding, counted, some_of};
-
-const CHECK: &str = "endpoints";
-
-/// Where packets are dropped, nothing is heard for longer than this.
-pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Where one webhook of the registration is called.
-pub(crate) struct Place {
-    /// The name that the API server wants to see in the certificate.
-    pub(super) server_name: String,
-    /// What is there.
-    pub(super) found: Found,
-}
-
-/// What is at a place.
-pub(super) enum Found {
-    /// A URL, and why it cannot be reached from here.
-    Url(Target, Option<String>),
-    /// A Service.
-    Service(Box<ServiceFound>),
-    /// The Service or its namespace does not exist.
-    Gone(String),
-    /// A registration that no API server could call.
-    Nowhere(String),
-    /// It may not be read.
-    Unreadable(Unreadable),
-}
-
-/// A Service and its endpoints.
-pub(super) struct ServiceFound {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    /// The labels of the pods behind it, as a selector; empty where it has none.
-    pub(super) selector: String,
-    /// The endpoints that are ready.
-    pub(super) ready: Vec<Target>,
-    pub(super) not_ready: usize,
-}
-
-/// Where a certificate is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    /// A name or an address.
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.host.parse::<IpAddr>() {
-            Ok(address) => SocketAddr::new(address, self.port).fmt(f),
-            Err(_) => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-/// The places of all webhooks, in their order.
-pub(crate) async fn find(reader: &Reader, registered: &Registered) -> Vec<Place> {
-    let mut places = Vec::new();
-    for webhook in &registered.webhooks {
-        places.push(find_place(reader, webhook).await);
-    }
-    places
-}
-
-async fn find_place(reader: &Reader, webhook: &MutatingWebhook) -> Place {
-    let config = &webhook.client_config;
-    if let Some(service) = &config.service {
-        let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
-        let found = find_service(reader, namespace, name, service.port.unwrap_or(443)).await;
-        return Place {
-            server_name: format!("{name}.{namespace}.svc"),
-            found: found.unwrap_or_else(Found::Unreadable),
-        };
-    }
-    let url = config.url.as_deref().unwrap_or_default();
-    match target_of(url) {
-        Some(target) => {
-            let unreached = unreached(&target).await;
-            Place { server_name: target.host.clone(), found: Found::Url(target, unreached) }
-        }
-        None => Place {
-            server_name: String::new(),
-            found: Found::Nowhere(format!("{url:?} is no URL to call")),
-        },
-    }
-}
-
-/// Why nobody can be reached, from here.
-async fn unreached(target: &Target) -> Option<String> {
-    let connect = TcpStream::connect((target.host.as_str(), target.port));
-    match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => {
-            Some(format!("nothing was heard for {}", humantime::format_duration(PROBE_TIMEOUT)))
-        }
-    }
-}
-
-/// Host and port of a URL.
-fn target_of(url: &str) -> Option<Target> {
-    let authority = url.strip_prefix("https://")?.split(['/', '?', '#']).next()?;
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-        _ => (authority, 443),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then(|| Target { host: host.to_owned(), port })
-}
-
-async fn find_service(
-    reader: &Reader,
-    namespace: &str,
-    name: &str,
-    port: i32,
-) -> Result<Found, Unreadable> {
-    let Some(service) = reader.get_in::<Service>(namespace, name).await? else {
-        // Not being allowed to see namespaces does not make the Service exist.
-        let is_namespace =
-            reader.get::<Namespace>(namespace).await.is_ok_and(|found| found.is_none());
-        let what = if is_namespace {
-            format!("namespace {namespace}")
-        } else {
-            format!("Service {namespace}/{name}")
-        };
-        return Ok(Found::Gone(what));
-    };
-    let spec = service.spec.unwrap_or_default();
-    let port_name = spec
-        .ports
-        .iter()
-        .flatten()
-        .find(|candidate| candidate.port == port)
-        .and_then(|port| port.name.clone());
-    let slices = reader
-        .list_in::<EndpointSlice>(namespace, &format!("kubernetes.io/service-name={name}"))
-        .await?;
-    let (mut ready, mut not_ready) = (Vec::new(), 0);
-    for slice in slices {
-        let ports = slice.ports.unwrap_or_default();
-        let port = ports.iter().find(|port| {
-            port.name.as_deref().unwrap_or_default() == port_name.as_deref().unwrap_or_default()
-        });
-        let Some(port) = port.and_then(|port| u16::try_from(port.port?).ok()) else { continue };
-        for endpoint in slice.endpoints.into_iter().flatten() {
-            // Absent means ready, as EndpointSlice documents.
-            if endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true) {
-                ready.extend(
-                    endpoint.addresses.first().map(|host| Target { host: host.clone(), port }),
-                );
-            } else {
-                not_ready += 1;
-            }
-        }
-    }
-    let selector: Vec<String> =
-        spec.selector.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
-    let (namespace, name, selector) = (namespace.to_owned(), name.to_owned(), selector.join(","));
-    Ok(Found::Service(Box::new(ServiceFound { namespace, name, selector, ready, not_ready })))
-}
+use crate::doctor::snapshot::backend::{Backend, Found, ServiceFound};
+use crate::doctor::snapshot::registration::Registered;
 
 /// With what the dry run has shown, where it has shown anything.
-pub(crate) fn check(
+pub(super) fn check(
     registered: &Registered,
-    places: &[Place],
+    backends: &[Backend],
     is_mutated: Option<bool>,
 ) -> Vec<Finding> {
-    places
+    backends
         .iter()
-        .map(|place| {
-            judge(&registered.name, registered.ignores_failure(), &place.found, is_mutated)
+        .map(|backend| {
+            judge(&registered.name, registered.ignores_failure(), &backend.found, is_mutated)
         })
         .collect()
 }
@@ -204,10 +35,9 @@ fn judge(
     };
     match found {
         Found::Url(target, _) if is_mutated == Some(true) => {
-            Finding::passed(CHECK, format!("the API server reaches {target}"))
+            Finding::passed(format!("the API server reaches {target}"))
         }
         Found::Url(target, Some(reason)) if is_mutated == Some(false) => Finding::failed(
-            CHECK,
             format!("nobody answers at {target}: {reason}: {effect}"),
             format!(
                 "start the webhook; to let Spark pods go on meanwhile, without mounts: {}",
@@ -217,7 +47,6 @@ fn judge(
         Found::Url(target, unreached) => {
             let from_here = if unreached.is_none() { "is" } else { "is not" };
             Finding::unknown(
-                CHECK,
                 format!(
                     "{target} {from_here} reached from here; whether the API server reaches it, only a dry run shows"
                 ),
@@ -236,7 +65,7 @@ fn judge(
                  mounts: {}",
                 removal(registration)
             );
-            Finding::failed(CHECK, message, advice)
+            Finding::failed(message, advice)
         }
         Found::Service(service) => {
             let shown: Vec<String> = service.ready.iter().map(ToString::to_string).collect();
@@ -246,10 +75,9 @@ fn judge(
                 format!(", {} not ready", service.not_ready)
             };
             let ready = counted(service.ready.len(), "endpoint");
-            Finding::passed(CHECK, format!("{ready} ready{not_ready}: {}", some_of(&shown)))
+            Finding::passed(format!("{ready} ready{not_ready}: {}", some_of(&shown)))
         }
         Found::Gone(what) => Finding::failed(
-            CHECK,
             format!("{what} does not exist, and the registration was left behind: {effect}"),
             format!(
                 "install the webhook again, or remove what was left: {}",
@@ -257,11 +85,10 @@ fn judge(
             ),
         ),
         Found::Nowhere(reason) => Finding::failed(
-            CHECK,
             format!("{reason}: {effect}"),
             "install the chart again, or write the registration again",
         ),
-        Found::Unreadable(unreadable) => unreadable.finding(CHECK),
+        Found::Unreadable(unreadable) => unreadable.finding(),
     }
 }
 
@@ -273,26 +100,7 @@ fn removal(registration: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_taken_apart_as_the_api_server_does() {
-        for (url, expected) in [
-            ("https://127.0.0.1:8443/mutate", Some("127.0.0.1:8443")),
-            ("https://hook.example/mutate?x=1", Some("hook.example:443")),
-            ("https://[::1]:8443/", Some("[::1]:8443")),
-            ("https://[::1]/", Some("[::1]:443")),
-            ("http://hook.example/", None),
-            ("https://hook.example:x/", None),
-            ("https:///mutate", None),
-            ("", None),
-        ] {
-            assert_eq!(
-                target_of(url).map(|target| target.to_string()).as_deref(),
-                expected,
-                "{url}"
-            );
-        }
-    }
+    use crate::doctor::snapshot::backend::Target;
 
     #[test]
     fn what_was_left_behind_is_told_from_what_is_not_ready() {

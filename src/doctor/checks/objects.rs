@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::pods::{asks, name};
 use crate::annotations;
-use crate::doctor::Scope;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::Finding;
 use crate::doctor::references::{By, Named, add, report};
+use crate::doctor::scope::Scope;
+use crate::doctor::snapshot::pods::{has_requests, name};
 
-const CHECK: &str = "objects";
-
-pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
-    report(reader, CHECK, &scope.namespace, named(pods)).await
+pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
+    report(reader, &scope.namespace, named(pods)).await
 }
 
 fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
     let mut named: BTreeMap<Named, By> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| asks(pod)) {
+    for pod in pods.iter().filter(|pod| has_requests(pod)) {
         let annotations = pod.metadata.annotations.iter().flatten();
         let requests =
             annotations::parse(annotations.map(|(key, value)| (key.as_str(), value.as_str())));

@@ -10,14 +10,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::registration::Registered;
-use crate::doctor::Scope;
-use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, some_of};
 use crate::doctor::matching::{ROLES, calls_for_pods, labels_for, selects};
+use crate::doctor::snapshot::Snapshot;
 use crate::request::PREFIXES;
-
-const CHECK: &str = "order";
 
 /// How the names of the CRD operator's webhooks end, in its chart, whatever the release and so the
 /// configuration is called.
@@ -31,14 +27,11 @@ struct Other<'a> {
     is_operators: bool,
 }
 
-pub(crate) async fn check(
-    reader: &Reader,
-    scope: &Scope,
-    registered: Option<&Registered>,
-) -> Vec<Finding> {
+pub(super) async fn check(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let Snapshot { reader, scope, registration, .. } = snapshot;
     let configurations = match reader.list::<MutatingWebhookConfiguration>().await {
         Ok(configurations) => configurations,
-        Err(unreadable) => return vec![unreadable.finding(CHECK)],
+        Err(unreadable) => return vec![unreadable.finding()],
     };
     // Without its labels, only selectors without requirements are taken to select the namespace.
     let labels = reader
@@ -47,7 +40,7 @@ pub(crate) async fn check(
         .ok()
         .flatten()
         .and_then(|namespace| namespace.metadata.labels);
-    let is_reinvoked = registered.is_some_and(|registered| {
+    let is_reinvoked = registration.found().is_some_and(|registered| {
         registered
             .webhooks
             .iter()
@@ -83,7 +76,6 @@ fn judge(
     let (before, after) = (names(&|other| other.name < own), names(&|other| other.name > own));
     if let Some(late) = others.iter().find(|other| other.is_operators && other.name > own) {
         return Finding::failed(
-            CHECK,
             format!(
                 "{} is called after {own}: a pod that asks for one path by a SparkApplication's field and by annotation is refused",
                 late.name
@@ -111,7 +103,7 @@ fn judge(
     } else {
         told.join("; ")
     };
-    Finding::passed(CHECK, told)
+    Finding::passed(told)
 }
 
 /// Whether a webhook may be called for a Spark pod: its conditions are programs, and not looked

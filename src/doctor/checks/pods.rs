@@ -9,68 +9,27 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::registration::Registration;
 use crate::admission::{Outcome, Policy, Reason, admit, review};
-use crate::annotations::key::{Key, PrefixedKey};
-use crate::doctor::Scope;
-use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, Status, counted, some_of};
-use crate::doctor::matching::{labels_for, selects};
+use crate::doctor::matching::{Condition, labels_for, selects, shown_labels};
+use crate::doctor::snapshot::Snapshot;
+use crate::doctor::snapshot::pods::{has_requests, name};
+use crate::doctor::snapshot::registration::Registration;
 use crate::request::{INJECTED, Severity};
 use crate::rules::Rules;
 
-const CHECK: &str = "pods";
-
-/// The pod that was asked for, or those of the namespace that are not finished.
-pub(crate) async fn asked_about(reader: &Reader, scope: &Scope) -> Result<Vec<Pod>, Finding> {
-    let namespace = &scope.namespace;
-    let Some(name) = &scope.pod else {
-        let pods = reader
-            .list_in::<Pod>(namespace, "")
-            .await
-            .map_err(|unreadable| unreadable.finding(CHECK))?;
-        return Ok(pods.into_iter().filter(is_unfinished).collect());
+pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
+    let Snapshot { scope, registration, rules, pods, .. } = snapshot;
+    let pods = match pods {
+        Ok(pods) => pods,
+        Err(finding) => return vec![finding.clone()],
     };
-    match reader.get_in::<Pod>(namespace, name).await {
-        Ok(Some(pod)) => Ok(vec![pod]),
-        Ok(None) => Err(Finding::failed(
-            CHECK,
-            format!("pod {name} does not exist in namespace {namespace}"),
-            format!("kubectl --namespace {namespace} get pods --selector spark-role"),
-        )),
-        Err(unreadable) => Err(unreadable.finding(CHECK)),
-    }
-}
-
-fn is_unfinished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none()
-}
-
-/// Whether a pod asks for anything.
-pub(super) fn asks(pod: &Pod) -> bool {
-    let keys = pod.metadata.annotations.iter().flat_map(BTreeMap::keys);
-    let mut keys = keys.filter_map(|key| PrefixedKey::parse(key));
-    keys.any(|key| key.key != Key::Injected)
-}
-
-/// Its name.
-pub(super) fn name(pod: &Pod) -> String {
-    pod.metadata.name.clone().unwrap_or_default()
-}
-
-pub(crate) fn check(
-    scope: &Scope,
-    registration: &Registration,
-    rules: Option<&Rules>,
-    pods: &[Pod],
-) -> Vec<Finding> {
     // Pods that have the same to say are said once: an application has hundreds of executors.
     let mut grouped: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let (mut asking, mut with_notes) = (0, 0);
-    for pod in pods.iter().filter(|pod| asks(pod)) {
+    for pod in pods.iter().filter(|pod| has_requests(pod)) {
         asking += 1;
-        match judge(pod, &scope.namespace, registration, rules) {
+        match judge(pod, &scope.namespace, registration, rules.as_rules()) {
             Judged::Fine => {}
             Judged::Noted => with_notes += 1,
             Judged::Wrong { what, advice } => {
@@ -82,7 +41,7 @@ pub(crate) fn check(
         let told = grouped.into_iter();
         return told
             .map(|((what, advice), names)| {
-                Finding::failed(CHECK, format!("{}: {what}", some_of(&names)), advice)
+                Finding::failed(format!("{}: {what}", some_of(&names)), advice)
             })
             .collect();
     }
@@ -105,12 +64,7 @@ pub(crate) fn check(
     } else {
         format!("; {} with notes in the annotation {INJECTED}", counted(with_notes, "pod"))
     };
-    vec![Finding {
-        status: Status::Passed,
-        check: CHECK,
-        message: message + &notes,
-        advice: String::new(),
-    }]
+    vec![Finding { status: Status::Passed, message: message + &notes, advice: String::new() }]
 }
 
 /// What there is to say about a pod that asks for something.
@@ -202,7 +156,7 @@ fn why_not_called(
                 format!("see configuration; then {AGAIN}"),
             );
         }
-        Registration::Unseen => {
+        Registration::Unseen(_) => {
             let what = "why, the registration would tell, which you may not see";
             return (
                 what.to_owned(),
@@ -210,8 +164,8 @@ fn why_not_called(
             );
         }
     };
-    if let Some(reason) = &registered.withheld {
-        return (reason.clone(), "see configuration and selectors".to_owned());
+    if let Some(reason) = registered.withheld() {
+        return (reason, "see configuration and selectors".to_owned());
     }
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     if !registered.webhooks.iter().any(|webhook| selects(webhook.object_selector.as_ref(), &labels))
@@ -220,9 +174,8 @@ fn why_not_called(
             .webhooks
             .iter()
             .find_map(|webhook| labels_for(webhook.object_selector.as_ref(), "driver"));
-        let wanted: Vec<String> =
-            wanted.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
-        let what = format!("the objectSelector wants labels such as {}", wanted.join(","));
+        let wanted = shown_labels(wanted.iter().flatten());
+        let what = format!("the objectSelector wants labels such as {wanted}");
         return (
             what,
             "set them: spark.kubernetes.driver.label.KEY and spark.kubernetes.executor.label.KEY"
@@ -236,7 +189,7 @@ fn why_not_called(
     {
         return ("it is older than the registration".to_owned(), AGAIN.to_owned());
     }
-    if super::registration::check_condition(registered, rules).status == Status::Failed {
+    if matches!(registered.condition(rules), Condition::Older(_)) {
         return (
             "the registration's condition left it out".to_owned(),
             format!("see condition; then {AGAIN}"),
@@ -254,19 +207,25 @@ fn why_not_called(
 mod tests {
     use serde_json::json;
 
-    use super::super::registration::Registered;
     use super::*;
+    use crate::doctor::snapshot::registration::{Registered, Selection};
 
     fn registered(value: &Value) -> Registration {
         let webhook = json!({
             "name": "w", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None",
             "failurePolicy": value["policy"], "objectSelector": value["objectSelector"],
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
         });
         Registration::Found(Registered {
             name: "spark-webhook".to_owned(),
             created: Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap()),
             webhooks: vec![serde_json::from_value(webhook).unwrap()],
-            withheld: value["withheld"].as_str().map(str::to_owned),
+            namespace: "n".to_owned(),
+            selection: if value["isExcluded"] == true {
+                Selection::Excluded
+            } else {
+                Selection::Selected(BTreeMap::new())
+            },
         })
     }
 
@@ -310,7 +269,7 @@ mod tests {
             (pod("driver", late, None), None, "not mutated: there is no registration"),
             (
                 pod("driver", late, None),
-                Some(&json!({"withheld": "namespace n is excluded"})),
+                Some(&json!({"isExcluded": true})),
                 "not mutated: namespace n is excluded",
             ),
             (

@@ -6,13 +6,11 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 
-use super::pods::name;
-use crate::doctor::Scope;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, counted};
 use crate::doctor::plural::{is_plural, singular};
-
-const CHECK: &str = "properties";
+use crate::doctor::scope::Scope;
+use crate::doctor::snapshot::pods::name;
 
 /// The volume of a driver that Spark mounts its generated files from (Spark 3.0 to 4.1).
 const CONF_VOLUME: &str = "spark-conf-volume-driver";
@@ -20,7 +18,7 @@ const CONF_VOLUME: &str = "spark-conf-volume-driver";
 /// The key of the ConfigMap that holds the application's properties.
 const PROPERTIES: &str = "spark.properties";
 
-pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
+pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut read = 0;
     for (pod, config_map) in pods.iter().filter_map(|pod| Some((name(pod), conf_map(pod)?))) {
@@ -31,14 +29,13 @@ pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<F
                 read += 1;
                 for key in plural_keys(&text) {
                     findings.push(Finding::failed(
-                        CHECK,
                         format!("{pod} was submitted with {key}, which Spark does not know"),
                         format!("write it in the singular: {}", singular(&key)),
                     ));
                 }
             }
             Err(unreadable) => {
-                findings.push(unreadable.finding(CHECK));
+                findings.push(unreadable.finding());
                 break;
             }
         }
@@ -49,7 +46,7 @@ pub(crate) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<F
         } else {
             format!("none in the plural in {}", counted(read, "driver"))
         };
-        findings.push(Finding::passed(CHECK, message));
+        findings.push(Finding::passed(message));
     }
     findings
 }

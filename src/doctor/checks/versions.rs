@@ -7,26 +7,23 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::endpoints::{Found, Place};
 use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, counted, some_of};
+use crate::doctor::snapshot::backend::{Backend, Found};
 
-const CHECK: &str = "versions";
-
-pub(crate) async fn check(reader: &Reader, places: &[Place]) -> Vec<Finding> {
+pub(super) async fn check(reader: &Reader, backends: &[Backend]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for place in places {
-        match &place.found {
+    for backend in backends {
+        match &backend.found {
             Found::Service(service) if !service.selector.is_empty() => {
                 let finding =
                     match reader.list_in::<Pod>(&service.namespace, &service.selector).await {
                         Ok(pods) => judge(&pods, &service.namespace, &service.selector),
-                        Err(unreadable) => unreadable.finding(CHECK),
+                        Err(unreadable) => unreadable.finding(),
                     };
                 findings.push(finding);
             }
             Found::Service(service) => findings.push(Finding::unknown(
-                CHECK,
                 format!(
                     "Service {}/{} has no selector, so its pods are not known",
                     service.namespace, service.name
@@ -34,7 +31,6 @@ pub(crate) async fn check(reader: &Reader, places: &[Place]) -> Vec<Finding> {
                 "compare spark_webhook_build_info of the replicas",
             )),
             Found::Url(..) => findings.push(Finding::unknown(
-                CHECK,
                 "the registration is for a URL, and the cluster does not know who is behind it",
                 "compare spark_webhook_build_info of the replicas",
             )),
@@ -62,17 +58,15 @@ fn judge(pods: &[Pod], namespace: &str, selector: &str) -> Finding {
         by_version.iter().map(|(version, pods)| format!("{version} ({})", some_of(pods))).collect();
     match (&*shown, by_version.keys().next()) {
         (_, None) => Finding::unknown(
-            CHECK,
             "there is no replica",
             format!(
                 "kubectl --namespace {namespace} get deployments,replicasets,events --selector {selector}"
             ),
         ),
         ([_], Some(version)) => {
-            Finding::passed(CHECK, format!("{} of {version}", counted(count, "replica")))
+            Finding::passed(format!("{} of {version}", counted(count, "replica")))
         }
         _ => Finding::failed(
-            CHECK,
             format!("the replicas differ: {}", shown.join("; ")),
             format!(
                 "wait for the roll-out, or see why it stands: kubectl --namespace {namespace} rollout status deployment"

@@ -1,0 +1,153 @@
+//! The MutatingWebhookConfiguration, and whether it sends the Spark pods of a namespace.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::doctor::api::{Reader, Unreadable};
+use crate::doctor::matching::{
+    Condition, NAMESPACE_NAME, ROLES, calls_for_pods, is_about_the_name, labels_for, selects,
+};
+use crate::doctor::scope::Scope;
+use crate::rules::Rules;
+
+/// Whether the API server knows the webhook.
+pub(crate) enum Registration {
+    /// It does.
+    Found(Registered),
+    /// There is no such MutatingWebhookConfiguration.
+    Absent,
+    /// It may not be read.
+    Unseen(Unreadable),
+}
+
+impl Registration {
+    /// The configuration, where it can be seen.
+    pub(crate) fn found(&self) -> Option<&Registered> {
+        match self {
+            Self::Found(registered) => Some(registered),
+            Self::Absent | Self::Unseen(_) => None,
+        }
+    }
+}
+
+/// A MutatingWebhookConfiguration.
+pub(crate) struct Registered {
+    /// Its name.
+    pub(crate) name: String,
+    /// Since when it exists.
+    pub(crate) created: Option<Time>,
+    /// Its webhooks; usually one.
+    pub(crate) webhooks: Vec<MutatingWebhook>,
+    /// The namespace of the Spark pods.
+    pub(crate) namespace: String,
+    /// What its selectors do with the Spark pods of the namespace.
+    pub(crate) selection: Selection,
+}
+
+/// What selectors do with the Spark pods of a namespace.
+pub(crate) enum Selection {
+    /// They select them, if they have labels such as these.
+    Selected(BTreeMap<String, String>),
+    /// The namespace does not exist.
+    NoNamespace,
+    /// No namespaceSelector selects the namespace.
+    Excluded,
+    /// No objectSelector selects pods of this role.
+    NoRole(&'static str),
+    /// It depends on labels of the namespace that may not be read.
+    Unseen,
+}
+
+impl Registered {
+    /// Whether pods are created without their mounts while the webhook is away.
+    pub(crate) fn ignores_failure(&self) -> bool {
+        self.webhooks.iter().any(|webhook| webhook.failure_policy.as_deref() == Some("Ignore"))
+    }
+
+    /// Why the API server calls no webhook for any pod.
+    pub(crate) fn lacks_rule(&self) -> Option<String> {
+        let calls = |webhook: &MutatingWebhook| {
+            calls_for_pods(webhook.rules.as_deref().unwrap_or_default())
+        };
+        (!self.webhooks.iter().any(calls))
+            .then(|| format!("no rule of {} is about the creation of pods", self.name))
+    }
+
+    /// Why the selectors keep back the Spark pods of the namespace.
+    pub(crate) fn deselects(&self) -> Option<String> {
+        let Self { name, namespace, .. } = self;
+        match self.selection {
+            Selection::Selected(_) | Selection::Unseen => None,
+            Selection::NoNamespace => Some(format!("namespace {namespace} does not exist")),
+            Selection::Excluded => Some(format!(
+                "namespace {namespace} is excluded by the namespaceSelector of {name}"
+            )),
+            Selection::NoRole(role) => Some(format!(
+                "no pod with the label spark-role={role} passes the objectSelector of {name}"
+            )),
+        }
+    }
+
+    /// Why the API server does not send the Spark pods of the namespace, where that is known.
+    pub(crate) fn withheld(&self) -> Option<String> {
+        self.lacks_rule().or_else(|| self.deselects())
+    }
+
+    /// What the conditions of its webhooks let through, by the worst.
+    pub(crate) fn condition(&self, rules: Option<&Rules>) -> Condition {
+        let conditions = self.webhooks.iter().map(|webhook| {
+            Condition::of(webhook.match_conditions.as_deref().unwrap_or_default(), rules)
+        });
+        conditions.max().unwrap_or(Condition::Absent)
+    }
+}
+
+pub(super) async fn read(reader: &Reader, scope: &Scope) -> Registration {
+    let name = &scope.registration;
+    let configuration = match reader.get::<MutatingWebhookConfiguration>(name).await {
+        Ok(Some(configuration)) => configuration,
+        Ok(None) => return Registration::Absent,
+        Err(unreadable) => return Registration::Unseen(unreadable),
+    };
+    let webhooks = configuration.webhooks.unwrap_or_default();
+    let selection = select(reader, &scope.namespace, &webhooks).await;
+    Registration::Found(Registered {
+        name: name.clone(),
+        created: configuration.metadata.creation_timestamp,
+        webhooks,
+        namespace: scope.namespace.clone(),
+        selection,
+    })
+}
+
+async fn select(reader: &Reader, namespace: &str, webhooks: &[MutatingWebhook]) -> Selection {
+    let (labels, is_whole) = match reader.get::<Namespace>(namespace).await {
+        Ok(Some(found)) => (found.metadata.labels.unwrap_or_default(), true),
+        Ok(None) => return Selection::NoNamespace,
+        // The API server itself sets this label on every namespace.
+        Err(_) => (BTreeMap::from([(NAMESPACE_NAME.to_owned(), namespace.to_owned())]), false),
+    };
+    let knows = |webhook: &MutatingWebhook| {
+        is_whole || webhook.namespace_selector.as_ref().is_none_or(is_about_the_name)
+    };
+    if !webhooks.iter().all(knows) {
+        return Selection::Unseen;
+    }
+    let selected: Vec<&MutatingWebhook> = webhooks
+        .iter()
+        .filter(|webhook| selects(webhook.namespace_selector.as_ref(), &labels))
+        .collect();
+    if selected.is_empty() {
+        return Selection::Excluded;
+    }
+    let labels_for = |role: &str| {
+        selected.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role))
+    };
+    match ROLES.into_iter().find(|role| labels_for(role).is_none()) {
+        Some(role) => Selection::NoRole(role),
+        None => Selection::Selected(labels_for("driver").unwrap_or_default()),
+    }
+}
