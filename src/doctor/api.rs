@@ -1,7 +1,7 @@
-//! Reading from the API server, which may be forbidden.
+//! Reading from the API server.
 //!
-//! Who runs the checks is often not an administrator. So what may not be read is a value of its
-//! own, which says the verb and the resource that are missing and becomes an `unknown` finding.
+//! Users of doctor are often not administrators. So a missing permission is a value of its own: it
+//! names the verb and the resource, and becomes an `unknown` finding.
 
 mod cause;
 mod connection;
@@ -26,10 +26,10 @@ pub use error::ConnectError;
 
 use cause::Cause;
 
-/// So many objects are asked for at once, as kubectl does.
+/// Objects in one answer to a list, as with kubectl.
 const PAGE: u32 = 500;
 
-/// An API server that is only read from.
+/// Reads from an API server.
 pub(super) struct Reader {
     client: Client,
 }
@@ -37,9 +37,9 @@ pub(super) struct Reader {
 /// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
-    /// As kubectl writes it: `get configmaps --namespace spark`.
+    /// The verb and the resource, as kubectl takes them: `get configmaps --namespace spark`.
     action: String,
-    /// Empty where it is forbidden.
+    /// Empty if the user has no permission.
     reason: String,
 }
 
@@ -60,7 +60,7 @@ impl Unreadable {
         Self { action: format!("{verb} {resource}{namespace}"), reason }
     }
 
-    /// What it becomes in a check.
+    /// An `unknown` finding.
     pub(super) fn finding(&self) -> Finding {
         let Self { action, reason } = self;
         if reason.is_empty() {
@@ -89,7 +89,7 @@ impl Reader {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// An object of the cluster; `None` where there is none.
+    /// A cluster-wide object; `None` if it does not exist.
     pub(super) async fn get<K>(&self, name: &str) -> Result<Option<K>, Unreadable>
     where
         K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
@@ -121,8 +121,8 @@ impl Reader {
             .map_err(|error| Unreadable::new("get", &resource::<K>(), Some(namespace), &error))
     }
 
-    /// Whether there is an object in a namespace; nothing but its metadata is sent, so that no
-    /// secret passes by.
+    /// Whether an object exists in a namespace. The API server sends only its metadata, so a
+    /// Secret's data never leaves it.
     pub(super) async fn exists_in<K>(&self, namespace: &str, name: &str) -> Result<bool, Unreadable>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -137,7 +137,7 @@ impl Reader {
             .is_some())
     }
 
-    /// All objects of the cluster.
+    /// All cluster-wide objects of a kind.
     pub(super) async fn list<K>(&self) -> Result<Vec<K>, Unreadable>
     where
         K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
@@ -183,7 +183,7 @@ where
     }
 }
 
-/// As kubectl takes it: `endpointslices.discovery.k8s.io`.
+/// The resource as kubectl takes it: `endpointslices.discovery.k8s.io`.
 fn resource<K: Resource<DynamicType = ()>>() -> String {
     let (plural, group) = (K::plural(&()), K::group(&()));
     if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") }

@@ -34,16 +34,16 @@ pub(super) struct Check {
     judge: Judge,
 }
 
-/// What a check judges. If the snapshot has no such part, the check is left out: another check has
-/// said why.
+/// The part of the snapshot that a check judges. Without it, the check is left out: the check that
+/// is about the part says why.
 enum Judge {
     /// The snapshot, whatever is in it.
     Snapshot(for<'a> fn(&'a Snapshot<'a>) -> Findings<'a>),
-    /// The registration, where it can be seen.
+    /// The registration, if it can be seen.
     Registration(for<'a> fn(&'a Snapshot<'a>, &'a Registered) -> Findings<'a>),
-    /// The pods, where they can be seen.
+    /// The pods, if they can be seen.
     Pods(for<'a> fn(&'a Snapshot<'a>, &'a [Pod]) -> Findings<'a>),
-    /// The account, where one was named.
+    /// The account, if one was named.
     Account(for<'a> fn(&'a Snapshot<'a>, &'a Account) -> Findings<'a>),
 }
 
@@ -113,7 +113,7 @@ fn several<'a>(findings: Vec<Finding>) -> Findings<'a> {
 }
 
 impl Check {
-    /// The findings; none where the snapshot lacks what the check judges.
+    /// The findings; none if the snapshot lacks the part.
     pub(super) async fn run(&self, snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let findings = match self.judge {
             Judge::Snapshot(judge) => Some(judge(snapshot)),

@@ -1,13 +1,13 @@
 //! The result of a check, and words for its message.
 
-/// The status of what a check looked at.
+/// The status of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// As it should be.
+    /// All is well.
     Passed,
-    /// Not as it should be.
+    /// Something is wrong.
     Failed,
-    /// It could not be seen from here, or with these rights.
+    /// doctor lacks network access or permissions to check.
     Unknown,
 }
 
@@ -23,14 +23,13 @@ impl Status {
     }
 }
 
-/// One thing that was looked at.
+/// One result of a check. A check may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How it is.
     pub status: Status,
-    /// What was seen.
+    /// The observation.
     pub message: String,
-    /// What to do; empty where there is nothing to do.
+    /// The fix; empty if none is needed.
     pub advice: String,
 }
 

@@ -10,14 +10,14 @@ use crate::registration::condition;
 use crate::request::PREFIXES;
 use crate::rules::Rules;
 
-/// The roles of the pods that are ours.
+/// The roles of Spark pods.
 pub(super) const ROLES: [&str; 2] = ["driver", "executor"];
 
-/// The label by which an API server's own labels name each namespace.
+/// The API server itself sets this label on every namespace, with its name.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// Whether a webhook is called for the creation of pods: `*` and `pods/*` are about pods too, as
-/// the API server reads them.
+/// Whether the API server calls a webhook with these rules when a pod is created. As the API server
+/// reads them, `*` and `pods/*` include pods.
 pub(super) fn calls_for_pods(rules: &[RuleWithOperations]) -> bool {
     let has = |list: Option<&Vec<String>>, accepted: &[&str]| {
         list.is_some_and(|list| list.iter().any(|entry| accepted.contains(&entry.as_str())))
@@ -31,15 +31,15 @@ pub(super) fn calls_for_pods(rules: &[RuleWithOperations]) -> bool {
     })
 }
 
-/// Whether a selector selects labels; without one everything is selected.
+/// Whether a selector selects labels. No selector selects everything.
 pub(super) fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
-    // One that cannot be read was refused when it was written.
+    // The API server rejects an invalid selector when it is written.
     selector.is_none_or(|selector| {
         Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
     })
 }
 
-/// Labels of a pod of a role that an objectSelector lets through; `None` where there can be none.
+/// Labels with which an objectSelector selects a pod of a role; `None` if there are none.
 pub(super) fn labels_for(
     selector: Option<&LabelSelector>,
     role: &str,
@@ -73,7 +73,7 @@ pub(super) fn is_about_the_name(selector: &LabelSelector) -> bool {
             .all(|requirement| requirement.key == NAMESPACE_NAME)
 }
 
-/// Whose matchConditions a webhook has, the worst last.
+/// The origin of a webhook's matchConditions, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Condition {
     /// There is none.
@@ -104,8 +104,7 @@ impl Condition {
             }
             _ => {}
         }
-        // What is about annotations at all, but not about one of the prefixes, was written before that
-        // was one.
+        // Conditions with one of our prefixes but not all are from before the other was added.
         let text = expressions.join(" && ");
         let missing = PREFIXES.into_iter().find(|prefix| !text.contains(prefix));
         match missing {

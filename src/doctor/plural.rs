@@ -4,7 +4,7 @@
 
 use crate::request::PREFIXES;
 
-/// Whether a property was meant to be an annotation of ours, and is not.
+/// Whether a property is one of our annotations, misspelt in the plural.
 pub(super) fn is_plural(property: &str) -> bool {
     let rest = property.strip_prefix("spark.kubernetes.");
     let rest =

@@ -1,5 +1,6 @@
-//! ConfigMaps, Secrets and keys that pods ask for and that do not exist: the kubelet waits for
-//! them, and says so only in events.
+//! References of pods to ConfigMaps, Secrets and keys.
+//!
+//! If one does not exist, the kubelet waits for it, and says so only in events.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +11,32 @@ use super::finding::{Finding, counted, some_of};
 use super::spark8t;
 use crate::request::{Kind, ObjectKind, Request};
 
-/// An object that pods name.
+/// A reference to an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Named {
+pub(super) struct Reference {
     pub(super) kind: &'static str,
     pub(super) name: String,
-    /// Of a file in it, where one is named.
+    /// The key that must be in it, if any.
     pub(super) key: Option<String>,
 }
 
-/// Who names it, and whether all of them can do without.
+/// The pods with a reference, and whether one of them needs the object.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct By {
+pub(super) struct Referrers {
     pub(super) pods: Vec<String>,
     pub(super) is_required: bool,
 }
 
-/// What of it does not exist in a namespace.
-pub(super) async fn report(
+/// Looks for the objects in a namespace.
+pub(super) async fn check(
     reader: &Reader,
     namespace: &str,
-    named: BTreeMap<Named, By>,
+    named: BTreeMap<Reference, Referrers>,
 ) -> Vec<Finding> {
     let (mut findings, mut told) = (Vec::new(), String::new());
     let count = named.len();
     for (object, by) in named {
-        let Named { kind, name, key } = &object;
+        let Reference { kind, name, key } = &object;
         let lacks = match look_for(reader, namespace, &object).await {
             Ok(None) => continue,
             Ok(Some(lacks)) => lacks,
@@ -82,10 +83,10 @@ pub(super) fn created_as(kind: &str) -> &'static str {
     if kind == "Secret" { "secret generic" } else { "configmap" }
 }
 
-/// Adds what a pod asks for.
-pub(super) fn add(named: &mut BTreeMap<Named, By>, mounts: &[Request], pod: &str) {
+/// Adds the references of a pod's requests.
+pub(super) fn add(named: &mut BTreeMap<Reference, Referrers>, mounts: &[Request], pod: &str) {
     for request in mounts {
-        let object = Named {
+        let object = Reference {
             kind: request.object_kind().as_str(),
             name: request.name.to_string(),
             key: key_of(request).map(str::to_owned),
@@ -98,7 +99,7 @@ pub(super) fn add(named: &mut BTreeMap<Named, By>, mounts: &[Request], pod: &str
     }
 }
 
-/// The file that a request needs in its object.
+/// The key that a request needs in its object.
 fn key_of<'r>(request: &'r Request) -> Option<&'r str> {
     let named = request.options.file.or(request.options.key).map(|key| key.as_str());
     match request.kind {
@@ -108,13 +109,13 @@ fn key_of<'r>(request: &'r Request) -> Option<&'r str> {
     }
 }
 
-/// What is not there; a Secret's data are read only where a key is looked for.
+/// The lack, if any. Reads the data of a Secret only to look for a key.
 async fn look_for(
     reader: &Reader,
     namespace: &str,
-    object: &Named,
+    object: &Reference,
 ) -> Result<Option<String>, Unreadable> {
-    let Named { kind, name, key } = object;
+    let Reference { kind, name, key } = object;
     let is_secret = *kind == ObjectKind::Secret.as_str();
     let Some(key) = key else {
         let exists = if is_secret {

@@ -1,9 +1,9 @@
-//! What a run of the checks is about.
+//! The scope of a run of the checks.
 
 use super::spark8t::Account;
 use crate::rules::Rules;
 
-/// The objects that the checks are about.
+/// The objects that the checks look at.
 #[derive(Debug)]
 pub struct Scope {
     /// The namespace of the Spark pods.
@@ -12,8 +12,8 @@ pub struct Scope {
     pub pod: Option<String>,
     /// The name of the MutatingWebhookConfiguration.
     pub registration: String,
-    /// The administrator's rules; without them those that the replicas read are looked for.
+    /// The administrator's rules; without them, those that the replicas read.
     pub rules: Option<Rules>,
-    /// A service account of Charmed Spark, with what its pods will ask for.
+    /// A service account of Charmed Spark.
     pub account: Option<Account>,
 }

@@ -1,4 +1,4 @@
-//! The state of a cluster, as several checks judge it.
+//! The state of a cluster, as far as more than one check needs it.
 //!
 //! Everything is read once, before the first check runs. A part that could not be read says why.
 
@@ -22,11 +22,11 @@ use rules::KnownRules;
 
 /// The state of a cluster.
 pub(super) struct Snapshot<'s> {
-    /// For what a single check reads.
+    /// For objects that only one check needs.
     pub(super) reader: Reader,
     pub(super) scope: &'s Scope,
     pub(super) registration: Registration,
-    /// Where each webhook of the registration is called, in their order.
+    /// The backend of each webhook of the registration, in their order.
     pub(super) backends: Vec<Backend>,
     pub(super) dry_run: DryRun,
     pub(super) rules: KnownRules<'s>,

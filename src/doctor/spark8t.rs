@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use super::finding::Finding;
 use crate::annotations::key::PrefixedKey;
 
-/// What the names of the integration hub's Secrets begin with.
+/// The prefix of the names of the integration hub's Secrets.
 pub(super) const HUB: &str = "integrator-hub-conf";
 
 /// An account, written `NAMESPACE:NAME` as spark8t does.
@@ -39,7 +39,7 @@ impl FromStr for Account {
     }
 }
 
-/// Who keeps properties of an account.
+/// A program that keeps properties of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keeper {
     Hub,
@@ -47,7 +47,7 @@ pub(super) enum Keeper {
 }
 
 impl Keeper {
-    /// The later wins, as in spark8t.
+    /// In order of precedence, the last wins, as in spark8t.
     pub(super) const ALL: [Self; 2] = [Self::Hub, Self::Spark8t];
 
     pub(super) fn secret(self, account: &str) -> String {
@@ -58,7 +58,7 @@ impl Keeper {
     }
 }
 
-/// A property's value.
+/// The value of a property.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) value: String,
@@ -67,7 +67,7 @@ pub(super) struct Stored {
 
 pub(super) type Properties = BTreeMap<String, Stored>;
 
-/// Adds the properties of a Secret, and says what is wrong with it.
+/// Adds the properties of a Secret. Returns its problems.
 pub(super) fn read(
     account: &Account,
     keeper: Keeper,
@@ -132,8 +132,7 @@ pub(super) fn read(
     }
     if is_readable {
         for (property, mut stored) in stored {
-            // Java options are the one thing of which spark8t keeps both, the later winning for
-            // each `-D`.
+            // spark8t joins Java options, and only those. For each `-D`, the last wins.
             if property.ends_with("JavaOptions")
                 && let Some(earlier) = properties.get(&property)
             {
@@ -145,8 +144,7 @@ pub(super) fn read(
     findings
 }
 
-/// A value after its way through the properties file that spark8t writes and Spark reads, where a
-/// backslash escapes.
+/// A value as Spark reads it from the properties file that spark8t writes: a backslash escapes.
 fn as_spark_reads(value: &str) -> String {
     let (mut read, mut rest) = (String::with_capacity(value.len()), value.trim().chars());
     while let Some(character) = rest.next() {
@@ -168,7 +166,7 @@ fn as_spark_reads(value: &str) -> String {
     read
 }
 
-/// The annotations under our prefixes that pods of a role get.
+/// The annotations with our prefixes on pods of a role.
 pub(super) fn annotations<'p>(
     properties: &'p Properties,
     role: &str,
@@ -180,7 +178,7 @@ pub(super) fn annotations<'p>(
     annotations.filter(|(key, _)| PrefixedKey::parse(key).is_some()).collect()
 }
 
-/// The file that the last `-Djavax.net.ssl.trustStore=` of a role names.
+/// The path in the last `-Djavax.net.ssl.trustStore=` of a role.
 pub(super) fn truststore<'p>(properties: &'p Properties, role: &str) -> Option<&'p str> {
     let options = ["defaultJavaOptions", "extraJavaOptions"]
         .map(|name| properties.get(&format!("spark.{role}.{name}")));

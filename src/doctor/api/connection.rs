@@ -15,20 +15,19 @@ use super::error::{ConnectError, Obstacle};
 use super::kubeconfig;
 use super::route::Route;
 
-/// A webhook's `timeoutSeconds` is at most 30, and a pod may meet several: a create may take that
-/// long.
+/// A webhook's `timeoutSeconds` is at most 30, and the API server may call several for one pod.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For the name, the proxy, the API server and TLS together: one that is there takes less.
+/// For DNS, the proxy, TCP and TLS together. A server that is up takes less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For the first answer, connecting included. It costs the API server nothing.
+/// For the first answer, including the connection. It costs the API server nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A login command may wait until a person has logged in in a browser.
+/// A login command may wait until the user has logged in in a browser.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// An API server and the way to it.
+/// A client of an API server, and the route to it.
 pub struct Connection {
     client: Client,
     namespace: String,
@@ -37,8 +36,7 @@ pub struct Connection {
 
 impl Connection {
     /// Prepares the connection that a kubeconfig and a context describe; without them, the
-    /// environment or the pod does. Asks the API server for nothing yet, but runs the kubeconfig's
-    /// login command.
+    /// environment or the pod does. Sends no request yet, but runs the kubeconfig's login command.
     ///
     /// # Errors
     ///
@@ -50,10 +48,9 @@ impl Connection {
         let (mut config, route) = kubeconfig::load(kubeconfig, context)?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
-        // A connection that was idle for a while must not count as one that does not answer.
+        // An idle connection must not count as one that does not answer.
         config.reset_reader_on_write = true;
-        // kube would repeat a request for as long as the API server's Retry-After says, without a
-        // limit.
+        // kube would retry for as long as the API server's Retry-After says, without a limit.
         config.default_retry = false;
         let namespace = config.default_namespace.clone();
         let client = client(config, &route, LOGIN_TIMEOUT).await?;
@@ -80,7 +77,7 @@ impl Connection {
     pub async fn probe(&self) -> Result<(), ConnectError> {
         match timeout(ANSWER_TIMEOUT, self.client.apiserver_version()).await {
             Ok(Ok(_)) => Ok(()),
-            // It answers, and knows the user.
+            // The API server knows the user, who lacks this one permission.
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Ok(()),
             Ok(Err(error)) => Err(self.route.no_answer(&error)),
             Err(_) => Err(self.route.unreachable(&Cause::TimedOut)),

@@ -4,13 +4,13 @@
 
 use crate::text::Excerpt;
 
-/// Enough for a reason and a path; an answer that is a page of HTML is cut.
+/// Enough for a reason and a path. An HTML page as the answer is cut.
 const MAX_CHARS: usize = 400;
 
-/// What keeps doctor from beginning.
+/// The part at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The kubeconfig, or that there is none.
+    /// The kubeconfig; also if there is none.
     Kubeconfig,
     /// The user's credentials, or the command that provides them.
     Credentials,
@@ -37,18 +37,18 @@ impl Obstacle {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; {advice}")]
 pub struct ConnectError {
-    /// Where to look.
+    /// The part at fault.
     pub obstacle: Obstacle,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do.
+    /// The fix.
     pub advice: String,
-    /// Whether it can pass by itself, so that waiting makes sense.
+    /// Whether it can pass by itself, so that `--wait` repeats the attempt.
     pub is_temporary: bool,
 }
 
 impl ConnectError {
-    /// An error that stays. Its texts quote files, commands and servers: they become one line
+    /// A lasting error. Its texts quote files, commands and servers, so each becomes one line
     /// without control characters.
     pub(super) fn new(
         obstacle: Obstacle,

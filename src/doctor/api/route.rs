@@ -8,7 +8,7 @@ use super::error::{ConnectError, Obstacle};
 use super::proxy::{Origin, Proxy};
 use super::user::User;
 
-/// The way from here to the API server.
+/// The route from this process to the API server.
 pub(super) struct Route {
     /// Scheme, host and port.
     pub(super) server: String,
@@ -78,7 +78,7 @@ impl Route {
         }
     }
 
-    /// Why a request was not answered as it should.
+    /// Why a request failed.
     pub(super) fn no_answer(&self, error: &kube::Error) -> ConnectError {
         let Self { server, user, .. } = self;
         match error {
@@ -113,7 +113,7 @@ impl Route {
         }
     }
 
-    /// Why there was no answer.
+    /// Why no answer came.
     pub(super) fn unreachable(&self, cause: &Cause) -> ConnectError {
         let Self { server, host, .. } = self;
         let through =

@@ -7,14 +7,14 @@ use kube::client::AuthError;
 use super::cause::reason;
 use super::error::{ConnectError, Obstacle};
 
-/// For what cannot happen.
+/// For errors that cannot happen.
 const REPORT: &str = "report this as a bug of spark-webhook";
 
 /// The user of a kubeconfig, or a pod's service account.
 pub(super) struct User {
     /// `None` for the service account.
     pub(super) name: Option<String>,
-    /// The command that provides the credentials, where there is one.
+    /// The command that provides the credentials, if any.
     pub(super) command: Option<String>,
     /// How to install the command, in the words of the kubeconfig.
     pub(super) install_hint: Option<String>,
@@ -102,7 +102,7 @@ impl User {
                 format!("{} has exec without a command", self.described()),
                 "write the command in the kubeconfig",
             ),
-            // That of the service account: a kubeconfig's has been read before.
+            // The token of the service account: doctor has read a kubeconfig's before.
             AuthError::ReadTokenFile(error, path) => error_of(
                 format!(
                     "the token of {} cannot be read from {}: {}",

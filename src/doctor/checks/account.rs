@@ -1,5 +1,4 @@
-//! A service account of Charmed Spark: what its pods will ask for, what of that the rules do not
-//! allow, and what is half-written or missing behind it.
+//! A service account of Charmed Spark: the requests of its pods, and what is wrong with them.
 //!
 //! The account's Secrets hold access keys too. Of their values, the report shows only annotations
 //! of ours and paths of truststores.
@@ -13,14 +12,14 @@ use crate::annotations::{self, Requests};
 use crate::doctor::api::Reader;
 use crate::doctor::finding::Finding;
 use crate::doctor::plural::{is_plural, singular};
-use crate::doctor::references::{self, By, Named};
+use crate::doctor::references::{self, Reference, Referrers};
 use crate::doctor::spark8t::{Account, Keeper, Properties, Stored, annotations, read, truststore};
 use crate::request::{FileName, ObjectName};
 use crate::request::{ObjectKind, Origin, PREFIXES, Problem, ProblemKind, Request, Severity};
 use crate::rules::{self, Rules};
 use crate::text::Excerpt;
 
-/// Spark's words for a pod's role, and ours for those pods.
+/// The roles of pods, with their plurals.
 const ROLES: [(&str, &str); 2] = [("driver", "drivers"), ("executor", "executors")];
 
 pub(super) async fn check(
@@ -55,18 +54,18 @@ pub(super) async fn check(
             }
         }
     }
-    findings.extend(told(account, &properties, rules, is_complete));
+    findings.extend(check_requests(account, &properties, rules, is_complete));
     let (named, unmounted) = name_objects(account, &properties, rules);
     findings.extend(unmounted);
     if !named.is_empty() {
-        findings.extend(references::report(reader, namespace, named).await);
+        findings.extend(references::check(reader, namespace, named).await);
     }
     findings
 }
 
-/// What the pods of each role will ask for, as far as the account's Secrets could be read, and what
-/// is wrong with it or is not allowed.
-fn told(
+/// The requests of the pods of each role, as far as the account's Secrets could be read, and their
+/// problems.
+fn check_requests(
     account: &Account,
     properties: &Properties,
     rules: Option<&Rules>,
@@ -127,7 +126,7 @@ fn told(
     findings
 }
 
-/// What pods of a role ask for, and get without asking, as far as the rules let them.
+/// The requests and the defaults of pods of a role that the rules allow.
 fn requests<'p>(
     account: &Account,
     properties: &'p Properties,
@@ -139,7 +138,7 @@ fn requests<'p>(
         annotations.into_iter().map(|(key, stored)| (key, stored.value.as_str())),
     );
     let Some(rules) = rules else { return requests };
-    // Those that are stored; what Spark itself or a submission adds is not known.
+    // Only stored labels are known, not those that Spark or a submission adds.
     let label = |key: &str| match key {
         "spark-role" => Some(role),
         key => properties
@@ -156,13 +155,13 @@ fn shown(key: &str, Stored { value, by }: &Stored) -> String {
     format!("{}{by}", Excerpt::new(&annotation, SHOWN))
 }
 
-/// The objects that pods ask for, and the Secrets that Spark itself will mount, above all that of a
-/// truststore with its file in it; and which truststore nothing mounts.
+/// The objects that pods request and the Secrets that Spark itself mounts, with the file of a
+/// truststore as the key. Returns a finding for each truststore without a mount.
 fn name_objects(
     account: &Account,
     properties: &Properties,
     rules: Option<&Rules>,
-) -> (BTreeMap<Named, By>, Vec<Finding>) {
+) -> (BTreeMap<Reference, Referrers>, Vec<Finding>) {
     let (mut named, mut findings) = (BTreeMap::new(), Vec::new());
     for (role, pods) in ROLES {
         let mounts = requests(account, properties, rules, role).mounts;
@@ -199,7 +198,7 @@ fn name_objects(
             }
         }
         for (name, _, key) in secrets {
-            // Anybody may have written the properties, and what is named further on is for a shell.
+            // Anybody may have written the properties, and users paste advice into a shell.
             if ObjectName::parse(&name).is_err()
                 || key.as_ref().is_some_and(|key| FileName::parse(key).is_none())
             {
@@ -216,8 +215,9 @@ fn name_objects(
                 findings.push(Finding::failed(message, advice));
                 continue;
             }
-            let by =
-                named.entry(Named { kind: ObjectKind::Secret.as_str(), name, key }).or_default();
+            let by = named
+                .entry(Reference { kind: ObjectKind::Secret.as_str(), name, key })
+                .or_default();
             by.is_required = true;
             by.pods.push(pods.to_owned());
         }
@@ -257,7 +257,7 @@ mod tests {
             ("spark.kubernetes.executor.annotation.sparkoperator.k8s.io/secretx", ""),
         ]);
         assert_eq!(
-            lines(&told(&account(), &properties, None, true)),
+            lines(&check_requests(&account(), &properties, None, true)),
             [
                 "failed etl stores spark.kubernetes.driver.annotations.spark-operator.k8s.io/secret.x, which Spark does not know",
                 "passed drivers of n:etl will ask for hadoopConfigMap=hadoop, secret.db=db",
@@ -267,7 +267,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines(&told(&account(), &stored(&[]), None, false))[0],
+            lines(&check_requests(&account(), &stored(&[]), None, false))[0],
             "unknown drivers of n:etl will ask for nothing, as far as may be read"
         );
         let hub = Stored { value: "hadoop".to_owned(), by: Keeper::Hub };
@@ -349,7 +349,7 @@ mod tests {
         ] {
             let rules = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{rules}\n")).unwrap();
             let properties = stored(properties);
-            let failed = told(&account(), &properties, Some(&rules), true)
+            let failed = check_requests(&account(), &properties, Some(&rules), true)
                 .into_iter()
                 .filter(|finding| !finding.advice.is_empty());
             let failed: Vec<Finding> = failed.collect();

@@ -1,8 +1,8 @@
-//! Whether the certificate that is served is one that the API server takes.
+//! Whether the API server accepts the certificate of the webhook.
 //!
-//! The API server verifies with the `caBundle` of the registration and nothing else, for the
-//! Service's name or the URL's host. The same is done here, after a handshake that takes any
-//! certificate: so what is served can be named, also where it is wrong.
+//! The API server verifies it with only the `caBundle` of the registration, for the Service's name
+//! or the URL's host. This check does the same, after a handshake that accepts any certificate. So
+//! it can describe a wrong certificate too.
 
 mod probe;
 
@@ -24,7 +24,7 @@ use crate::doctor::snapshot::registration::Registered;
 
 use probe::served_by;
 
-/// More replicas than this are not looked at one by one.
+/// The maximum number of replicas to connect to.
 const MAX_PROBES: usize = 8;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -79,7 +79,7 @@ async fn check_backend(bundle: &[u8], backend: &Backend, is_mutated: Option<bool
         let finding = fault.finding(&format!(" of {target}"));
         let is_another =
             matches!(fault, CertificateFault::Untrusted { .. } | CertificateFault::Name { .. });
-        // Outside the cluster, a pod's address may be that of anybody.
+        // Outside the cluster, a pod's address may belong to another machine.
         if is_another && seen.is_none() && is_mutated == Some(true) {
             let message = format!(
                 "{}; but the API server takes what it meets: from here that may be another machine",
@@ -127,36 +127,36 @@ fn authorities(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, Certificat
     }
 }
 
-/// A certificate that is taken.
+/// A valid certificate.
 #[derive(Debug, PartialEq, Eq)]
 struct CertificateHealth {
-    /// How long it is valid in all.
+    /// From its beginning to its end.
     lifetime: Duration,
-    /// How much of that is left.
+    /// From now to its end.
     left: Duration,
     names: String,
 }
 
-/// Why a certificate is not taken.
+/// Why the API server rejects a certificate.
 #[derive(Debug, PartialEq, Eq)]
 enum CertificateFault {
     /// There is no `caBundle`.
     Empty,
-    /// It is no PEM.
+    /// The `caBundle` is not PEM.
     Garbage,
-    /// None of its CAs has signed the certificate; so many of them have ended.
+    /// No CA of the `caBundle` has signed it. `ended` is the number of expired CAs.
     Untrusted { issuer: String, ended: usize },
     /// It is for other names.
     Name { wanted: String, names: String },
-    /// It has ended so long ago.
+    /// It expired this long ago.
     Ended(Duration),
-    /// It begins later.
+    /// It becomes valid in this time.
     NotYet(Duration),
     /// It cannot be read.
     Unreadable(String),
 }
 
-/// What the API server (Go's `x509.Certificate.Verify`) would say.
+/// Verifies as the API server does (Go's `x509.Certificate.Verify`).
 fn judge(
     authorities: &[CertificateDer<'static>],
     chain: &[CertificateDer<'static>],
@@ -177,8 +177,8 @@ fn judge(
     if begin > now {
         return Err(CertificateFault::NotYet(begin.duration_since(now).unwrap_or_default()));
     }
-    // Go does not take a CA that has ended, and takes a certificate that is itself in the bundle;
-    // webpki does it the other way round.
+    // Go rejects an expired CA, and accepts a certificate that is itself in the bundle. webpki does
+    // the opposite in both cases.
     let ended = authorities
         .iter()
         .filter(|authority| end_of(authority).is_none_or(|end| end <= now))
@@ -215,7 +215,7 @@ fn judge(
     })
 }
 
-/// Its subject alternative names, each once: others do not count.
+/// Its subject alternative names, each once. Go ignores the common name.
 fn names_of(certificate: &X509Certificate) -> String {
     let extension = certificate.subject_alternative_name().ok().flatten();
     let mut names: Vec<String> = Vec::new();
@@ -256,7 +256,7 @@ impl CertificateHealth {
         let Self { lifetime, left, names } = self;
         let message =
             format!("caBundle verifies what is served, for {names}; {} left", shown(*left));
-        // Whoever renews does it at two thirds of its life; a last tenth means that nobody does.
+        // Renewal is usual at two thirds of the lifetime; in the last tenth, it has failed.
         if *left < (*lifetime / 10).min(DAY * 7) {
             return Finding::failed(
                 message,
@@ -278,7 +278,7 @@ impl CertificateFault {
                     "caBundle does not verify the certificate{of}, which {issuer} has signed"
                 );
                 if *ended > 0 {
-                    // A String takes whatever is written to it.
+                    // Writing to a String never fails.
                     let _ = write!(message, "; {ended} of its CAs ended");
                 }
                 (message, put)
@@ -304,7 +304,7 @@ impl CertificateFault {
     }
 }
 
-/// Days, or below two of them hours, or minutes.
+/// In days, below two days in hours, below two hours in minutes.
 fn shown(duration: Duration) -> String {
     let minutes = duration.as_secs() / 60;
     match minutes {

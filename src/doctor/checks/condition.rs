@@ -1,7 +1,6 @@
-//! Whether the matchConditions let through what this version acts on.
+//! Whether the matchConditions select the pods that this version mutates.
 //!
-//! A condition is a program. One that is neither ours nor certainly lacks something is left to the
-//! dry run.
+//! A condition is a program. Only a dry run can tell whether another one than ours is right.
 
 use crate::doctor::finding::Finding;
 use crate::doctor::matching::Condition;

@@ -30,7 +30,7 @@ pub(super) fn check(scope: &Scope, registration: &Registration) -> Finding {
     Finding::passed(format!("{name} calls {}, failurePolicy {policy}", addresses.join(", ")))
 }
 
-/// Where a webhook is called.
+/// The address at which the API server calls a webhook.
 fn address(webhook: &MutatingWebhook) -> String {
     let config = &webhook.client_config;
     match (&config.service, &config.url) {

@@ -1,4 +1,4 @@
-//! The proof: a driver and an executor with a request come back from the API server mutated.
+//! Whether a driver and an executor come back from the API server mutated: the proof.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn unchanged(registration: &Registration, role: &str) -> Finding {
     )
 }
 
-/// In milliseconds, with a tenth.
+/// In milliseconds, with one decimal.
 fn shown(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

@@ -1,14 +1,14 @@
-//! Who answers: the endpoints behind the Service that is called, or the URL.
+//! Whether a webhook answers: the endpoints of the Service, or the URL.
 //!
-//! A registration may outlive what it calls: who deletes the namespace of the webhook leaves a
-//! MutatingWebhookConfiguration behind that refuses Spark pods for ever. That is told apart from a
-//! webhook that is merely not ready.
+//! A registration may outlive its Service: if the namespace of the webhook is deleted, its
+//! MutatingWebhookConfiguration stays and rejects Spark pods for ever. This check tells that apart
+//! from a webhook that is not ready.
 
 use crate::doctor::finding::{Finding, counted, some_of};
 use crate::doctor::snapshot::backend::{Backend, Found, ServiceFound};
 use crate::doctor::snapshot::registration::Registered;
 
-/// With what the dry run has shown, where it has shown anything.
+/// `is_mutated` is the result of the dry runs, if they have one.
 pub(super) fn check(
     registered: &Registered,
     backends: &[Backend],
@@ -92,7 +92,7 @@ fn judge(
     }
 }
 
-/// The line that lets pods go on in any case.
+/// The command after which the API server no longer calls the webhook.
 fn removal(registration: &str) -> String {
     format!("kubectl delete mutatingwebhookconfiguration {registration}")
 }

@@ -7,16 +7,16 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::annotations;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::Finding;
-use crate::doctor::references::{By, Named, add, report};
+use crate::doctor::references::{self, Reference, Referrers, add};
 use crate::doctor::scope::Scope;
 use crate::doctor::snapshot::pods::{has_requests, name};
 
 pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<Finding> {
-    report(reader, &scope.namespace, named(pods)).await
+    references::check(reader, &scope.namespace, named(pods)).await
 }
 
-fn named(pods: &[Pod]) -> BTreeMap<Named, By> {
-    let mut named: BTreeMap<Named, By> = BTreeMap::new();
+fn named(pods: &[Pod]) -> BTreeMap<Reference, Referrers> {
+    let mut named: BTreeMap<Reference, Referrers> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| has_requests(pod)) {
         let annotations = pod.metadata.annotations.iter().flatten();
         let requests =

@@ -1,9 +1,9 @@
-//! Who else changes Spark pods, and in which order.
+//! The other webhooks for Spark pods, and their order.
 //!
 //! The API server calls mutating webhooks in the order of the names of their configurations. Most
-//! may stand anywhere: what a later one adds is seen in a second round. Not so the CRD operator's:
-//! it mounts without looking whether something is mounted there, so it must come first
-//! (`tests/neighbours/operator.rs` shows what happens otherwise).
+//! may be anywhere: ours sees the changes of a later one in a second round. The CRD operator's must
+//! come first: it does not check whether a path already has a mount (`tests/neighbours/operator.rs`
+//! shows the conflict).
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use crate::doctor::matching::{ROLES, calls_for_pods, labels_for, selects};
 use crate::doctor::snapshot::Snapshot;
 use crate::request::PREFIXES;
 
-/// How the names of the CRD operator's webhooks end, in its chart, whatever the release and so the
-/// configuration is called.
+/// The suffix of the names of the CRD operator's webhooks, in its chart. It does not depend on the
+/// name of the release.
 const OPERATOR: &str = ".sparkoperator.k8s.io";
 
 /// Another configuration that may be called for Spark pods.
@@ -33,7 +33,7 @@ pub(super) async fn check(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         Ok(configurations) => configurations,
         Err(unreadable) => return vec![unreadable.finding()],
     };
-    // Without its labels, only selectors without requirements are taken to select the namespace.
+    // If the labels cannot be read, only selectors without requirements select the namespace.
     let labels = reader
         .get::<Namespace>(&scope.namespace)
         .await
@@ -106,8 +106,8 @@ fn judge(
     Finding::passed(told)
 }
 
-/// Whether a webhook may be called for a Spark pod: its conditions are programs, and not looked
-/// into.
+/// Whether the API server may call a webhook for a Spark pod. Its conditions are programs, so they
+/// are ignored.
 fn touches(webhook: &MutatingWebhook, namespace: &BTreeMap<String, String>) -> bool {
     calls_for_pods(webhook.rules.as_deref().unwrap_or_default())
         && selects(webhook.namespace_selector.as_ref(), namespace)

@@ -1,8 +1,8 @@
-//! Spark pods that ask for something and did not get it, and why.
+//! Whether the Spark pods have what they request, and why not.
 //!
-//! What a pod should have is what the webhook itself would still do to it: the pod as it is stored
-//! is admitted once more, in this process. That it is not as it should be is thus certain; why the
-//! webhook was not called is told from what can be seen now, the likeliest first.
+//! This process admits each stored pod once more. A patch means that the pod was not mutated; that
+//! is certain. Why the webhook was not called is concluded from the snapshot, the likeliest cause
+//! first.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         Ok(pods) => pods,
         Err(finding) => return vec![finding.clone()],
     };
-    // Pods that have the same to say are said once: an application has hundreds of executors.
+    // Pods with the same problem share a finding: an application has hundreds of executors.
     let mut grouped: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let (mut asking, mut with_notes) = (0, 0);
     for pod in pods.iter().filter(|pod| has_requests(pod)) {
@@ -67,11 +67,11 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     vec![Finding { status: Status::Passed, message: message + &notes, advice: String::new() }]
 }
 
-/// What there is to say about a pod that asks for something.
+/// The verdict on a pod with requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Judged {
     Fine,
-    /// It has all that it can have, and something is noted about it.
+    /// It has all that it can have, and the webhook left a note.
     Noted,
     Wrong {
         what: String,
@@ -91,8 +91,8 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
     else {
         return Judged::Fine;
     };
-    // What the rules allow is in the record that the webhook left; here only what the pod itself
-    // asks for counts.
+    // The webhook's record has what the rules do not allow, so only the pod's own requests count
+    // here.
     let policy = Policy::default();
     let Ok(admission) = admit(&body, &policy) else { return Judged::Fine };
     let problems = admission.subject.as_ref().map(|subject| &*subject.problems).unwrap_or_default();
@@ -123,7 +123,7 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
                 "set the label; Spark does on the pods that it makes",
             );
         }
-        // Everything is there, however it came there, or nothing is asked for.
+        // Everything is there, or nothing is requested.
         Outcome::Unchanged | Outcome::Ignored(_) => return Judged::Fine,
         Outcome::Mutated | Outcome::Refused => {}
     }
@@ -131,7 +131,7 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
     Judged::wrong(format!("not mutated: {what}"), advice)
 }
 
-/// The problems that the webhook left in a pod.
+/// The problems in the webhook's record.
 fn recorded_problems(record: &str) -> Vec<String> {
     let record: Value = serde_json::from_str(record).unwrap_or_default();
     let problems = record.get("problems").and_then(Value::as_array);
@@ -183,7 +183,8 @@ fn why_not_called(
         );
     }
     let created = pod.metadata.creation_timestamp.as_ref();
-    // In whole seconds; and an API server takes about one to learn of a registration.
+    // Timestamps are in whole seconds, and an API server takes about one to learn of a
+    // registration.
     if let (Some(created), Some(since)) = (created, &registered.created)
         && created.0 <= since.0
     {

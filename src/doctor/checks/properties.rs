@@ -1,6 +1,6 @@
-//! Properties in the plural, `spark.kubernetes.driver.annotations.…`, which Spark takes without a
-//! word and which leave no annotation on the pod: they are found only in the properties that a
-//! driver was submitted with.
+//! Whether drivers were submitted with properties in the plural.
+//!
+//! Such a property leaves no annotation on the pod. Only the properties of the submission show it.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::doctor::plural::{is_plural, singular};
 use crate::doctor::scope::Scope;
 use crate::doctor::snapshot::pods::name;
 
-/// The volume of a driver that Spark mounts its generated files from (Spark 3.0 to 4.1).
+/// The volume of a driver with the files that Spark generates (Spark 3.0 to 4.1).
 const CONF_VOLUME: &str = "spark-conf-volume-driver";
 
 /// The key of the ConfigMap that holds the application's properties.
@@ -51,19 +51,19 @@ pub(super) async fn check(reader: &Reader, scope: &Scope, pods: &[Pod]) -> Vec<F
     findings
 }
 
-/// The ConfigMap with a driver's properties.
+/// The ConfigMap with the properties of a driver.
 fn conf_map(pod: &Pod) -> Option<String> {
     let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
     let volume = volumes.iter().find(|volume| volume.name == CONF_VOLUME)?;
     Some(volume.config_map.as_ref()?.name.clone())
 }
 
-/// The keys in the plural under our prefixes, in a file that Java's `Properties.store` has written.
+/// The keys in the plural with our prefixes, in a file of Java's `Properties.store`.
 fn plural_keys(text: &str) -> BTreeSet<String> {
     text.lines().map(key_of).filter(|key| is_plural(key)).collect()
 }
 
-/// Up to the first separator that no backslash precedes, which would be a part of the key.
+/// The key of a line: it ends at the first separator without a backslash before it.
 fn key_of(line: &str) -> String {
     let mut key = String::new();
     let mut is_escaped = false;

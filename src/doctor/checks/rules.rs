@@ -1,6 +1,6 @@
-//! The administrator's rules against the namespaces that there are.
+//! Whether the administrator's rules fit the cluster.
 //!
-//! A default is only as good as the objects that it names and the registration that sends the pods.
+//! A default needs its objects in each namespace, and a registration that sends the pods.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::doctor::snapshot::rules::KnownRules;
 use crate::request::ObjectKind;
 use crate::rules::Rules;
 
-/// No more objects than this are looked for: a large cluster has thousands of namespaces.
+/// The maximum number of objects to look for: a large cluster has thousands of namespaces.
 const MAX_LOOKUPS: usize = 1000;
 
 pub(super) async fn check(snapshot: &Snapshot<'_>) -> Vec<Finding> {
@@ -67,7 +67,7 @@ pub(super) async fn check(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The part of the condition that the defaults need and that is not there.
+/// The part that the defaults need and that the conditions lack.
 fn lacking(conditions: &[MatchCondition], rules: &Rules) -> Option<String> {
     if conditions.is_empty() {
         return None;
@@ -79,7 +79,7 @@ fn lacking(conditions: &[MatchCondition], rules: &Rules) -> Option<String> {
     lacking.next()
 }
 
-/// An object that defaults name: its kind and name, and whether pods wait for it.
+/// An object of defaults: its kind and name, and whether it is optional.
 type Named = (ObjectKind, String, bool);
 
 async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -> Vec<Finding> {
@@ -110,7 +110,7 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
                     .push((*namespace).to_owned()),
                 Err(unreadable) => {
                     let finding = unreadable.finding();
-                    // What may not be read in one namespace may be in none.
+                    // A user without permission in one namespace mostly has none in the others.
                     if !findings.iter().any(|other| other.status == finding.status) {
                         findings.push(finding);
                     }
@@ -141,7 +141,7 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
     findings
 }
 
-/// What the defaults name in a namespace, each once; required where any requires it.
+/// The objects of the defaults in a namespace, each once. One is optional if it is in all defaults.
 fn named_in(rules: &Rules, namespace: &str) -> Vec<Named> {
     let mut named: Vec<Named> = Vec::new();
     for request in rules.requests_in(namespace) {

@@ -1,7 +1,7 @@
-//! Whether the replicas are of one version.
+//! Whether the replicas have the same version.
 //!
-//! Two versions side by side are a roll-out, or one that got stuck; then the same pod is treated in
-//! two ways.
+//! Two versions at once are a roll-out, or one that is stuck. They may mutate the same pod in two
+//! ways.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ fn judge(pods: &[Pod], namespace: &str, selector: &str) -> Finding {
             .push(pod.metadata.name.clone().unwrap_or_default());
     }
     let count = by_version.values().map(Vec::len).sum();
-    // What has not started yet has no digest, and need not differ from what has.
+    // A pod that has not started yet has no digest, so only its image is compared.
     let known: Vec<String> = by_version.keys().cloned().collect();
     by_version.retain(|version, _| {
         !known.iter().any(|other| other.starts_with(&format!("{version} (sha256:")))
@@ -75,10 +75,10 @@ fn judge(pods: &[Pod], namespace: &str, selector: &str) -> Finding {
     }
 }
 
-/// The image, and where a tag was pulled the digest that it was at that time.
+/// The image; for a tag, with the digest at the time of the pull.
 fn version(pod: &Pod) -> String {
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    // A mesh's sidecar is not of our making.
+    // A mesh may add a sidecar.
     let container = containers
         .iter()
         .find(|container| container.name == "spark-webhook")
@@ -123,7 +123,7 @@ mod tests {
                 vec![pod("a", "x:1", &one), pod("b", "x:2", &two)],
                 "failed: the replicas differ: x:1 (sha256:aaaa00000000…) (a); x:2",
             ),
-            // A tag that moved in between.
+            // The tag moved between the two pulls.
             (
                 vec![pod("a", "x:1", &one), pod("b", "x:1", &two)],
                 "failed: the replicas differ: x:1",

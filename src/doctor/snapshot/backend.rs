@@ -1,4 +1,4 @@
-//! Where the webhooks of a registration are called: the endpoints of a Service, or a URL.
+//! The backends of a registration: the endpoints of a Service, or a URL.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,26 +12,25 @@ use super::registration::Registered;
 use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::matching::shown_labels;
 
-/// Where packets are dropped, nothing is heard for longer than this.
+/// A firewall that drops packets is silent for longer.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where one webhook of the registration is called.
+/// The address at which the API server calls one webhook of the registration.
 pub(crate) struct Backend {
-    /// The name that the API server wants to see in the certificate.
+    /// The name that the API server requires in the certificate.
     pub(crate) server_name: String,
-    /// What is there.
     pub(crate) found: Found,
 }
 
-/// What is at a backend.
+/// The state of a backend.
 pub(crate) enum Found {
-    /// A URL, and why it cannot be reached from here.
+    /// A URL, and why this process cannot reach it.
     Url(Target, Option<String>),
     /// A Service.
     Service(Box<ServiceFound>),
     /// The Service or its namespace does not exist.
     Gone(String),
-    /// A registration that no API server could call.
+    /// The registration has an address that no API server can call.
     Nowhere(String),
     /// It may not be read.
     Unreadable(Unreadable),
@@ -41,14 +40,14 @@ pub(crate) enum Found {
 pub(crate) struct ServiceFound {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// The labels of the pods behind it, as a selector; empty where it has none.
+    /// The labels of its pods, as a selector; empty if it has none.
     pub(crate) selector: String,
     /// The endpoints that are ready.
     pub(crate) ready: Vec<Target>,
     pub(crate) not_ready: usize,
 }
 
-/// Where a certificate is served.
+/// The address of a TLS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// A name or an address.
@@ -97,7 +96,7 @@ async fn find_backend(reader: &Reader, webhook: &MutatingWebhook) -> Backend {
     }
 }
 
-/// Why nobody can be reached, from here.
+/// Why this process cannot connect.
 async fn unreached(target: &Target) -> Option<String> {
     let connect = TcpStream::connect((target.host.as_str(), target.port));
     match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
@@ -127,7 +126,7 @@ async fn find_service(
     port: i32,
 ) -> Result<Found, Unreadable> {
     let Some(service) = reader.get_in::<Service>(namespace, name).await? else {
-        // Not being allowed to see namespaces does not make the Service exist.
+        // A user who may not get namespaces still learns that the Service does not exist.
         let is_namespace =
             reader.get::<Namespace>(namespace).await.is_ok_and(|found| found.is_none());
         let what = if is_namespace {

@@ -1,9 +1,8 @@
-//! The proof: a driver and an executor that ask for something come back from the API server with
-//! it.
+//! Dry runs: a driver and an executor with a request, as the API server would create them.
 //!
-//! All of the way is walked, by the API server itself: selectors, condition, network, certificate,
-//! webhook, patch. A dry run stores nothing and starts nothing. What the pods ask for is optional
-//! and need not exist.
+//! The API server itself goes all the way: selectors, condition, network, certificate, webhook,
+//! patch. A dry run stores nothing and starts nothing. The request is optional, so its object need
+//! not exist.
 
 use std::time::{Duration, Instant};
 
@@ -17,17 +16,17 @@ use crate::doctor::matching::{ROLES, labels_for};
 use crate::doctor::scope::Scope;
 use crate::request::{INJECTED, PREFIXES};
 
-/// So often each role is created: enough for a median.
+/// Creates of each role: enough for a median.
 const ROUNDS: usize = 5;
 
-/// Begins the names of the pods, and is that of the ConfigMap that they ask for and of their
-/// images.
+/// The prefix of the pods' names, and the name of their ConfigMap and of their image.
 const NAME: &str = "spark-webhook-doctor";
 
-/// What the dry runs have shown.
+/// The result of the dry runs.
 pub(crate) struct DryRun {
     pub(crate) result: Result<Mutation, DryRunError>,
-    /// Whether the webhook mutates pods, where a dry run shows that and the registration sends them.
+    /// Whether the webhook mutates pods. `None` if no dry run shows that, or if the registration
+    /// does not send them.
     pub(crate) is_mutated: Option<bool>,
 }
 
@@ -136,8 +135,7 @@ async fn create(
     }
 }
 
-/// A pod that passes Pod Security `restricted` and most quotas, so that nobody but the webhook has
-/// a say in what comes back.
+/// A pod that passes Pod Security `restricted` and most quotas, so that only the webhook decides.
 fn pod(registered: Option<&Registered>, role: &str) -> Value {
     let webhooks = registered.map(|registered| registered.webhooks.as_slice()).unwrap_or_default();
     let labels =
@@ -164,7 +162,7 @@ fn pod(registered: Option<&Registered>, role: &str) -> Value {
     })
 }
 
-/// Where the pods ask for their ConfigMap.
+/// The path that the pods request for their ConfigMap.
 const MOUNT_PATH: &str = "/mnt/spark-webhook-doctor";
 
 fn has_mount(pod: &Pod) -> bool {
@@ -173,7 +171,7 @@ fn has_mount(pod: &Pod) -> bool {
     mounts.any(|mount| mount.mount_path == MOUNT_PATH)
 }
 
-/// The webhook's word: it was called.
+/// Whether the webhook was called: it leaves a record.
 fn has_record(pod: &Pod) -> bool {
     pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(INJECTED))
 }
@@ -319,7 +317,7 @@ mod tests {
         }
     }
 
-    /// What the pods ask for is carried out by this version without a problem.
+    /// This version mutates the pods without a problem.
     #[test]
     fn the_pods_are_mutated_by_the_webhook_itself() {
         for role in ROLES {

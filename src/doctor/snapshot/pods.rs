@@ -41,7 +41,6 @@ pub(crate) fn has_requests(pod: &Pod) -> bool {
     keys.any(|key| key.key != Key::Injected)
 }
 
-/// Its name.
 pub(crate) fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
 }

@@ -37,19 +37,19 @@ impl Registration {
 pub(crate) struct Registered {
     /// Its name.
     pub(crate) name: String,
-    /// Since when it exists.
+    /// When it was created.
     pub(crate) created: Option<Time>,
     /// Its webhooks; usually one.
     pub(crate) webhooks: Vec<MutatingWebhook>,
     /// The namespace of the Spark pods.
     pub(crate) namespace: String,
-    /// What its selectors do with the Spark pods of the namespace.
+    /// Whether its selectors select the Spark pods of the namespace.
     pub(crate) selection: Selection,
 }
 
-/// What selectors do with the Spark pods of a namespace.
+/// Whether selectors select the Spark pods of a namespace.
 pub(crate) enum Selection {
-    /// They select them, if they have labels such as these.
+    /// Yes, with labels such as these.
     Selected(BTreeMap<String, String>),
     /// The namespace does not exist.
     NoNamespace,
@@ -76,7 +76,7 @@ impl Registered {
             .then(|| format!("no rule of {} is about the creation of pods", self.name))
     }
 
-    /// Why the selectors keep back the Spark pods of the namespace.
+    /// Why the selectors do not select the Spark pods of the namespace.
     pub(crate) fn deselects(&self) -> Option<String> {
         let Self { name, namespace, .. } = self;
         match self.selection {
@@ -91,12 +91,12 @@ impl Registered {
         }
     }
 
-    /// Why the API server does not send the Spark pods of the namespace, where that is known.
+    /// Why the API server does not send the Spark pods of the namespace, if that is known.
     pub(crate) fn withheld(&self) -> Option<String> {
         self.lacks_rule().or_else(|| self.deselects())
     }
 
-    /// What the conditions of its webhooks let through, by the worst.
+    /// The worst of its webhooks' conditions.
     pub(crate) fn condition(&self, rules: Option<&Rules>) -> Condition {
         let conditions = self.webhooks.iter().map(|webhook| {
             Condition::of(webhook.match_conditions.as_deref().unwrap_or_default(), rules)

@@ -1,4 +1,4 @@
-//! The administrator's rules: those that were given, or those that the replicas behind the Service
+//! The administrator's rules: those of `--config`, or those that the replicas behind the Service
 //! read.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
@@ -9,15 +9,15 @@ use crate::doctor::finding::Finding;
 use crate::doctor::scope::Scope;
 use crate::rules::Rules;
 
-/// Which rules are in force.
+/// The rules in force.
 pub(crate) enum KnownRules<'s> {
-    /// They were given.
+    /// Those of `--config`.
     Given(&'s Rules),
-    /// The replicas read them.
+    /// Those that the replicas read.
     Read(Rules),
     /// The replicas read none.
     Absent,
-    /// They could not be seen, and why.
+    /// They cannot be seen; the finding says why.
     Unseen(Finding),
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn read<'s>(
     })
 }
 
-/// What the replicas mount as their rules.
+/// The rules that the replicas mount.
 enum Mounted {
     None,
     NoReplica,
@@ -82,7 +82,7 @@ enum Mounted {
 
 async fn read_mounted(reader: &Reader, service: &ServiceFound) -> Result<Mounted, Unreadable> {
     let pods = reader.list_in::<Pod>(&service.namespace, &service.selector).await?;
-    // The newest tells what will be.
+    // During a roll-out, the newest pod has the rules to come.
     let newest = pods
         .into_iter()
         .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
@@ -100,7 +100,7 @@ async fn read_mounted(reader: &Reader, service: &ServiceFound) -> Result<Mounted
     Ok(text.map_or(Mounted::Elsewhere(path), |text| Mounted::Text { config_map, text }))
 }
 
-/// The file that `--config` or its variable names.
+/// The path in `--config` or its variable.
 fn config_flag(container: &Container) -> Option<String> {
     let words: Vec<&String> =
         container.command.iter().flatten().chain(container.args.iter().flatten()).collect();

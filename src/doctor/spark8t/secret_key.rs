@@ -1,10 +1,11 @@
-//! A Secret's keys are letters, digits, `-`, `.` and `_`; this is how spark8t writes properties
-//! with other characters in them.
+//! Properties as keys of a Secret.
+//!
+//! A key has only letters, digits, `-`, `.` and `_`, so spark8t encodes all other characters.
 
-/// The property behind a key, as spark8t reads it; `None` where it wrote no such key.
+/// The property of a key, as spark8t decodes it; `None` if spark8t writes no such key.
 ///
-/// Since 1.5 each other byte is `_` and two hexadecimal digits. Before, it was as in a URL, `_`
-/// standing for `%` and `__` for `_`; what cannot be read in the new way is read in the old one.
+/// Since 1.5, each other byte is `_` and two hexadecimal digits. Before, it was as in a URL, with
+/// `_` for `%` and `__` for `_`. A key that is not valid in the new form is read in the old one.
 pub(super) fn property(key: &str) -> Option<String> {
     decoded(key, false).or_else(|| decoded(key, true))
 }

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, SignatureS
 
 use crate::doctor::snapshot::backend::{PROBE_TIMEOUT, Target};
 
-/// The chain that somebody serves, whatever it is worth.
+/// The chain that a server presents, valid or not.
 pub(super) async fn served_by(
     target: &Target,
     server_name: &str,
@@ -42,7 +42,7 @@ pub(super) async fn served_by(
     Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
 }
 
-/// Takes any certificate, and nothing is sent to who shows it: it is judged afterwards.
+/// Accepts any certificate: the caller verifies it, and sends nothing to the server.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
