@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 
 use super::finding::Finding;
 
-pub use connection::Connection;
-pub use error::ConnectError;
+pub(crate) use connection::Connection;
+pub(crate) use error::ConnectError;
 
 use cause::Cause;
 

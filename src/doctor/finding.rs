@@ -2,7 +2,7 @@
 
 /// The status of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// All is well.
     Passed,
     /// Something is wrong.
@@ -14,7 +14,7 @@ pub enum Status {
 impl Status {
     /// One lower-case word.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
@@ -25,12 +25,12 @@ impl Status {
 
 /// One result of a check. A check may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub status: Status,
+pub(crate) struct Finding {
+    pub(crate) status: Status,
     /// The observation.
-    pub message: String,
+    pub(crate) message: String,
     /// The fix; empty if none is needed.
-    pub advice: String,
+    pub(crate) advice: String,
 }
 
 impl Finding {

@@ -13,7 +13,7 @@ const MAX_CHARS: usize = 4096;
 
 /// The findings, in the order in which a person should read them.
 #[derive(Debug, Default)]
-pub struct Report(Vec<Row>);
+pub(crate) struct Report(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
@@ -23,7 +23,7 @@ struct Row {
 
 /// The result of all checks; the number is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Passed = 0,
     Failed = 1,
     /// No check could tell. A script must not take that for a success. Status 2 is that of errors.
@@ -37,7 +37,7 @@ impl Report {
     }
 
     /// The result of all checks. If it is strict, an unknown finding counts as a failure.
-    pub fn verdict(&self, is_strict: bool) -> Verdict {
+    pub(crate) fn verdict(&self, is_strict: bool) -> Verdict {
         if self.has(Status::Failed) || (is_strict && self.has(Status::Unknown)) {
             Verdict::Failed
         } else if self.has(Status::Passed) {
@@ -52,7 +52,7 @@ impl Report {
     }
 
     /// The checks that keep the exit status from being 0, each once.
-    pub fn awaited(&self, is_strict: bool) -> String {
+    pub(crate) fn awaited(&self, is_strict: bool) -> String {
         let is_awaited = |status: Status| match status {
             Status::Passed => false,
             Status::Failed => true,
@@ -65,7 +65,7 @@ impl Report {
     }
 
     /// An array with an object for each finding.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let rows = self.0.iter().map(|Row { check, finding }| {
             let Finding { status, message, advice } = finding;
             json!({"check": check, "status": status.as_str(), "message": message, "advice": advice})
@@ -78,7 +78,7 @@ impl Report {
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         for Row { check, finding: Finding { status, message, advice } } in &self.0 {
             let style = match status {
                 Status::Passed => AnsiColor::Green.on_default(),

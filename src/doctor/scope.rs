@@ -5,15 +5,15 @@ use crate::rules::Rules;
 
 /// The objects that the checks look at.
 #[derive(Debug)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// The namespace of the Spark pods.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// One pod instead of all pods of the namespace that are not finished.
-    pub pod: Option<String>,
+    pub(crate) pod: Option<String>,
     /// The name of the MutatingWebhookConfiguration.
-    pub registration: String,
+    pub(crate) registration: String,
     /// The administrator's rules; without them, those that the replicas read.
-    pub rules: Option<Rules>,
+    pub(crate) rules: Option<Rules>,
     /// A service account of Charmed Spark.
-    pub account: Option<Account>,
+    pub(crate) account: Option<Account>,
 }

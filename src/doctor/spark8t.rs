@@ -19,11 +19,11 @@ pub(super) const HUB: &str = "integrator-hub-conf";
 
 /// An account, written `NAMESPACE:NAME` as spark8t does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     /// Its namespace, in which its pods run.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl FromStr for Account {

@@ -28,7 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A client of an API server, and the route to it.
-pub struct Connection {
+pub(crate) struct Connection {
     client: Client,
     namespace: String,
     route: Route,
@@ -41,7 +41,7 @@ impl Connection {
     /// # Errors
     ///
     /// When no cluster is configured, or the configuration or the login does not work.
-    pub async fn open(
+    pub(crate) async fn open(
         kubeconfig: Option<&Path>,
         context: Option<&str>,
     ) -> Result<Self, ConnectError> {
@@ -59,13 +59,13 @@ impl Connection {
 
     /// The client, for the checks.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// The namespace of the context or of the pod.
     #[must_use]
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
@@ -74,7 +74,7 @@ impl Connection {
     /// # Errors
     ///
     /// When it does not answer, or does not accept the credentials.
-    pub async fn probe(&self) -> Result<(), ConnectError> {
+    pub(crate) async fn probe(&self) -> Result<(), ConnectError> {
         match timeout(ANSWER_TIMEOUT, self.client.apiserver_version()).await {
             Ok(Ok(_)) => Ok(()),
             // The API server knows the user, who lacks this one permission.

@@ -9,7 +9,7 @@ const MAX_CHARS: usize = 400;
 
 /// The part at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub(crate) enum Obstacle {
     /// The kubeconfig; also if there is none.
     Kubeconfig,
     /// The user's credentials, or the command that provides them.
@@ -23,7 +23,7 @@ pub enum Obstacle {
 impl Obstacle {
     /// One lower-case word.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Kubeconfig => "kubeconfig",
             Self::Credentials => "credentials",
@@ -36,15 +36,15 @@ impl Obstacle {
 /// Why doctor cannot begin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; {advice}")]
-pub struct ConnectError {
+pub(crate) struct ConnectError {
     /// The part at fault.
-    pub obstacle: Obstacle,
+    pub(crate) obstacle: Obstacle,
     /// The problem.
-    pub message: String,
+    pub(crate) message: String,
     /// The fix.
-    pub advice: String,
+    pub(crate) advice: String,
     /// Whether it can pass by itself, so that `--wait` repeats the attempt.
-    pub is_temporary: bool,
+    pub(crate) is_temporary: bool,
 }
 
 impl ConnectError {

@@ -48,6 +48,7 @@ pub(crate) struct Registered {
 }
 
 /// Whether selectors select the Spark pods of a namespace.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// Yes, with labels such as these.
     Selected(BTreeMap<String, String>),
@@ -59,6 +60,42 @@ pub(crate) enum Selection {
     NoRole(&'static str),
     /// It depends on labels of the namespace that may not be read.
     Unseen,
+}
+
+impl Selection {
+    /// Without permission to read the namespace, only the label with its name is known.
+    fn of(
+        namespace: Result<Option<Namespace>, Unreadable>,
+        name: &str,
+        webhooks: &[MutatingWebhook],
+    ) -> Self {
+        let (labels, is_whole) = match namespace {
+            Ok(Some(found)) => (found.metadata.labels.unwrap_or_default(), true),
+            Ok(None) => return Self::NoNamespace,
+            // The API server itself sets this label on every namespace.
+            Err(_) => (BTreeMap::from([(NAMESPACE_NAME.to_owned(), name.to_owned())]), false),
+        };
+        let knows = |webhook: &MutatingWebhook| {
+            is_whole || webhook.namespace_selector.as_ref().is_none_or(is_about_the_name)
+        };
+        if !webhooks.iter().all(knows) {
+            return Self::Unseen;
+        }
+        let selected: Vec<&MutatingWebhook> = webhooks
+            .iter()
+            .filter(|webhook| selects(webhook.namespace_selector.as_ref(), &labels))
+            .collect();
+        if selected.is_empty() {
+            return Self::Excluded;
+        }
+        let labels_for = |role: &str| {
+            selected.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role))
+        };
+        match ROLES.into_iter().find(|role| labels_for(role).is_none()) {
+            Some(role) => Self::NoRole(role),
+            None => Self::Selected(labels_for("driver").unwrap_or_default()),
+        }
+    }
 }
 
 impl Registered {
@@ -113,7 +150,8 @@ pub(super) async fn read(reader: &Reader, scope: &Scope) -> Registration {
         Err(unreadable) => return Registration::Unseen(unreadable),
     };
     let webhooks = configuration.webhooks.unwrap_or_default();
-    let selection = select(reader, &scope.namespace, &webhooks).await;
+    let namespace = reader.get::<Namespace>(&scope.namespace).await;
+    let selection = Selection::of(namespace, &scope.namespace, &webhooks);
     Registration::Found(Registered {
         name: name.clone(),
         created: configuration.metadata.creation_timestamp,
@@ -123,31 +161,71 @@ pub(super) async fn read(reader: &Reader, scope: &Scope) -> Registration {
     })
 }
 
-async fn select(reader: &Reader, namespace: &str, webhooks: &[MutatingWebhook]) -> Selection {
-    let (labels, is_whole) = match reader.get::<Namespace>(namespace).await {
-        Ok(Some(found)) => (found.metadata.labels.unwrap_or_default(), true),
-        Ok(None) => return Selection::NoNamespace,
-        // The API server itself sets this label on every namespace.
-        Err(_) => (BTreeMap::from([(NAMESPACE_NAME.to_owned(), namespace.to_owned())]), false),
-    };
-    let knows = |webhook: &MutatingWebhook| {
-        is_whole || webhook.namespace_selector.as_ref().is_none_or(is_about_the_name)
-    };
-    if !webhooks.iter().all(knows) {
-        return Selection::Unseen;
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn registered(webhook: &Value, namespace: Result<Option<Namespace>, Unreadable>) -> Registered {
+        let mut webhook = webhook.clone();
+        for (key, value) in [
+            ("name", json!("w")),
+            ("admissionReviewVersions", json!(["v1"])),
+            ("sideEffects", json!("None")),
+            ("clientConfig", json!({})),
+        ] {
+            webhook[key] = value;
+        }
+        let webhooks = vec![serde_json::from_value(webhook).unwrap()];
+        Registered {
+            name: "r".to_owned(),
+            created: None,
+            namespace: "n".to_owned(),
+            selection: Selection::of(namespace, "n", &webhooks),
+            webhooks,
+        }
     }
-    let selected: Vec<&MutatingWebhook> = webhooks
-        .iter()
-        .filter(|webhook| selects(webhook.namespace_selector.as_ref(), &labels))
-        .collect();
-    if selected.is_empty() {
-        return Selection::Excluded;
-    }
-    let labels_for = |role: &str| {
-        selected.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role))
-    };
-    match ROLES.into_iter().find(|role| labels_for(role).is_none()) {
-        Some(role) => Selection::NoRole(role),
-        None => Selection::Selected(labels_for("driver").unwrap_or_default()),
+
+    #[test]
+    fn pods_are_withheld_by_a_rule_or_else_by_a_selector() {
+        let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]);
+        let of_label = json!({"rules": rules, "namespaceSelector": {"matchLabels": {"team": "a"}}});
+        let of_name = json!({"rules": rules, "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: "other"}}});
+        let of_driver =
+            json!({"rules": rules, "objectSelector": {"matchLabels": {"spark-role": "driver"}}});
+        let of_tier = json!({"rules": rules, "objectSelector": {"matchLabels": {"tier": "x"}}});
+        let seen = |labels: Value| {
+            Ok(Some(serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap()))
+        };
+        let unseen = || {
+            let status = Status::failure("no", "Forbidden").with_code(403);
+            Err(Unreadable::new("get", "namespaces", None, &kube::Error::Api(Box::new(status))))
+        };
+        for (webhook, namespace, expected) in [
+            (&of_label, seen(json!({"team": "a"})), None),
+            (
+                &of_label,
+                seen(json!({})),
+                Some("namespace n is excluded by the namespaceSelector of r"),
+            ),
+            (&of_label, Ok(None), Some("namespace n does not exist")),
+            (&of_name, unseen(), Some("namespace n is excluded by the namespaceSelector of r")),
+            (
+                &of_driver,
+                seen(json!({})),
+                Some("no pod with the label spark-role=executor passes the objectSelector of r"),
+            ),
+            (&json!({"rules": []}), Ok(None), Some("no rule of r is about the creation of pods")),
+        ] {
+            let registered = registered(webhook, namespace);
+            assert_eq!(registered.withheld().as_deref(), expected, "{webhook}");
+        }
+        assert_eq!(registered(&of_label, unseen()).selection, Selection::Unseen);
+        let labels = [("spark-role", "driver"), ("tier", "x")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let selection = Selection::Selected(BTreeMap::from(labels));
+        assert_eq!(registered(&of_tier, seen(json!({}))).selection, selection);
     }
 }
