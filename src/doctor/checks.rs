@@ -47,67 +47,67 @@ enum Judge {
     Account(for<'a> fn(&'a Snapshot<'a>, &'a Account) -> Findings<'a>),
 }
 
-use Judge::{Account as OfAccount, Pods, Registration, Snapshot as Whole};
-
 /// All checks.
 pub(super) static CHECKS: [Check; 13] = [
     Check {
         name: "configuration",
-        judge: Whole(|all| one(configuration::check(all.scope, &all.registration))),
+        judge: Judge::Snapshot(|all| one(configuration::check(all.scope, &all.registration))),
     },
     Check {
         name: "selectors",
-        judge: Registration(|_, registered| one(selectors::check(registered))),
+        judge: Judge::Registration(|_, registered| one(selectors::check(registered))),
     },
     Check {
         name: "condition",
-        judge: Registration(|all, registered| {
+        judge: Judge::Registration(|all, registered| {
             one(condition::check(registered.condition(all.rules.as_rules())))
         }),
     },
     Check {
         name: "certificate",
-        judge: Registration(|all, registered| {
+        judge: Judge::Registration(|all, registered| {
             Box::pin(certificate::check(registered, &all.backends, all.dry_run.is_mutated))
         }),
     },
     Check {
         name: "endpoints",
-        judge: Registration(|all, registered| {
+        judge: Judge::Registration(|all, registered| {
             several(endpoints::check(registered, &all.backends, all.dry_run.is_mutated))
         }),
     },
     Check {
         name: "versions",
-        judge: Registration(|all, _| Box::pin(versions::check(&all.reader, &all.backends))),
+        judge: Judge::Registration(|all, _| Box::pin(versions::check(&all.reader, &all.backends))),
     },
     Check {
         name: "dry-run",
-        judge: Whole(|all| one(dry_run::check(&all.registration, &all.dry_run))),
+        judge: Judge::Snapshot(|all| one(dry_run::check(&all.registration, &all.dry_run))),
     },
-    Check { name: "order", judge: Whole(|all| Box::pin(order::check(all))) },
-    Check { name: "pods", judge: Whole(|all| several(pods::check(all))) },
+    Check { name: "order", judge: Judge::Snapshot(|all| Box::pin(order::check(all))) },
+    Check { name: "pods", judge: Judge::Snapshot(|all| several(pods::check(all))) },
     Check {
         name: "objects",
-        judge: Pods(|all, pods| Box::pin(objects::check(&all.reader, all.scope, pods))),
+        judge: Judge::Pods(|all, pods| Box::pin(objects::check(&all.reader, all.scope, pods))),
     },
     Check {
         name: "properties",
-        judge: Pods(|all, pods| Box::pin(properties::check(&all.reader, all.scope, pods))),
+        judge: Judge::Pods(|all, pods| Box::pin(properties::check(&all.reader, all.scope, pods))),
     },
-    Check { name: "rules", judge: Whole(|all| Box::pin(rules::check(all))) },
+    Check { name: "rules", judge: Judge::Snapshot(|all| Box::pin(rules::check(all))) },
     Check {
         name: "account",
-        judge: OfAccount(|all, account| {
+        judge: Judge::Account(|all, account| {
             Box::pin(account::check(&all.reader, account, all.rules.as_rules()))
         }),
     },
 ];
 
+/// The finding of a check that reads no more of the cluster.
 fn one<'a>(finding: Finding) -> Findings<'a> {
     several(vec![finding])
 }
 
+/// The findings of a check that reads no more of the cluster.
 fn several<'a>(findings: Vec<Finding>) -> Findings<'a> {
     Box::pin(ready(findings))
 }
