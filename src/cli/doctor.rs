@@ -88,13 +88,13 @@ enum Output {
     Json,
 }
 
-/// Between two looks; an API server learns of changes within about a second.
+/// Between two repetitions. An API server learns of changes within about a second.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (strict, output) = (self.strict, self.output);
-        let report = block_on(self.look())?;
+        let report = block_on(self.wait_for_report())?;
         let mut out = super::stdout();
         let report = match report {
             Ok(report) => report,
@@ -112,7 +112,8 @@ impl Doctor {
         Ok(ExitCode::from(report.verdict(strict) as u8))
     }
 
-    async fn look(self) -> anyhow::Result<Report> {
+    /// Runs the checks, and again until they pass or the time is up.
+    async fn wait_for_report(self) -> anyhow::Result<Report> {
         let Self {
             namespace,
             pod,
@@ -132,7 +133,7 @@ impl Doctor {
         let namespace = namespace.unwrap_or_else(|| connection.namespace().to_owned());
         let scope = Scope { namespace, pod, registration: name, rules, account };
         let (started, wait) = (Instant::now(), wait.unwrap_or_default());
-        let mut told = String::new();
+        let mut said = String::new();
         loop {
             let outcome = match connection.probe().await {
                 Ok(()) => Ok(run_checks(connection.client(), &scope).await),
@@ -146,10 +147,10 @@ impl Doctor {
             let Some(awaited) = awaited.filter(|_| started.elapsed() < wait) else {
                 return Ok(outcome?);
             };
-            // A line each time that something has changed.
-            if awaited != told {
+            // A line for each change.
+            if awaited != said {
                 super::say(format_args!("waiting for {awaited}"));
-                told = awaited;
+                said = awaited;
             }
             tokio::time::sleep(INTERVAL.min(wait.saturating_sub(started.elapsed()))).await;
         }
@@ -165,7 +166,7 @@ fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(output)
 }
 
-/// The one row where no check could begin. Its status is not `failed`: nothing was checked.
+/// The row of an error. Its status is not `failed`: no check has run.
 fn error_as_json(error: &anyhow::Error) -> Value {
     let (check, message, advice) = match error.downcast_ref::<ConnectError>() {
         Some(ConnectError { obstacle, message, advice, is_temporary: _ }) => {
