@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use super::api::{Reader, Unreadable};
 use super::finding::{Finding, counted, some_of};
 use super::spark8t;
-use crate::request::{Kind, ObjectKind, Request};
+use crate::request::{ObjectKind, Request};
 
 /// A reference to an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,23 +89,13 @@ pub(super) fn add(named: &mut BTreeMap<Reference, Referrers>, mounts: &[Request]
         let object = Reference {
             kind: request.object_kind().as_str(),
             name: request.name.to_string(),
-            key: key_of(request).map(str::to_owned),
+            key: request.needed_key().map(str::to_owned),
         };
         let by = named.entry(object).or_default();
         by.is_required |= !request.options.optional;
         if by.pods.last().is_none_or(|last| last != pod) {
             by.pods.push(pod.to_owned());
         }
-    }
-}
-
-/// The key that a request needs in its object.
-fn key_of<'r>(request: &'r Request) -> Option<&'r str> {
-    let named = request.options.file.or(request.options.key).map(|key| key.as_str());
-    match request.kind {
-        Kind::GcpServiceAccount => named.or(Some("key.json")),
-        Kind::HadoopDelegationToken => named.or(Some("hadoop.token")),
-        Kind::SparkConfigMap | Kind::HadoopConfigMap | Kind::ConfigMap | Kind::Secret => named,
     }
 }
 
