@@ -7,26 +7,19 @@
 //! compared are the creates of one turn, and what is told are medians, because others work on the
 //! machine too.
 
-#[path = "../tests/support/cluster.rs"]
-mod cluster;
-#[path = "../tests/support/later.rs"]
-mod later;
-#[path = "../tests/support/webhook.rs"]
-mod webhook;
-
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use cluster::Cluster;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
-use later::LaterWebhook;
 use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
 use spark_webhook::policy;
-use webhook::Webhook;
+use testkit::cluster::Cluster;
+use testkit::later::LaterWebhook;
+use testkit::webhook::Webhook;
 
 const NAMESPACES: [&str; 4] = ["none", "floor", "ours", "policy"];
 

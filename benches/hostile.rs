@@ -2,12 +2,9 @@
 //! allows.
 //!
 //! `cargo bench --no-default-features --bench hostile` counts one admission of each shape of
-//! `tests/support/hostile.rs` in a few sizes, under valgrind's callgrind. It fails where one takes
+//! `tests/testkit/src/hostile.rs` in a few sizes, under valgrind's callgrind. It fails where one takes
 //! more than its bound. Words after `--` select the shapes whose names contain one of them. An
 //! admission that ends with an error counts like any other.
-
-#[path = "../tests/support/hostile.rs"]
-mod hostile;
 
 use std::fs;
 use std::hint::black_box;
@@ -15,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use spark_webhook::admission::{Policy, admit};
+use testkit::hostile;
 
 /// The program's: much of a hostile review's cost can be allocations.
 #[global_allocator]

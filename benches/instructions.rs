@@ -6,8 +6,6 @@
 //! commit it.
 
 mod callgrind;
-#[path = "../tests/support/sidecars.rs"]
-mod sidecars;
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -15,6 +13,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use spark_webhook::admission::{Policy, admit};
+use testkit::sidecars;
 
 const CASES: [&str; 6] = [
     "plain-41-driver",

@@ -3,17 +3,12 @@
 //!
 //! `cargo bench --bench serve`
 
-#[path = "../tests/support/http.rs"]
-mod http;
-#[path = "../tests/support/webhook.rs"]
-mod webhook;
-
 use std::fs;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::{connect, exchange, post};
-use webhook::Webhook;
+use testkit::http::{connect, exchange, post};
+use testkit::webhook::Webhook;
 
 fn serve(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

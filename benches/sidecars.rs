@@ -4,9 +4,6 @@
 //! `cargo bench --no-default-features --bench sidecars` says it in a few seconds, and fails where
 //! the bound is missed.
 
-#[path = "../tests/support/sidecars.rs"]
-mod sidecars;
-
 use std::fs;
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -14,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use spark_webhook::admission::{Policy, admit};
+use testkit::sidecars;
 
 /// The program's.
 #[global_allocator]

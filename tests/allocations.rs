@@ -1,14 +1,12 @@
 //! How often and how much one admission allocates: counts, unlike times, are the same on every
 //! machine.
 
-#[path = "support/hostile.rs"]
-mod hostile;
-
 use std::fs;
 use std::hint::black_box;
 
 use spark_webhook::admission::{Policy, admit};
 use spark_webhook::server::memory::admission;
+use testkit::hostile;
 
 #[test]
 fn an_admission_allocates_no_more_than_so_often() {

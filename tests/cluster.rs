@@ -1,27 +1,19 @@
 //! The webhook and a real kube-apiserver, over real TLS, with failurePolicy Fail.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/generate.rs"]
-mod generate;
-#[path = "support/later.rs"]
-mod later;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::fs;
 use std::path::PathBuf;
 
-use cluster::Cluster;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
-use later::LaterWebhook;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use webhook::Webhook;
+use testkit::cluster::Cluster;
+use testkit::generate;
+use testkit::later::LaterWebhook;
+use testkit::webhook::Webhook;
 
 /// A webhook that is registered for a namespace of its own.
 struct Setup {

@@ -1,15 +1,12 @@
 //! The commands that end by themselves, by the real binary: what they print, where, and with which
 //! status they exit.
 
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
-use webhook::command;
+use testkit::webhook::command;
 
 /// A command line for each command that ends by itself and needs no cluster.
 fn command_lines(directory: &str) -> Vec<Vec<&str>> {

@@ -5,10 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use spark_webhook::admission::{Outcome, Policy, admit, review};
 
-#[path = "support/documentation.rs"]
-mod documentation;
-
-use documentation::{properties, tasks};
+use testkit::documentation::{properties, tasks};
 
 /// The annotations that a task puts on the pods of a role.
 fn annotations(task: &str, role: &str) -> serde_json::Map<String, Value> {

@@ -1,16 +1,10 @@
 //! `spark-webhook doctor` on a real kube-apiserver: what is broken on purpose is named, with the
 //! exit code for scripts.
 
-#[path = "support/cluster.rs"]
-mod cluster;
 #[path = "doctor/connection.rs"]
 mod connection;
 #[path = "doctor/servers.rs"]
 mod servers;
-#[path = "support/spark.rs"]
-mod spark;
-#[path = "support/webhook.rs"]
-mod webhook;
 
 use std::fmt::Debug;
 use std::fs;
@@ -21,7 +15,6 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cluster::Cluster;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{
@@ -36,10 +29,11 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use spark::Spark;
+use testkit::cluster::Cluster;
+use testkit::spark::Spark;
+use testkit::webhook::{Webhook, command};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use webhook::{Webhook, command};
 
 /// A namespace, a webhook, and its registration for that namespace alone.
 struct Setup {

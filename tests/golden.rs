@@ -4,18 +4,14 @@
 //! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always
 //! cargo test --test golden`.
 
-#[path = "support/sidecars.rs"]
-mod sidecars;
-#[path = "support/soundness.rs"]
-mod soundness;
-
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use soundness::{answer, assert_sound, defaulted};
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use testkit::sidecars;
+use testkit::soundness::{answer, assert_sound, defaulted};
 
 fn deny() -> Policy {
     Policy { on_problem: OnProblem::Deny, ..Policy::default() }

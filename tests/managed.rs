@@ -1,32 +1,23 @@
 //! The CA that replicas share by a Secret, with real kube-apiservers.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/http.rs"]
-mod http;
-#[path = "support/wait.rs"]
-mod wait;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use cluster::Cluster;
-use http::{connect_trusting, get};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use testkit::cluster::Cluster;
+use testkit::http::{connect_trusting, get};
+use testkit::wait::wait_until;
+use testkit::webhook::Webhook;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use wait::wait_until;
-use webhook::Webhook;
 
 /// What a replica may take to notice and to heal; a minute is promised.
 const HEALS_WITHIN: Duration = Duration::from_secs(60);
@@ -521,7 +512,7 @@ async fn a_registration_that_others_edit_all_the_time_is_written_now_and_then() 
 /// A library that makes the clock of a process wrong.
 fn wrong_clock(directory: &std::path::Path) -> String {
     let library = directory.join("clock.so").to_str().unwrap().to_owned();
-    let arguments = ["-shared", "-fPIC", "-o", &library, "tests/support/clock.c", "-ldl"];
+    let arguments = ["-shared", "-fPIC", "-o", &library, "tests/cluster/clock.c", "-ldl"];
     assert!(std::process::Command::new("cc").args(arguments).status().unwrap().success());
     library
 }

@@ -1,28 +1,23 @@
 //! What operators see and do, as docs/operations.md says it: metrics, decisions, log lines, client
 //! certificates and signals, against the real binary.
 
-#[path = "support/http.rs"]
-mod http;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use testkit::http::{
     ANONYMOUS, Reply, connect, exchange, get, get_with, metric, post, try_connect, try_read_reply,
     with_certificate,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use serde_json::{Value, json};
+use testkit::webhook::{self, Webhook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use webhook::Webhook;
 
 fn example() -> Vec<u8> {
     fs::read("examples/driver-review.json").unwrap()

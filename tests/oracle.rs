@@ -1,29 +1,22 @@
 //! Whether pods get what their annotations ask for, by a second reading of the contract
-//! (`tests/support/oracle.rs`), tried on pods that nobody would write by hand.
+//! (`testkit::oracle`), tried on pods that nobody would write by hand.
 //!
 //! `PROPTEST_CASES=1000000 cargo test --release --test oracle` runs longer.
 #![expect(clippy::format_collect, reason = "it makes annotations for a test")]
 
-#[path = "support/generate.rs"]
-mod generate;
-#[path = "support/oracle.rs"]
-mod oracle;
-#[path = "support/soundness.rs"]
-mod soundness;
-
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 
-use generate::{config, rules_file};
-use oracle::{
-    assert_carried_out, assert_enforced, assert_mounted_or_named, assert_too_many, assert_valid_pod,
-};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
-use soundness::{answer, defaulted};
 use spark_webhook::admission::{Policy, review};
 use spark_webhook::rules::Rules;
+use testkit::generate::{self, config, rules_file};
+use testkit::oracle::{
+    assert_carried_out, assert_enforced, assert_mounted_or_named, assert_too_many, assert_valid_pod,
+};
+use testkit::soundness::{self, answer, defaulted};
 
 /// An annotation in which little is wrong, so that requests meet in the pod and not only in the
 /// parser.

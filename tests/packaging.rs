@@ -3,9 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-
-#[path = "support/webhook.rs"]
-mod webhook;
+use testkit::webhook;
 
 /// What a command writes.
 fn run(arguments: &[&str]) -> String {

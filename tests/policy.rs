@@ -1,19 +1,11 @@
 //! The policy of `spark-webhook policy` on a real kube-apiserver: each pod that it changes becomes
 //! the one that the webhook makes of it, and every other one stays as it is and has a warning.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/generate.rs"]
-mod generate;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use axum::http::Request;
-use cluster::Cluster;
 use kube::Client;
 use kube::client::Body;
 use proptest::prelude::*;
@@ -22,7 +14,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 use spark_webhook::admission::{self, Policy, admit, review};
-use webhook::Webhook;
+use testkit::cluster::Cluster;
+use testkit::generate;
+use testkit::webhook::{self, Webhook};
 
 const PREFIX: &str = "spark-operator.k8s.io/";
 const INJECTED: &str = "spark-operator.k8s.io/injected";

@@ -2,16 +2,11 @@
 //!
 //! `PROPTEST_CASES=1000000 cargo test --release --test properties` runs longer.
 
-#[path = "support/generate.rs"]
-mod generate;
-#[path = "support/soundness.rs"]
-mod soundness;
-
-use generate::{config, review, rules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use soundness::{answer, assert_sound};
 use spark_webhook::admission::{OnProblem, Outcome, Policy, review};
+use testkit::generate::{config, review, rules};
+use testkit::soundness::{answer, assert_sound};
 
 fn deny() -> Policy {
     Policy { on_problem: OnProblem::Deny, ..Policy::default() }

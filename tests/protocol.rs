@@ -1,22 +1,15 @@
 //! The server's half of the protocol, against the real binary over real TLS.
 
-#[path = "support/http.rs"]
-mod http;
-#[path = "support/wait.rs"]
-mod wait;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use http::{Reply, connect, exchange, metric, post, read_reply};
 use serde_json::{Value, json};
+use testkit::http::{Reply, connect, exchange, metric, post, read_reply};
+use testkit::wait::wait_until;
+use testkit::webhook::{Webhook, command};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use wait::wait_until;
-use webhook::{Webhook, command};
 
 fn example() -> Vec<u8> {
     fs::read("examples/driver-review.json").unwrap()

@@ -1,14 +1,11 @@
 //! The administrator's rules on real reviews: what a default adds, and where it gives way.
 
-#[path = "support/soundness.rs"]
-mod soundness;
-
 use std::fs;
 
 use serde_json::{Value, json};
-use soundness::{Answer, answer, assert_sound};
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
 use spark_webhook::rules::Rules;
+use testkit::soundness::{Answer, answer, assert_sound};
 
 fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
     Policy {

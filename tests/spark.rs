@@ -4,21 +4,14 @@
 //! What is checked is the pod that the API server stored: driver pods by cluster mode, executor
 //! pods by client mode.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/spark.rs"]
-mod spark;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::time::{Duration, Instant};
 
-use cluster::Cluster;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use spark::Spark;
-use webhook::Webhook;
+use testkit::cluster::Cluster;
+use testkit::spark::Spark;
+use testkit::webhook::{self, Webhook};
 
 /// All five kinds at once, for a role.
 fn properties(role: &str) -> Vec<(String, String)> {

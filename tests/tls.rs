@@ -1,12 +1,5 @@
 //! Certificates that change while the server serves, against the real binary.
 
-#[path = "support/http.rs"]
-mod http;
-#[path = "support/wait.rs"]
-mod wait;
-#[path = "support/webhook.rs"]
-mod webhook;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -15,17 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use testkit::http::{
     connect, connect_trusting, exchange, get, post, try_connect, try_read_reply, with_certificate,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use testkit::wait::wait_until;
+use testkit::webhook::{self, Webhook};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use wait::wait_until;
-use webhook::Webhook;
 
 /// What a server may take to follow its files.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(15);
@@ -384,7 +377,7 @@ fn refusal(arguments: &[&str]) -> String {
     command
         .args([
             "30",
-            webhook::BINARY,
+            webhook::binary(),
             "serve",
             "--listen",
             "127.0.0.1:0",

@@ -5,12 +5,12 @@ use std::str;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use testkit::http;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
-use crate::http;
 use crate::process::Server;
 
 /// What one round of load found.

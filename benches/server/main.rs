@@ -24,11 +24,6 @@ mod load;
 mod ordinary;
 mod process;
 
-#[path = "../../tests/support/http.rs"]
-mod http;
-#[path = "../../tests/support/webhook.rs"]
-mod webhook;
-
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +31,7 @@ use std::{env, fs};
 
 use load::{Clients, Round};
 use process::{Kind, Server};
+use testkit::http;
 
 /// A driver's review by a real API server, with six annotations of ours.
 const REVIEW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-35-driver.json");

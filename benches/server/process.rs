@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use crate::webhook;
+use testkit::webhook;
 
 /// Which server.
 #[derive(Clone, Copy)]

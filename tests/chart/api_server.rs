@@ -19,12 +19,12 @@ use kube::api::{
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use testkit::cluster::{Cluster, installed};
+use testkit::http::get;
+use testkit::spark::Spark;
+use testkit::wait::wait_until;
+use testkit::webhook::{Webhook, command};
 
-use super::cluster::{Cluster, installed};
-use super::http::get;
-use super::spark::Spark;
-use super::wait::wait_until;
-use super::webhook::{Webhook, command};
 use super::{
     CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template,
     tests,

@@ -2,24 +2,15 @@
 //! it.
 
 mod api_server;
-#[path = "../support/cluster.rs"]
-mod cluster;
-#[path = "../support/http.rs"]
-mod http;
 mod monitoring;
 mod rendering;
-#[path = "../support/spark.rs"]
-mod spark;
 mod values;
-#[path = "../support/wait.rs"]
-mod wait;
-#[path = "../support/webhook.rs"]
-mod webhook;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use testkit::cluster;
 
 const CHART: &str = "manifests/chart";
 

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use spark_webhook::metrics::Metrics;
+use testkit::cluster::installed;
 
-use super::cluster::installed;
 use super::{certificate_modes, only, rendered, run};
 
 const MONITORING: &str = "serviceMonitor: {enabled: true}\nprometheusRule: {enabled: true}\ngrafanaDashboard: {enabled: true}\n";

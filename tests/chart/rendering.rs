@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use spark_webhook::registration::{condition, registration};
 use spark_webhook::rules::Rules;
+use testkit::webhook;
 
 use super::{
     CHART, EVERYTHING, HELMS, IMAGE, RELEASE, arguments, certificate_modes, flag, helm, objects,
-    only, rendered, run, template, tests, webhook,
+    only, rendered, run, template, tests,
 };
 
 #[test]

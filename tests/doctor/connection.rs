@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use testkit::cluster::{ADMIN_TOKEN, Cluster};
+use testkit::webhook::command;
 
-use super::cluster::{ADMIN_TOKEN, Cluster};
 use super::servers::{Proxy, answering, closing, refusing, relay, silent};
-use super::webhook::command;
 use super::{own_address, read};
 
 /// `doctor` for a namespace, with nothing of this process's environment that leads to a cluster or

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use testkit::http::{ANONYMOUS, Reply, connect, exchange, post, try_connect, try_read_reply};
+use testkit::soak::{Row, allow_descriptors, is_soak};
+use testkit::webhook::Webhook;
 use tokio::io::{AsyncWrite, AsyncWriteExt, split};
 use tokio::task::JoinSet;
 
-use crate::http::{ANONYMOUS, Reply, connect, exchange, post, try_connect, try_read_reply};
-use crate::soak::{Row, allow_descriptors, is_soak};
-use crate::webhook::Webhook;
 use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 
 /// As much as the server takes of one body.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use testkit::http::{connect, exchange, get, metric, post};
+use testkit::soak::{Row, median};
+use testkit::wait::wait_until;
+use testkit::webhook::Webhook;
 use tokio::net::TcpStream;
 
-use crate::http::{connect, exchange, get, metric, post};
-use crate::soak::{Row, median};
-use crate::wait::wait_until;
-use crate::webhook::Webhook;
 use crate::{alone, assert_memory, review};
 
 #[tokio::test]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use testkit::http::{connect, exchange, post};
+use testkit::soak::{Row, minutes, scale};
+use testkit::webhook::Webhook;
 use tokio::task::JoinSet;
 
-use crate::http::{connect, exchange, post};
-use crate::soak::{Row, minutes, scale};
-use crate::webhook::Webhook;
 use crate::{alone, assert_memory, review};
 
 const CLIENTS: u32 = 8;

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use spark_webhook::server::Limits;
 use spark_webhook::server::memory::CONNECTION;
+use testkit::http::{ANONYMOUS, connect, exchange, metric, post, try_connect, try_handshake};
+use testkit::soak::{Row, allow_descriptors, is_soak, median, scale};
+use testkit::wait::wait_until;
+use testkit::webhook::Webhook;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
-use crate::http::{ANONYMOUS, connect, exchange, metric, post, try_connect, try_handshake};
-use crate::soak::{Row, allow_descriptors, is_soak, median, scale};
-use crate::wait::wait_until;
-use crate::webhook::Webhook;
 use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 
 /// What such a client does first, before it does nothing more or next to nothing.

@@ -5,19 +5,6 @@
 //! `SOAK`; the bounds are the same. They run one after another, because most of them measure time
 //! or memory.
 
-#[path = "../support/cluster.rs"]
-mod cluster;
-#[path = "../support/hostile.rs"]
-mod hostile;
-#[path = "../support/http.rs"]
-mod http;
-#[path = "../support/soak.rs"]
-mod soak;
-#[path = "../support/wait.rs"]
-mod wait;
-#[path = "../support/webhook.rs"]
-mod webhook;
-
 mod bodies;
 mod descriptors;
 mod endurance;
@@ -29,8 +16,9 @@ mod shapes;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use testkit::http;
+use testkit::webhook::Webhook;
 use tokio::sync::{Mutex, MutexGuard};
-use webhook::Webhook;
 
 /// However many clients there are and whatever they send, resident memory never exceeds this.
 const MOST_MEMORY_KIB: u64 = 128 * 1024;

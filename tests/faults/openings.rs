@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use testkit::http::{ANONYMOUS, connect, exchange, post, try_connect};
+use testkit::soak::{Row, scale};
+use testkit::webhook::Webhook;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::http::{ANONYMOUS, connect, exchange, post, try_connect};
-use crate::soak::{Row, scale};
-use crate::webhook::Webhook;
 use crate::{AtRest, alone, assert_memory, assert_nothing_is_left, review};
 
 /// How many there are at once.

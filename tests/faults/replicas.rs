@@ -13,15 +13,15 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
+use testkit::cluster::Cluster;
+use testkit::http::try_read_reply;
+use testkit::soak::{Row, scale};
+use testkit::webhook::Webhook;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::alone;
-use crate::cluster::Cluster;
-use crate::http::try_read_reply;
-use crate::soak::{Row, scale};
-use crate::webhook::Webhook;
 
 /// How often readiness is looked at. The kubelet takes seconds; the drain delay must be longer than
 /// that in any case.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use testkit::hostile::SHAPES;
+use testkit::http::{ANONYMOUS, get, post, try_connect, try_read_reply};
+use testkit::soak::{Row, scale};
+use testkit::wait::wait_until;
+use testkit::webhook::Webhook;
 use tokio::task::JoinSet;
 
 use crate::bodies::{LARGEST, send};
 use crate::holders::{Good, assert_good_clients_do_not_suffer};
-use crate::hostile::SHAPES;
-use crate::http::{ANONYMOUS, get, post, try_connect, try_read_reply};
-use crate::soak::{Row, scale};
-use crate::wait::wait_until;
-use crate::webhook::Webhook;
 use crate::{AtRest, alone, assert_memory, assert_nothing_is_left};
 
 /// How many send such reviews at once.

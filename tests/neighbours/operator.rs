@@ -16,11 +16,11 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, Error};
 use serde_json::{Value, json};
+use testkit::cluster::{Process, free_ports, installed};
+use testkit::spark::{Spark, conf};
+use testkit::webhook::command;
 
-use crate::cluster::{Process, free_ports, installed};
 use crate::recipe::{Place, Recipe, injected};
-use crate::spark::{Spark, conf};
-use crate::webhook::command;
 
 /// The nearest to the Spark in the operator's own image.
 const SPARK: &str = "4.1.2";

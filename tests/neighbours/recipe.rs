@@ -13,9 +13,8 @@ use kube::api::{
     ValidationDirective,
 };
 use serde_json::Value;
-
-use crate::cluster::{Cluster, Process, installed};
-use crate::webhook::Webhook;
+use testkit::cluster::{Cluster, Process, installed};
+use testkit::webhook::{Webhook, binary};
 
 /// The version that the pages name.
 const SPARK: &str = "4.1.2";
@@ -77,7 +76,7 @@ impl Place {
     /// which no node runs.
     pub fn shell(&self, script: &str) -> Command {
         let home = spark_home();
-        let binary = Path::new(env!("CARGO_BIN_EXE_spark-webhook")).parent().unwrap();
+        let binary = Path::new(binary()).parent().unwrap();
         let path = std::env::var_os("PATH").unwrap();
         let path: Vec<PathBuf> = [binary.to_owned(), home.join("bin")]
             .into_iter()

@@ -4,10 +4,10 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use testkit::documentation;
+use testkit::spark::Spark;
 
-use crate::documentation;
 use crate::recipe::{Place, Recipe, injected, variable};
-use crate::spark::Spark;
 
 /// The container's name in the rock's own pod templates, and where the image has files of its own:
 /// canonical/charmed-spark-rock, files/spark/conf/podTemplate.yaml and rockcraft.yaml.

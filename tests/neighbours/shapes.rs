@@ -14,10 +14,10 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use spark_webhook::admission::review;
 use spark_webhook::admission::{Outcome, Policy};
+use testkit::later::LaterWebhook;
+use testkit::soundness::{answer, assert_sound, defaulted};
 
-use crate::later::LaterWebhook;
 use crate::recipe::{Place, injected};
-use crate::soundness::{answer, assert_sound, defaulted};
 
 /// What real Sparks made: `tests/golden/INDEX.md` says how.
 const PODS: [&str; 4] = ["plain-35-driver", "plain-35-exec", "plain-41-driver", "plain-41-exec"];

@@ -15,8 +15,8 @@ use kube::core::NamespaceResourceScope;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use testkit::cluster::installed;
 
-use crate::cluster::installed;
 use crate::recipe::{Place, Recipe, injected, variable, written};
 
 const TRUSTSTORE: &str = "integrator-hub-conf-truststore";

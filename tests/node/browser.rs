@@ -3,9 +3,8 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-
-use crate::http::{connect, exchange, post};
-use crate::webhook::Webhook;
+use testkit::http::{connect, exchange, post};
+use testkit::webhook::Webhook;
 
 /// Names by which a page could be taken over, and one that looks as if it were escaped already.
 const HOSTILE: [&str; 6] = [

@@ -11,15 +11,15 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use testkit::cluster::installed;
+use testkit::wait::wait_until;
+use testkit::webhook;
 
 use crate::SPARK_4;
-use crate::cluster::installed;
 use crate::job::{
     Job, KUBECONFIG, client, config_map, create, create_namespace, log, phase, secret,
 };
 use crate::stream::{Part, Stream, heads};
-use crate::wait::wait_until;
-use crate::webhook;
 
 /// The release, its namespace, and so the name of all that is in it.
 const RELEASE: &str = "spark-webhook";

@@ -4,11 +4,10 @@
 use std::fs;
 use std::process::Command;
 
+use testkit::documentation as page;
+
 use crate::SPARK_4;
 use crate::job::{Job, NODE_CA, Report};
-
-#[path = "../support/documentation.rs"]
-mod page;
 
 /// Trusted only by who has the node's CA, and readable for everybody.
 const URL: &str = "https://10.213.0.1:16443/version";

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-
-use crate::webhook::Webhook;
+use testkit::webhook::Webhook;
 
 /// Its size is that of the one layer and some kilobytes of names.
 const MOST_BYTES: u64 = 15_000_000;

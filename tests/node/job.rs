@@ -11,10 +11,9 @@ use kube::api::{
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use spark_webhook::annotations::{self, Requests};
-
-use crate::cluster::{installed, register};
-use crate::spark::{Spark, conf};
-use crate::webhook::Webhook;
+use testkit::cluster::{installed, register};
+use testkit::spark::{Spark, conf};
+use testkit::webhook::Webhook;
 
 /// Of the node that tests/node/node brings up. Never the caller's own cluster.
 pub const KUBECONFIG: &str = "/var/lib/spark-webhook-node/kubeconfig";

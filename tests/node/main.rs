@@ -13,17 +13,6 @@ mod job;
 mod mounts;
 mod stream;
 
-#[path = "../support/cluster.rs"]
-mod cluster;
-#[path = "../support/http.rs"]
-mod http;
-#[path = "../support/spark.rs"]
-mod spark;
-#[path = "../support/wait.rs"]
-mod wait;
-#[path = "../support/webhook.rs"]
-mod webhook;
-
 use job::{Job, Report, config_map, secret};
 use serde_json::{Value, json};
 

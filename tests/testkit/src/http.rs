@@ -1,6 +1,5 @@
 //! HTTP/1.1 over TLS by hand: what a well-behaved client library would not send must be sendable
 //! here.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::io;
 use std::net::SocketAddr;

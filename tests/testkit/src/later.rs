@@ -1,8 +1,6 @@
 //! Webhooks that the tests serve themselves: above all one as a service mesh has it, which adds a
 //! sidecar before Spark's container, a volume, and a variable.
 
-#![allow(dead_code, reason = "each user has a part of it")]
-
 use std::sync::Arc;
 
 use axum::Router;

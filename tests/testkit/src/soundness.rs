@@ -1,6 +1,5 @@
 //! What must hold of every answer, whatever the pod: checked on the pod that comes out, never on
 //! the operations alone.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::collections::HashSet;
 

@@ -1,6 +1,5 @@
 //! Pods that nobody would write by hand, and rules for them. Few names and paths, so that they
 //! meet.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

@@ -1,10 +1,10 @@
 //! Real spark-submits, from PySpark's own distribution (`tests/tools/install spark`).
-#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::REPOSITORY;
 use crate::cluster::{Cluster, Process, installed};
 
 /// A Spark distribution.
@@ -113,8 +113,7 @@ impl Spark {
             .env(
                 "SPARK_SUBMIT_OPTS",
                 format!(
-                    "-Dlog4j2.configurationFile=file:{}/examples/spark-submit-log4j2.properties",
-                    env!("CARGO_MANIFEST_DIR")
+                    "-Dlog4j2.configurationFile=file:{REPOSITORY}/examples/spark-submit-log4j2.properties"
                 ),
             )
             .env_remove("SPARK_CONF_DIR")

@@ -1,14 +1,13 @@
 //! The webhook's own binary, as a process of the test.
-#![allow(dead_code, reason = "each user has a part of it")]
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 /// Lines of the log that are kept for the test; beyond them only those that tell of a panic, so
 /// that a long one stays small.
@@ -41,14 +40,14 @@ impl Webhook {
     /// As [`Webhook::start`], where no more than so many file descriptors can be open.
     pub fn start_with_descriptors(most: u32, arguments: &[&str]) -> Self {
         let mut shell = command_of("sh");
-        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), binary()]);
         Self::start_by(shell, arguments)
     }
 
     /// As [`Webhook::start`], but on these CPUs only, as `taskset` has them.
     pub fn start_on_cpus(cpus: &str, arguments: &[&str]) -> Self {
         let mut taskset = command_of("taskset");
-        taskset.args(["--cpu-list", cpus, BINARY]);
+        taskset.args(["--cpu-list", cpus, binary()]);
         Self::start_by(taskset, arguments)
     }
 
@@ -230,16 +229,23 @@ impl Drop for Webhook {
 
 /// The binary, without any `SPARK_WEBHOOK_…` of the caller's environment.
 pub fn command() -> Command {
-    command_of(BINARY)
+    command_of(binary())
 }
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_spark-webhook");
+/// The path of the binary, which cargo tells the tests and benches that it runs.
+pub fn binary() -> &'static str {
+    static BINARY: LazyLock<String> = LazyLock::new(|| {
+        env::var("CARGO_BIN_EXE_spark-webhook")
+            .expect("cargo sets CARGO_BIN_EXE_spark-webhook; run it with cargo test or cargo bench")
+    });
+    &BINARY
+}
 
 /// Any other one, without flags from the environment.
 pub fn command_of(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in
-        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SPARK_WEBHOOK_"))
+        env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SPARK_WEBHOOK_"))
     {
         command.env_remove(name);
     }

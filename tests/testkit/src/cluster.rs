@@ -4,7 +4,6 @@
 //! `tests/tools/install controlplane` provides the binaries. The tests of one file share one
 //! control plane, which starts with the first of them, in about a second, and ends with the last,
 //! also when that panics.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,6 +21,8 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use crate::REPOSITORY;
+
 /// The user of `kubeconfig()`: may do everything.
 pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
@@ -29,14 +30,14 @@ pub const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 pub struct Cluster {
     // Dropped in this order: an API server without its etcd takes long to end.
     api_server: ApiServer,
-    etcd: Process,
+    _etcd: Process,
     etcd_port: u16,
     directory: tempfile::TempDir,
 }
 
 /// One API server of a control plane.
 pub struct ApiServer {
-    process: Process,
+    _process: Process,
     url: String,
     directory: PathBuf,
 }
@@ -71,7 +72,7 @@ impl Cluster {
         );
         write_service_account_keys(directory.path());
         let api_server = ApiServer::start(directory.path(), etcd_port);
-        Self { api_server, etcd, etcd_port, directory }
+        Self { api_server, _etcd: etcd, etcd_port, directory }
     }
 
     /// One more API server over the same etcd, as a control plane of several machines has them.
@@ -180,7 +181,7 @@ impl ApiServer {
             "current-context": "test",
         });
         fs::write(path("kubeconfig"), kubeconfig.to_string()).unwrap();
-        Self { process, url, directory: directory.to_owned() }
+        Self { _process: process, url, directory: directory.to_owned() }
     }
 
     /// A kubeconfig for the administrator.
@@ -198,7 +199,7 @@ impl ApiServer {
     }
 
     async fn wait_until_ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !self.is_ready().await {
             let log =
                 fs::read_to_string(self.directory.join("kube-apiserver.log")).unwrap_or_default();
@@ -244,7 +245,7 @@ async fn wait_until_called(client: &Client, namespace: &str) {
     .unwrap();
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let stored = pods.create(&dry_run, &pod).await.unwrap();
         if stored.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected") {
@@ -276,7 +277,7 @@ impl Drop for Process {
 
 /// The directory of a tool, which must be installed.
 pub fn installed(tool: &str, arguments: &[&str]) -> PathBuf {
-    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/install");
+    let install = Path::new(REPOSITORY).join("tests/tools/install");
     let output = Command::new(install).arg("path").arg(tool).args(arguments).output().unwrap();
     let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     assert!(

@@ -1,5 +1,4 @@
 //! The two forms of a test: a quick one for `make test`, and a long one for `make soak`.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 use std::env;
 use std::process::{Command, id};

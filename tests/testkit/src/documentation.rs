@@ -1,5 +1,4 @@
 //! The tasks of docs/annotations.md and of recipes, as a reader would carry them out.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 /// Each task of the page, with its title.
 pub fn tasks(page: &str) -> Vec<(&str, &str)> {

@@ -2,7 +2,6 @@
 //! a real API server, which asks webhooks before it validates.
 //!
 //! One table, for the fault tests, the bench `hostile` and the seeds of the fuzz target `review`.
-#![allow(dead_code, reason = "each user has a part of it")]
 
 /// A kind of review that grows to any size.
 pub struct Shape {
