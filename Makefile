@@ -31,7 +31,8 @@ lint:
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --all-features
 
 check: lint
-	cargo test --locked --no-default-features --lib --test golden
+	cargo test --locked --no-default-features --lib
+	cargo test --locked --no-default-features --test it golden::
 
 test:
 	@tests/run
@@ -41,7 +42,8 @@ test-node:
 
 test-versions:
 	@for tool in oldest spark helm crds prometheus; do tests/tools/install $$tool || exit 1; done
-	KUBEBUILDER_ASSETS="$$(tests/tools/install path oldest)" cargo test --locked --test cluster --test managed --test doctor --test chart
+	KUBEBUILDER_ASSETS="$$(tests/tools/install path oldest)" cargo test --locked --test cluster -- \
+		--skip neighbours:: --skip policy:: --skip spark::
 
 image: image-binary
 	@manifests/image "$(dir $(PROGRAM))" "$(TARGET)/spark-webhook.tar"
@@ -81,4 +83,5 @@ mutants:
 
 soak:
 	@tests/tools/install controlplane
-	SOAK=1 cargo test --locked --release --test faults --test tls --test managed -- --nocapture --test-threads=1
+	SOAK=1 cargo test --locked --release --test faults -- --nocapture --test-threads=1
+	SOAK=1 cargo test --locked --release --test it --test cluster -- binary::tls:: managed:: --nocapture --test-threads=1

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 async fn measure(turns: usize) -> ExitCode {
-    let cluster = Cluster::shared().await;
+    let cluster = Cluster::start().await;
     for namespace in NAMESPACES {
         cluster.namespace(namespace).await;
     }

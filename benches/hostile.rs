@@ -2,9 +2,9 @@
 //! allows.
 //!
 //! `cargo bench --no-default-features --bench hostile` counts one admission of each shape of
-//! `tests/testkit/src/hostile.rs` in a few sizes, under valgrind's callgrind. It fails where one takes
-//! more than its bound. Words after `--` select the shapes whose names contain one of them. An
-//! admission that ends with an error counts like any other.
+//! `testkit::hostile` in a few sizes, under valgrind's callgrind. It fails where one takes more than
+//! its bound. Words after `--` select the shapes whose names contain one of them. An admission that
+//! ends with an error counts like any other.
 
 use std::fs;
 use std::hint::black_box;

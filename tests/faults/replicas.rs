@@ -200,7 +200,7 @@ async fn no_create_fails_while_replicas_are_restarted() {
     assert_eq!(registered["webhooks"][0]["failurePolicy"], "Fail");
     let registration = directory.path().join("balanced.yaml");
     fs::write(&registration, registered.to_string()).unwrap();
-    let cluster = Cluster::shared().await;
+    let cluster = Cluster::start().await;
     let client = cluster.namespace("restarts").await;
     cluster.register(&registration, "restarts").await;
 

@@ -1,9 +1,8 @@
 //! A control plane for tests: a real etcd and a real kube-apiserver, without nodes. Pods stay
 //! Pending; what counts is the object that is stored.
 //!
-//! `tests/tools/install controlplane` provides the binaries. The tests of one file share one
-//! control plane, which starts with the first of them, in about a second, and ends with the last,
-//! also when that panics.
+//! `tests/tools/install controlplane` provides the binaries. The tests of one module share one
+//! control plane ([`SharedCluster`]): what they register is not called for the pods of another.
 
 use std::fs;
 use std::net::TcpListener;
@@ -42,22 +41,32 @@ pub struct ApiServer {
     directory: PathBuf,
 }
 
-static SHARED: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
+/// A control plane that several tests share. It starts with the first of them, in about a second,
+/// and ends with the last, also when that panics.
+pub struct SharedCluster(Mutex<Weak<Cluster>>);
 
-impl Cluster {
-    /// The control plane of this test file.
-    pub async fn shared() -> Arc<Self> {
-        let mut shared = SHARED.lock().await;
+impl SharedCluster {
+    /// Starts nothing.
+    #[expect(clippy::new_without_default, reason = "it is the value of a static")]
+    pub const fn new() -> Self {
+        Self(Mutex::const_new(Weak::new()))
+    }
+
+    /// The control plane, which the caller keeps running.
+    pub async fn get(&self) -> Arc<Cluster> {
+        let mut shared = self.0.lock().await;
         if let Some(cluster) = shared.upgrade() {
             return cluster;
         }
-        let cluster = Arc::new(Self::start());
-        cluster.api_server.wait_until_ready().await;
+        let cluster = Arc::new(Cluster::start().await);
         *shared = Arc::downgrade(&cluster);
         cluster
     }
+}
 
-    fn start() -> Self {
+impl Cluster {
+    /// Starts one, and waits until it is ready.
+    pub async fn start() -> Self {
         let binaries = installed("controlplane", &[]);
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -72,6 +81,7 @@ impl Cluster {
         );
         write_service_account_keys(directory.path());
         let api_server = ApiServer::start(directory.path(), etcd_port);
+        api_server.wait_until_ready().await;
         Self { api_server, _etcd: etcd, etcd_port, directory }
     }
 

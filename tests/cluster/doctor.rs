@@ -1,9 +1,7 @@
 //! `spark-webhook doctor` on a real kube-apiserver: what is broken on purpose is named, with the
 //! exit code for scripts.
 
-#[path = "doctor/connection.rs"]
 mod connection;
-#[path = "doctor/servers.rs"]
 mod servers;
 
 use std::fmt::Debug;
@@ -29,11 +27,13 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testkit::cluster::Cluster;
+use testkit::cluster::{Cluster, SharedCluster};
 use testkit::spark::Spark;
 use testkit::webhook::{Webhook, command};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 /// A namespace, a webhook, and its registration for that namespace alone.
 struct Setup {
@@ -54,7 +54,7 @@ impl Setup {
     }
 
     async fn without_registration(name: &'static str, arguments: &[&str]) -> Self {
-        let cluster = Cluster::shared().await;
+        let cluster = CLUSTER.get().await;
         let client = cluster.namespace(name).await;
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("registration.yaml");
@@ -355,7 +355,7 @@ async fn a_certificate_that_expired() {
     let directory = tempfile::tempdir().unwrap();
     // It would not start with one that has expired; the control plane takes seconds, and comes
     // first.
-    let _cluster = Cluster::shared().await;
+    let _cluster = CLUSTER.get().await;
     let end = SystemTime::now() + Duration::from_secs(20);
     let (arguments, ca) = certificate(directory.path(), end);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -830,7 +830,7 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
 }
 
 /// What spark8t and the integration hub have stored, by hand and half;
-/// `tests/neighbours/spark8t.rs` has them store it themselves.
+/// `tests/cluster/neighbours/spark8t.rs` has them store it themselves.
 #[tokio::test]
 async fn a_service_account_of_charmed_spark() {
     let setup = Setup::new("accounts").await;

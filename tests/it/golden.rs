@@ -2,7 +2,7 @@
 //! comes from.
 //!
 //! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always
-//! cargo test --test golden`.
+//! cargo test --test it golden::`.
 
 use std::fmt::Write;
 use std::fs;
@@ -36,7 +36,7 @@ fn cases() -> Vec<(String, Value)> {
 #[test]
 fn every_review_is_answered_as_its_golden_file_says() {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("golden");
+    settings.set_snapshot_path("../golden");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.add_filter(r"spark-webhook/\d+\.\d+\.\d+", "spark-webhook/[VERSION]");

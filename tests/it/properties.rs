@@ -1,6 +1,6 @@
 //! What must hold for every pod, tried on pods that nobody would write by hand.
 //!
-//! `PROPTEST_CASES=1000000 cargo test --release --test properties` runs longer.
+//! `PROPTEST_CASES=1000000 cargo test --release --test it properties::` runs longer.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

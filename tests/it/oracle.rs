@@ -1,7 +1,7 @@
 //! Whether pods get what their annotations ask for, by a second reading of the contract
 //! (`testkit::oracle`), tried on pods that nobody would write by hand.
 //!
-//! `PROPTEST_CASES=1000000 cargo test --release --test oracle` runs longer.
+//! `PROPTEST_CASES=1000000 cargo test --release --test it oracle::` runs longer.
 #![expect(clippy::format_collect, reason = "it makes annotations for a test")]
 
 use std::collections::HashSet;

@@ -12,12 +12,14 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use testkit::cluster::Cluster;
+use testkit::cluster::{Cluster, SharedCluster};
 use testkit::http::{connect_trusting, get};
 use testkit::wait::wait_until;
 use testkit::webhook::Webhook;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 /// What a replica may take to notice and to heal; a minute is promised.
 const HEALS_WITHIN: Duration = Duration::from_secs(60);
@@ -39,7 +41,7 @@ impl Setup {
         replicas: usize,
         secret: BTreeMap<String, ByteString>,
     ) -> Self {
-        let cluster = Cluster::shared().await;
+        let cluster = CLUSTER.get().await;
         let client = cluster.namespace(name).await;
         let directory = tempfile::tempdir().unwrap();
         let mut setup = Self {
@@ -260,7 +262,7 @@ async fn a_new_ca_is_in_the_bundle_a_minute_before_anybody_serves_a_leaf_of_it()
         SystemTime::now() + Duration::from_secs(3600),
     ));
     let old = String::from_utf8(secret["ca.crt"].0.clone()).unwrap();
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let another = cluster.another_api_server().await;
     let setup = Setup::new("renewed", 2, secret).await;
     let bundled = tokio::spawn({
@@ -348,7 +350,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_were_cut_off_until_every_ca_had_expired_agree_on_a_new_one() {
     // It takes a while to start, and the CAs should be served before they expire.
-    let _cluster = Cluster::shared().await;
+    let _cluster = CLUSTER.get().await;
     let (from, to) = (SystemTime::now() - DAY, SystemTime::now() + Duration::from_secs(40));
     let secret =
         [ca_between("ca", from, to), ca_between("next", from, to)].concat().into_iter().collect();

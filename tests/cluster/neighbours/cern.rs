@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::recipe::{Place, Recipe, injected, spark_home, variable, written};
+use super::recipe::{Place, Recipe, injected, spark_home, variable, written};
 
 const CORE_SITE: &str = "<configuration><property><name>hadoop.security.authentication</name><value>kerberos</value></property></configuration>";
 

@@ -20,7 +20,7 @@ use testkit::cluster::{Process, free_ports, installed};
 use testkit::spark::{Spark, conf};
 use testkit::webhook::command;
 
-use crate::recipe::{Place, Recipe, injected};
+use super::recipe::{Place, Recipe, injected};
 
 /// The nearest to the Spark in the operator's own image.
 const SPARK: &str = "4.1.2";

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use testkit::cluster::Cluster;
+use testkit::cluster::{Cluster, SharedCluster};
 use testkit::spark::Spark;
 use testkit::webhook::{self, Webhook};
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 /// All five kinds at once, for a role.
 fn properties(role: &str) -> Vec<(String, String)> {
@@ -122,7 +124,7 @@ fn assert_mutated(pod: &Pod) {
 async fn set_up(
     namespace: &str,
 ) -> (std::sync::Arc<Cluster>, Api<Pod>, Webhook, tempfile::TempDir) {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let client = cluster.namespace(namespace).await;
     let directory = tempfile::tempdir().unwrap();
     let registration = directory.path().join("registration.yaml");

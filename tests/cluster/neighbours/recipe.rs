@@ -13,8 +13,10 @@ use kube::api::{
     ValidationDirective,
 };
 use serde_json::Value;
-use testkit::cluster::{Cluster, Process, installed};
+use testkit::cluster::{Cluster, Process, SharedCluster, installed};
 use testkit::webhook::{Webhook, binary};
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 /// The version that the pages name.
 const SPARK: &str = "4.1.2";
@@ -63,7 +65,7 @@ pub struct Place {
 
 impl Place {
     pub async fn new(namespace: &'static str) -> Self {
-        let cluster = Cluster::shared().await;
+        let cluster = CLUSTER.get().await;
         let client = cluster.namespace(namespace).await;
         let directory = tempfile::tempdir().unwrap();
         let registration = directory.path().join("registration.yaml");

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::recipe::{Place, Recipe, injected, spark_home, variable};
+use super::recipe::{Place, Recipe, injected, spark_home, variable};
 
 /// What drivers have of the recipes' properties.
 async fn assert_mounted(place: &Place) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::recipe::{Place, Recipe, injected, spark_home};
+use super::recipe::{Place, Recipe, injected, spark_home};
 
 /// Where the recipe has event logs.
 const EVENTS: &str = "/mnt/spark-events";

@@ -201,7 +201,7 @@ fn the_registration_that_serve_writes_is_the_golden_one() {
     fs::write(&rules, fs::read("examples/rules.yaml").unwrap()).unwrap();
     let settings = {
         let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("golden");
+        settings.set_snapshot_path("../../golden");
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings

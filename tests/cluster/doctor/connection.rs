@@ -10,11 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::cluster::{ADMIN_TOKEN, Cluster};
+use testkit::cluster::ADMIN_TOKEN;
 use testkit::webhook::command;
 
 use super::servers::{Proxy, answering, closing, refusing, relay, silent};
-use super::{own_address, read};
+use super::{CLUSTER, own_address, read};
 
 /// `doctor` for a namespace, with nothing of this process's environment that leads to a cluster or
 /// around one.
@@ -534,7 +534,7 @@ fn a_proxy_that_does_not_do_its_part() {
 /// What a real API server does not accept, and what is wrong with it.
 #[tokio::test]
 async fn an_api_server_that_is_not_trusted_or_does_not_accept_the_user() {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let directory = tempfile::tempdir().unwrap();
     let (url, authority) = (cluster.url(), cluster.authority());
     let trusted = json!({"server": url, "certificate-authority": authority});
@@ -640,7 +640,7 @@ fn nobody_who_is_silent_keeps_doctor_waiting() {
 /// variables.
 #[tokio::test]
 async fn a_proxy_in_front_of_the_api_server() {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let directory = tempfile::tempdir().unwrap();
     let api_server: SocketAddr = cluster.url().strip_prefix("https://").unwrap().parse().unwrap();
     // As an editor leaves it.
@@ -747,7 +747,7 @@ async fn a_proxy_in_front_of_the_api_server() {
 
 #[tokio::test]
 async fn files_in_kubeconfig_that_do_not_exist_are_skipped() {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let home = tempfile::tempdir().unwrap();
     let file = cluster.kubeconfig();
     for list in
@@ -767,7 +767,7 @@ async fn files_in_kubeconfig_that_do_not_exist_are_skipped() {
 /// `--wait` waits for an API server that is not up yet, and says so.
 #[tokio::test]
 async fn a_wait_for_an_api_server_that_is_down() {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let api_server: SocketAddr = cluster.url().strip_prefix("https://").unwrap().parse().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let (socket, address) = refusing();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::documentation;
 use testkit::spark::Spark;
 
-use crate::recipe::{Place, Recipe, injected, variable};
+use super::recipe::{Place, Recipe, injected, variable};
 
 /// The container's name in the rock's own pod templates, and where the image has files of its own:
 /// canonical/charmed-spark-rock, files/spark/conf/podTemplate.yaml and rockcraft.yaml.

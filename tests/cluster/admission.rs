@@ -10,10 +10,12 @@ use kube::api::{Api, PostParams};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use testkit::cluster::Cluster;
+use testkit::cluster::{Cluster, SharedCluster};
 use testkit::generate;
 use testkit::later::LaterWebhook;
 use testkit::webhook::Webhook;
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 /// A webhook that is registered for a namespace of its own.
 struct Setup {
@@ -25,7 +27,7 @@ struct Setup {
 }
 
 async fn set_up(namespace: &str, arguments: &[&str]) -> Setup {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let client = cluster.namespace(namespace).await;
     let directory = tempfile::tempdir().unwrap();
     let registration = directory.path().join("registration.yaml");

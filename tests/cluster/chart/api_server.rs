@@ -19,7 +19,7 @@ use kube::api::{
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
-use testkit::cluster::{Cluster, installed};
+use testkit::cluster::{Cluster, SharedCluster, installed};
 use testkit::http::get;
 use testkit::spark::Spark;
 use testkit::wait::wait_until;
@@ -29,6 +29,8 @@ use super::{
     CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template,
     tests,
 };
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 /// What an API server or a replica may take to learn of something.
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -116,7 +118,7 @@ async fn define_foreign_kinds(client: &Client) {
 
 #[tokio::test]
 async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted() {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let client = cluster.client().await;
     define_foreign_kinds(&client).await;
     let more = "certificates: {managed: {validatingAdmissionPolicy: true}}\npodDisruptionBudget: {maxUnavailable: 50%}\n";
@@ -170,7 +172,7 @@ async fn everything_is_accepted_and_the_pods_are_under_pod_security_restricted()
 /// `kubectl apply -f` of the file that is for it.
 #[tokio::test]
 async fn the_manifests_are_accepted_as_they_are() {
-    let cluster = Cluster::shared().await;
+    let cluster = CLUSTER.get().await;
     let client = cluster.client().await;
     for file in ["canary.yaml", "install.yaml"] {
         let objects = objects(&fs::read_to_string(format!("manifests/{file}")).unwrap());
@@ -208,7 +210,7 @@ struct Release {
 
 impl Release {
     async fn new(name: &'static str, values: &str) -> Self {
-        let cluster = Cluster::shared().await;
+        let cluster = CLUSTER.get().await;
         let client = cluster.namespace(name).await;
         // Pods are made in a namespace that a registration does not leave out.
         let pods = format!("{name}-jobs");

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testkit::cluster::installed;
 
-use crate::recipe::{Place, Recipe, injected, variable, written};
+use super::recipe::{Place, Recipe, injected, variable, written};
 
 const TRUSTSTORE: &str = "integrator-hub-conf-truststore";
 

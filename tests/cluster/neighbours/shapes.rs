@@ -17,7 +17,7 @@ use spark_webhook::admission::{Outcome, Policy};
 use testkit::later::LaterWebhook;
 use testkit::soundness::{answer, assert_sound, defaulted};
 
-use crate::recipe::{Place, injected};
+use super::recipe::{Place, injected};
 
 /// What real Sparks made: `tests/golden/INDEX.md` says how.
 const PODS: [&str; 4] = ["plain-35-driver", "plain-35-exec", "plain-41-driver", "plain-41-exec"];
@@ -30,7 +30,8 @@ const ORDER: &str = "order";
 
 /// The patch of each neighbour.
 fn shapes() -> BTreeMap<String, json_patch::Patch> {
-    let files = fs::read_dir("tests/neighbours/shapes").unwrap().map(|entry| entry.unwrap().path());
+    let files =
+        fs::read_dir("tests/cluster/neighbours/shapes").unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|file| (file.file_stem().unwrap().to_str().unwrap().to_owned(), file));
     let patches = named.filter(|(name, _)| name != CLUSTER);
     patches
@@ -253,7 +254,8 @@ async fn a_path_that_a_neighbour_mounts_too() {
 #[tokio::test]
 async fn pods_of_other_roles_are_left_alone() {
     let (_place, pods) = set_up("roles").await;
-    let text = fs::read_to_string(format!("tests/neighbours/shapes/{CLUSTER}.yaml")).unwrap();
+    let text =
+        fs::read_to_string(format!("tests/cluster/neighbours/shapes/{CLUSTER}.yaml")).unwrap();
     let mut others: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(
         others.iter().map(|pod| &pod["metadata"]["labels"]["spark-role"]).collect::<Vec<_>>(),

@@ -14,9 +14,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 use spark_webhook::admission::{self, Policy, admit, review};
-use testkit::cluster::Cluster;
+use testkit::cluster::{Cluster, SharedCluster};
 use testkit::generate;
 use testkit::webhook::{self, Webhook};
+
+static CLUSTER: SharedCluster = SharedCluster::new();
 
 const PREFIX: &str = "spark-operator.k8s.io/";
 const INJECTED: &str = "spark-operator.k8s.io/injected";
@@ -46,7 +48,7 @@ enum Outcome {
 impl Setup {
     /// The prefix keeps the namespaces of tests apart.
     async fn new(prefix: &'static str) -> Self {
-        let cluster = Cluster::shared().await;
+        let cluster = CLUSTER.get().await;
         let name = |kind: &str| format!("{prefix}-{kind}");
         for kind in ["plain", "webhook", "policy"] {
             cluster.namespace(&name(kind)).await;

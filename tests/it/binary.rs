@@ -1,0 +1,7 @@
+//! The tests that start the program, or look at what is packaged with it.
+
+mod commands;
+mod operations;
+mod packaging;
+mod protocol;
+mod tls;
