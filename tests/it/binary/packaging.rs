@@ -189,3 +189,33 @@ fn the_compiler_is_the_one_of_rust_toolchain_toml() {
     }
     assert_eq!(jobs, 4);
 }
+
+/// A glob that matches nothing, or a module that no glob names, would leave `make mutants` without
+/// its mutants, and nothing would say so.
+#[test]
+fn mutation_tests_examine_each_module_or_leave_it_out_by_name() {
+    let configuration = std::fs::read_to_string(".cargo/mutants.toml").unwrap();
+    let globs = |field: &str| -> Vec<String> {
+        let list = configuration.split(&format!("\n{field} = [\n")).nth(1).unwrap();
+        let list = list.split("\n]").next().unwrap();
+        list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    // What all files that a glob matches begin with.
+    let start = |glob: &str| glob.split("**").next().unwrap().to_owned();
+    let starts: Vec<String> = globs("examine_globs").iter().map(|glob| start(glob)).collect();
+    for start in &starts {
+        assert!(std::path::Path::new(start).exists(), "{start} is gone");
+    }
+    let starts = [starts, globs("exclude_globs").iter().map(|glob| start(glob)).collect()].concat();
+    for entry in std::fs::read_dir("src").unwrap() {
+        let module = entry.unwrap().path();
+        if module.extension().is_some_and(|extension| extension != "rs") {
+            continue;
+        }
+        let module = module.display();
+        let is_named = |start: &String| {
+            *start == module.to_string() || start.starts_with(&format!("{module}/"))
+        };
+        assert!(starts.iter().any(is_named), "{module} is in no glob");
+    }
+}
