@@ -164,6 +164,12 @@ pub fn assert_mounted_or_named(review: &Value, answer: &Answer, policy: &Policy)
     }
 }
 
+/// A request of an administrator's.
+struct DefaultRequest {
+    is_enforced: bool,
+    ask: Ask,
+}
+
 /// An enforced default of a file of rules is in the pod, at its place and in its variable, or an
 /// error says that something is wrong.
 pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: &Value) {
@@ -179,22 +185,23 @@ pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: 
     {
         return;
     }
-    let mut defaults: Vec<(bool, Ask)> = Vec::new();
+    let mut defaults: Vec<DefaultRequest> = Vec::new();
     for rule in rules["defaults"].as_array().into_iter().flatten() {
         let mut asks = read(&serde_json::from_value(rule["annotations"].clone()).unwrap()).asks;
-        defaults.retain(|(_, earlier)| !asks.iter().any(|ask| ask.is_about_what(earlier)));
+        defaults.retain(|earlier| !asks.iter().any(|ask| ask.is_about_what(&earlier.ask)));
         for Ask { reading, .. } in asks.iter_mut().filter(|_| rule["required"] != true) {
             if let Reading::Right(request) = reading {
                 request.optional = true;
                 request.merge |= request.class.is_conf();
             }
         }
-        defaults.extend(asks.into_iter().map(|ask| (rule["enforce"] == true, ask)));
+        let is_enforced = rule["enforce"] == true;
+        defaults.extend(asks.into_iter().map(|ask| DefaultRequest { is_enforced, ask }));
     }
     let enforced: Vec<&Request> = defaults
         .iter()
-        .filter(|(is_enforced, _)| *is_enforced)
-        .filter_map(|(_, ask)| ask.request())
+        .filter(|default| default.is_enforced)
+        .filter_map(|default| default.ask.request())
         .collect();
     if enforced.is_empty() {
         return;
@@ -224,7 +231,7 @@ pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: 
         let Some((variable, value)) = &request.env else { continue };
         let is_contested = defaults
             .iter()
-            .filter_map(|(_, ask)| ask.request()?.env.as_ref())
+            .filter_map(|default| default.ask.request()?.env.as_ref())
             .filter(|(name, _)| name == variable)
             .count()
             > 1;
@@ -329,6 +336,16 @@ fn version(pod: &Pod) -> &str {
         .map_or("", |version| version)
 }
 
+/// Whether an error names a request.
+#[derive(Clone, Copy, PartialEq)]
+enum Rejection {
+    None,
+    /// An error names this request and no other.
+    OfThis,
+    /// The error is cut so short that it names others, too.
+    OfThisOrAnother,
+}
+
 struct Judge<'a> {
     problems: &'a [Problem],
     asked: &'a Asked,
@@ -337,19 +354,21 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn is_named(&self, ask: &Ask, by_error: bool) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| (problem.is_error || !by_error) && problem.names(&ask.shown))
+    fn is_named(&self, ask: &Ask) -> bool {
+        self.problems.iter().any(|problem| problem.names(&ask.shown))
     }
 
-    /// Whether an error names this and, cut short as it may be, nothing else.
-    fn is_named_alone(&self, ask: &Ask) -> bool {
-        self.problems.iter().any(|problem| {
-            problem.is_error
-                && problem.names(&ask.shown)
-                && self.asked.asks.iter().filter(|other| problem.names(&other.shown)).count() == 1
-        })
+    fn rejection(&self, ask: &Ask) -> Rejection {
+        let others = self.problems.iter().filter_map(|problem| {
+            let is_about = problem.is_error && problem.names(&ask.shown);
+            let named = || self.asked.asks.iter().filter(|other| problem.names(&other.shown));
+            is_about.then(|| named().count() - 1)
+        });
+        match others.min() {
+            None => Rejection::None,
+            Some(0) => Rejection::OfThis,
+            Some(_) => Rejection::OfThisOrAnother,
+        }
     }
 
     fn assert_unknown_are_named(&self) {
@@ -369,10 +388,10 @@ impl<'a> Judge<'a> {
             match (&ask.reading, ask.standing) {
                 (Reading::Nothing, _) | (_, Standing::Loses { to_the_same: true }) => {}
                 (Reading::Wrong, Standing::Counts) => {
-                    assert!(self.is_named(ask, true), "wrong and not named: {ask:?}");
+                    assert!(self.rejection(ask) != Rejection::None, "wrong and not named: {ask:?}");
                 }
                 (Reading::Wrong, _) | (_, Standing::Loses { .. }) => {
-                    assert!(self.is_named(ask, false), "it loses and is not named: {ask:?}");
+                    assert!(self.is_named(ask), "it loses and is not named: {ask:?}");
                 }
                 (Reading::Right(request), Standing::Counts | Standing::MayLose) => {
                     requests.push((ask, request));
@@ -383,8 +402,7 @@ impl<'a> Judge<'a> {
 
         let mut round = Round { before: self.before, done: Vec::new(), refused: Vec::new() };
         for (ask, request) in requests {
-            let (is_refused, is_refused_alone) =
-                (self.is_named(ask, true), self.is_named_alone(ask));
+            let rejection = self.rejection(ask);
             // Which of the earlier ones were carried out is a guess from there on.
             let verdict = if is_clear { round.verdict(request) } else { Verdict::Open };
             let is_done = match &verdict {
@@ -396,27 +414,29 @@ impl<'a> Judge<'a> {
                 }
             };
             let is_carried_out = match (&verdict, ask.standing) {
+                (Verdict::Refused, Standing::Counts) => {
+                    assert!(rejection != Rejection::None, "refused and not named: {ask:?}");
+                    false
+                }
                 (Verdict::Refused, _) => {
-                    assert!(
-                        self.is_named(ask, ask.standing == Standing::Counts),
-                        "refused and not named: {ask:?}"
-                    );
+                    assert!(self.is_named(ask), "refused and not named: {ask:?}");
                     false
                 }
                 (Verdict::CarriedOut(_), Standing::Counts) => {
                     assert!(
-                        is_done && !is_refused_alone,
+                        is_done && rejection != Rejection::OfThis,
                         "refused without a reason, or not done: {ask:?}, {verdict:?}"
                     );
                     true
                 }
                 (_, Standing::Counts) => {
-                    assert!(is_done || is_refused, "neither done nor named: {ask:?}");
-                    is_clear &= is_refused_alone || !is_refused;
-                    is_done && !is_refused
+                    let is_rejected = rejection != Rejection::None;
+                    assert!(is_done || is_rejected, "neither done nor named: {ask:?}");
+                    is_clear &= rejection != Rejection::OfThisOrAnother;
+                    is_done && !is_rejected
                 }
                 _ => {
-                    let is_named = self.is_named(ask, false);
+                    let is_named = self.is_named(ask);
                     assert!(is_done || is_named, "neither done nor named: {ask:?}");
                     is_clear &= !(is_done && is_named);
                     is_done && !is_named

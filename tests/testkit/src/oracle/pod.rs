@@ -1,10 +1,4 @@
 //! The second half of the contract: what a pod shows at a path, and what becomes of a request there.
-#![expect(
-    clippy::similar_names,
-    clippy::format_collect,
-    clippy::struct_excessive_bools,
-    reason = "read once, and not on a request's way"
-)]
 
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, ConfigMapVolumeSource, Container, EnvVar, KeyToPath, Pod,
@@ -88,7 +82,7 @@ impl Request {
     /// As the record names it.
     pub(super) fn recorded(&self) -> String {
         let kind = if self.class.is_secret() { "secret" } else { "configmap" };
-        let file = self.file.iter().map(|file| format!("/{file}")).collect::<String>();
+        let file = self.file.as_ref().map_or_else(String::new, |file| format!("/{file}"));
         format!("{}={kind}/{}{file}", self.path, self.name)
     }
 
@@ -150,7 +144,7 @@ pub(super) fn is_marked(container: &Container, role: &str) -> bool {
 }
 
 /// The one container that is Spark's.
-pub(super) fn spark_container(pod: &Pod, role: &str, named: Option<&str>) -> Option<usize> {
+pub(super) fn spark_container(pod: &Pod, role: &str, wanted: Option<&str>) -> Option<usize> {
     let containers = containers(pod);
     let only = |rule: &dyn Fn(&Container) -> bool| {
         let found: Vec<usize> =
@@ -167,8 +161,8 @@ pub(super) fn spark_container(pod: &Pod, role: &str, named: Option<&str>) -> Opt
     if found.is_some() {
         return found;
     }
-    match named {
-        Some(named) => with_name(named),
+    match wanted {
+        Some(wanted) => with_name(wanted),
         None => only(&|container| container.args.iter().flatten().any(|argument| argument == role))
             .or_else(|| only(&|_| true)),
     }
@@ -330,11 +324,7 @@ fn is_read_only_at_source(volume: &Volume) -> bool {
 /// Something mounted, as far as it stands in the way of what is above and below it.
 struct Place {
     path: String,
-    /// Of a ConfigMap, Secret, projected or downward-API volume.
-    is_written_by_kubelet: bool,
-    /// As a mount, at its source, or as an image.
-    is_read_only: bool,
-    is_file: bool,
+    room: Room,
     /// It is written without the first slash: the kubelet makes no mount point for it, and none in
     /// it.
     is_relative: bool,
@@ -342,17 +332,29 @@ struct Place {
     is_hidden: bool,
 }
 
+/// What can be mounted below something.
+#[derive(Clone, Copy, PartialEq)]
+enum Room {
+    /// Nothing, and no directory above it either: it is a file.
+    File,
+    /// Directories: the kubelet writes the volume of a ConfigMap, of a Secret, a projected or a
+    /// downward-API volume.
+    OfKubelet,
+    /// Nothing: it is read-only as a mount, at its source, or as an image.
+    ReadOnly,
+    Writable,
+}
+
 impl Place {
     fn forbids(&self, request: &Request) -> bool {
         if is_below(&request.path, &self.path) {
-            let is_closed = if self.is_written_by_kubelet {
-                request.file.is_some() || self.is_relative
-            } else {
-                self.is_read_only
-            };
-            self.is_file || is_closed
+            match self.room {
+                Room::File | Room::ReadOnly => true,
+                Room::OfKubelet => request.file.is_some() || self.is_relative,
+                Room::Writable => false,
+            }
         } else if is_below(&self.path, &request.path) {
-            request.file.is_some() || self.is_file || self.is_relative
+            request.file.is_some() || self.room == Room::File || self.is_relative
         } else {
             meets_by_link(&request.path, &self.path)
         }
@@ -469,20 +471,27 @@ impl Round<'_> {
                     ["File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"].contains(&kind)
                 });
             let read_only_at_source = image.is_some() || is_read_only_at_source(volume);
+            let room = if is_directory {
+                Room::ReadOnly
+            } else if is_host_file || (of_kubelet && has_sub_path(mount)) {
+                Room::File
+            } else if of_kubelet {
+                Room::OfKubelet
+            } else if mount.read_only == Some(true) || read_only_at_source {
+                Room::ReadOnly
+            } else {
+                Room::Writable
+            };
             Some(Place {
                 path: paths[index].clone(),
-                is_written_by_kubelet: of_kubelet && !is_directory,
-                is_read_only: mount.read_only == Some(true) || read_only_at_source || is_directory,
-                is_file: is_host_file || (of_kubelet && has_sub_path(mount) && !is_directory),
+                room,
                 is_relative: !mount.mount_path.starts_with('/'),
                 is_hidden: paths[index + 1..].contains(&paths[index]),
             })
         });
         let ours = self.done.iter().filter(|done| done.is_new).map(|done| Place {
             path: done.request.path.clone(),
-            is_written_by_kubelet: true,
-            is_read_only: true,
-            is_file: done.request.file.is_some(),
+            room: if done.request.file.is_some() { Room::File } else { Room::OfKubelet },
             is_relative: false,
             is_hidden: false,
         });

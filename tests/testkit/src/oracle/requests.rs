@@ -114,12 +114,63 @@ pub(super) struct Ask {
     pub(super) name: String,
     pub(super) words: String,
     pub(super) in_list: bool,
-    /// Prefix, spelling and position in the list: the least counts.
-    pub(super) rank: (bool, bool, usize),
+    rank: Rank,
     /// With what a problem about it begins, each way in which it may be written.
     pub(super) shown: Vec<String>,
     pub(super) reading: Reading,
     pub(super) standing: Standing,
+}
+
+/// Which of several values for one object counts: the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    prefix: Prefix,
+    spelling: Spelling,
+    /// In a list.
+    position: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Prefix {
+    First,
+    Second,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Spelling {
+    First,
+    Second,
+}
+
+/// A key without its prefix, of an annotation that holds requests.
+struct Key<'a> {
+    class: Class,
+    spelling: Spelling,
+    holds: Holds<'a>,
+}
+
+enum Holds<'a> {
+    /// One request, for the object of this name, which is empty for conf dirs.
+    One(&'a str),
+    /// A list of requests, each with its name.
+    List,
+}
+
+impl<'a> Key<'a> {
+    fn read(key: &'a str) -> Option<Self> {
+        let in_both = |(first, second, class)| {
+            [(first, class, Spelling::First), (second, class, Spelling::Second)]
+        };
+        let list = LISTS.into_iter().flat_map(in_both).find(|(list, ..)| *list == key);
+        if let Some((_, class, spelling)) = list {
+            return Some(Self { class, spelling, holds: Holds::List });
+        }
+        KEYS.into_iter().flat_map(in_both).find_map(|(start, class, spelling)| {
+            let name = key.strip_prefix(start)?;
+            let is_whole = !class.is_conf() || name.is_empty();
+            is_whole.then_some(Self { class, spelling, holds: Holds::One(name) })
+        })
+    }
 }
 
 /// All that a pod's annotations say.
@@ -139,51 +190,39 @@ pub(super) fn read(annotations: &BTreeMap<String, String>) -> Asked {
     let mut asked =
         Asked { asks: Vec::new(), container: None, unknown: Vec::new(), has_keys: false };
     let mut entries = Vec::new();
-    let prefixes = [(FIRST, false), (SECOND, true)];
-    for (prefix, is_second) in prefixes {
+    for (start, prefix) in [(FIRST, Prefix::First), (SECOND, Prefix::Second)] {
         for (full, value) in annotations {
-            let Some(key) = full.strip_prefix(prefix) else { continue };
+            let Some(key) = full.strip_prefix(start) else { continue };
             asked.has_keys = true;
             let value = value.trim_matches(BLANKS);
-            let written = if is_second { full } else { key };
-            let lists = LISTS
-                .iter()
-                .flat_map(|&(first, second, class)| [(first, class, false), (second, class, true)]);
-            let list = lists.into_iter().find(|(list, ..)| *list == key);
-            let spellings = KEYS
-                .iter()
-                .flat_map(|&(first, second, class)| [(first, class, false), (second, class, true)]);
-            let request = spellings.into_iter().find_map(|(spelling, class, is_other)| {
-                let name = key.strip_prefix(spelling)?;
-                (!class.is_conf() || name.is_empty()).then_some((class, name, is_other))
-            });
-            if let Some((_, class, is_other)) = list {
-                if !value.is_empty() {
-                    for (position, entry) in value.split(',').enumerate() {
-                        entries.push(read_entry(
-                            class,
-                            written,
-                            entry.trim_matches(BLANKS),
-                            (is_second, is_other, position),
-                        ));
+            let written = if prefix == Prefix::First { key } else { full };
+            match Key::read(key) {
+                Some(Key { class, spelling, holds: Holds::List }) => {
+                    let list = value.split(',').filter(|_| !value.is_empty());
+                    for (position, entry) in list.enumerate() {
+                        let rank = Rank { prefix, spelling, position };
+                        entries.push(read_entry(class, written, entry.trim_matches(BLANKS), rank));
                     }
                 }
-            } else if let Some((class, name, is_other)) = request {
-                asked.asks.push(Ask {
+                Some(Key { class, spelling, holds: Holds::One(name) }) => asked.asks.push(Ask {
                     class,
                     name: name.to_owned(),
                     words: value.to_owned(),
                     in_list: false,
-                    rank: (is_second, is_other, 0),
+                    rank: Rank { prefix, spelling, position: 0 },
                     shown: vec![format!("{written}={value}")],
                     reading: read_value(class, name, value),
                     standing: Standing::Counts,
-                });
-            } else if key == "container" {
-                asked.container.get_or_insert_with(|| value.to_owned());
-            } else if key != "injected" || is_second {
-                let written = if key.is_empty() { full } else { written };
-                asked.unknown.push(vec![written.to_owned(), format!("{written}={value}")]);
+                }),
+                None if key == "container" => {
+                    asked.container.get_or_insert_with(|| value.to_owned());
+                }
+                // The webhook's own.
+                None if key == "injected" && prefix == Prefix::First => {}
+                None => {
+                    let written = if key.is_empty() { full } else { written };
+                    asked.unknown.push(vec![written.to_owned(), format!("{written}={value}")]);
+                }
             }
         }
     }
@@ -192,7 +231,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>) -> Asked {
     asked
 }
 
-fn read_entry(class: Class, key: &str, entry: &str, rank: (bool, bool, usize)) -> Ask {
+fn read_entry(class: Class, key: &str, entry: &str, rank: Rank) -> Ask {
     let (name, words) =
         entry.split_once('=').map_or((entry, None), |(name, words)| (name, Some(words)));
     let (name, words) = (name.trim_matches(BLANKS), words.map(|words| words.trim_matches(BLANKS)));
