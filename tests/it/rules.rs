@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
 use spark_webhook::rules::Rules;
+use testkit::contract::{golden, recorded_mounts, rejects};
 use testkit::soundness::{Answer, answer, assert_sound};
 
 fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
@@ -14,33 +15,14 @@ fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
     }
 }
 
-fn review(case: &str) -> Value {
-    serde_json::from_slice(&fs::read(format!("tests/golden/{case}.json")).unwrap()).unwrap()
-}
-
 /// What a case is answered with these annotations as defaults.
 fn with_default(case: &str, flags: &str, annotation: &str) -> Answer {
     let policy =
         policy(OnProblem::Warn, &format!("defaults: [{{{flags}annotations: {{{annotation}}}}}]"));
-    let review = review(case);
+    let review = golden(case);
     let answer = answer(&review, &policy);
     assert_sound(&review, &policy, &answer);
     answer
-}
-
-fn mounts(answer: &Answer) -> Vec<String> {
-    let Some(injected) =
-        answer.pod["metadata"]["annotations"]["spark-operator.k8s.io/injected"].as_str()
-    else {
-        return Vec::new();
-    };
-    let injected: Value = serde_json::from_str(injected).unwrap();
-    injected["mounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mount| mount.as_str().unwrap().to_owned())
-        .collect()
 }
 
 #[test]
@@ -48,7 +30,7 @@ fn a_pod_that_asks_for_nothing_gets_the_default() {
     for case in ["noann-35-driver", "noann-35-exec", "neg-driver-noann"] {
         let answer = with_default(case, "", "spark-operator.k8s.io/hadoopConfigMap: h");
         assert_eq!(answer.outcome, Outcome::Mutated, "{case}");
-        assert_eq!(mounts(&answer), ["/etc/hadoop/conf=configmap/h"], "{case}");
+        assert_eq!(recorded_mounts(&answer), ["/etc/hadoop/conf=configmap/h"], "{case}");
         let volumes = answer.pod["spec"]["volumes"].as_array().unwrap();
         assert_eq!(
             volumes.last().unwrap(),
@@ -69,7 +51,7 @@ fn a_default_conf_dir_is_merged_with_sparks_own() {
     let sources = volume["projected"]["sources"].as_array().unwrap();
     assert_eq!(sources.len(), 2, "{volume}");
     assert_eq!(sources[1], json!({"configMap": {"name": "c", "optional": true}}));
-    assert_eq!(mounts(&answer), ["/etc/spark/conf=configmap/c"]);
+    assert_eq!(recorded_mounts(&answer), ["/etc/spark/conf=configmap/c"]);
 }
 
 #[test]
@@ -106,12 +88,12 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
             vec!["/etc/hadoop/conf/x=configmap/x"],
         ),
     ] {
-        let without = answer(&review(case), &Policy::default());
+        let without = answer(&golden(case), &Policy::default());
         let with = with_default(case, "", annotation);
         assert_eq!(with.warnings, without.warnings, "{what}");
-        let own = mounts(&without);
+        let own = recorded_mounts(&without);
         let added: Vec<_> =
-            mounts(&with).into_iter().filter(|mount| !own.contains(mount)).collect();
+            recorded_mounts(&with).into_iter().filter(|mount| !own.contains(mount)).collect();
         assert_eq!(added, expected, "{what}");
     }
 }
@@ -119,7 +101,7 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
 #[test]
 fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its_mount() {
     let with_env = |name: &str, annotation: &str| {
-        let mut review = review("noann-35-driver");
+        let mut review = golden("noann-35-driver");
         let env = json!({"name": name, "value": "/mine"});
         review["request"]["object"]["spec"]["containers"][0]["env"]
             .as_array_mut()
@@ -132,7 +114,7 @@ fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its
         assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
         let env = answer.pod["spec"]["containers"][0]["env"].as_array().unwrap().clone();
         assert_eq!(env.iter().rfind(|entry| entry["name"] == name).unwrap()["value"], "/mine");
-        mounts(&answer)
+        recorded_mounts(&answer)
     };
     for (variable, annotation) in [
         ("SPARK_CONF_DIR", "spark-operator.k8s.io/sparkConfigMap: x"),
@@ -179,8 +161,8 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
         OnProblem::Deny,
         "defaults: [{enforce: true, annotations: {spark-operator.k8s.io/configMap.x: /etc/hadoop/conf}}]",
     );
-    assert_eq!(self::answer(&review("tplB-41-driver"), &deny).outcome, Outcome::Refused);
-    assert_eq!(self::answer(&review("tplB-41-exec"), &deny).outcome, Outcome::Mutated);
+    assert_eq!(self::answer(&golden("tplB-41-driver"), &deny).outcome, Outcome::Refused);
+    assert_eq!(self::answer(&golden("tplB-41-exec"), &deny).outcome, Outcome::Mutated);
 
     let taken = with_default("ctr1-35-driver", enforce, "spark-operator.k8s.io/secret.x: /etc/app");
     assert_eq!(
@@ -202,12 +184,11 @@ fn who_asks_for_another_conf_dir_than_the_enforced_one_is_told() {
         ("h", &[]),
     ] {
         let yaml = "defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]";
-        let mut review = review("noann-35-driver");
+        let mut review = golden("noann-35-driver");
         review["request"]["object"]["metadata"]["annotations"] =
             json!({"spark-operator.k8s.io/hadoopConfigMap": name});
-        let answer = answer(&review, &policy(OnProblem::Warn, yaml));
-        assert_eq!(mounts(&answer), ["/etc/hadoop/conf=configmap/h"]);
-        assert_eq!(answer.warnings, expected);
+        let answer = rejects(&review, &policy(OnProblem::Warn, yaml), expected);
+        assert_eq!(recorded_mounts(&answer), ["/etc/hadoop/conf=configmap/h"]);
     }
 }
 
@@ -226,14 +207,14 @@ fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round()
         (format!("[{enforced}]"), Some("app:merge")),
     ] {
         let policy = policy(OnProblem::Warn, &format!("defaults: {rules}"));
-        let mut review = review("noann-35-driver");
+        let mut review = golden("noann-35-driver");
         if let Some(own) = own {
             review["request"]["object"]["metadata"]["annotations"] =
                 json!({"spark-operator.k8s.io/hadoopConfigMap": own});
         }
         let answer = answer(&review, &policy);
         assert_sound(&review, &policy, &answer);
-        assert_eq!(mounts(&answer).len(), 2, "{rules}");
+        assert_eq!(recorded_mounts(&answer).len(), 2, "{rules}");
     }
 }
 

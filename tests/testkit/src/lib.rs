@@ -9,6 +9,7 @@ pub const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+pub mod contract;
 pub mod documentation;
 pub mod generate;
 pub mod hostile;
