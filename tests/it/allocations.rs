@@ -1,5 +1,6 @@
 //! How often and how much one admission allocates: counts, unlike times, are the same on every
-//! machine.
+//! machine. Each thread has counts of its own, so the tests that run at the same time do not
+//! disturb them.
 
 use std::fs;
 use std::hint::black_box;
