@@ -12,7 +12,7 @@ mod listener;
 pub mod memory;
 mod mutate;
 mod readers;
-mod reload;
+mod rules_watcher;
 mod stream;
 mod threads;
 
@@ -35,7 +35,7 @@ use budget::Budget;
 use decisions::Decisions;
 use limits::{Connections, MAX_LEAVING};
 use readers::Readers;
-use reload::Reload;
+use rules_watcher::Reload;
 use threads::Threads;
 
 pub use limits::Limits;

@@ -9,13 +9,10 @@ mod authority;
 mod certificate;
 mod clients;
 mod clock;
-mod files;
 mod key;
-#[cfg(feature = "cluster")]
-mod managed;
+mod source;
 mod validity;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,41 +29,19 @@ use crate::metrics::{Metrics, Reload};
 use authority::Authority;
 use clients::ClientCas;
 use clock::Clock;
-use files::Contents;
+use source::files::Contents;
+#[cfg(feature = "cluster")]
+use source::managed::Manager;
 use validity::Validity;
 
-pub use files::Pair;
+pub use source::files::Pair;
 #[cfg(feature = "cluster")]
-pub use managed::ManagedCa;
+pub use source::managed::ManagedCa;
+pub use source::{Leaves, Source};
 
 /// Files are compared so often, by content: the kubelet swaps them by a symlink, for which watches
 /// fire once or never.
 const INTERVAL: Duration = Duration::from_secs(5);
-
-/// Where the certificate comes from.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A CA and leaves in memory, for localhost, the address that is listened on, and these names.
-    Ephemeral(Leaves),
-    /// A CA from files, whose leaves are made in memory.
-    Ca(Pair, Leaves),
-    /// A chain and its key from files.
-    Files(Pair),
-    /// A CA in a Secret that all replicas share, whose leaves are made in memory.
-    #[cfg(feature = "cluster")]
-    Managed(ManagedCa, Leaves),
-}
-
-/// What certificates that are made here are like.
-#[derive(Clone, Debug)]
-pub struct Leaves {
-    /// The address that is listened on.
-    pub listen: IpAddr,
-    /// More names.
-    pub dns_names: Vec<String>,
-    /// How long each is valid; a third before its end comes the next one.
-    pub lifetime: Duration,
-}
 
 /// A certificate chain with its key, what verifies it, and when it is valid.
 #[derive(Debug)]
@@ -164,28 +139,6 @@ pub enum TlsError {
     /// TLS could not be set up with the certificate.
     #[error("cannot serve the certificate: {0}")]
     Rustls(#[from] rustls::Error),
-}
-
-impl Source {
-    /// Where certificates are made here, what they are like.
-    fn leaves(&self) -> Option<&Leaves> {
-        match self {
-            Self::Ephemeral(leaves) | Self::Ca(_, leaves) => Some(leaves),
-            Self::Files(_) => None,
-            #[cfg(feature = "cluster")]
-            Self::Managed(_, leaves) => Some(leaves),
-        }
-    }
-
-    /// The files that are read again.
-    fn pair(&self) -> Option<&Pair> {
-        match self {
-            Self::Ca(pair, _) | Self::Files(pair) => Some(pair),
-            Self::Ephemeral(_) => None,
-            #[cfg(feature = "cluster")]
-            Self::Managed(..) => None,
-        }
-    }
 }
 
 impl Certificates {
@@ -423,7 +376,7 @@ impl Certificates {
     /// nothing about those.
     #[cfg(feature = "cluster")]
     async fn run_managed(&self, settings: &ManagedCa, leaves: &Leaves, metrics: &Metrics) {
-        let mut manager = managed::Manager::new(settings.clone(), self.clock.clone());
+        let mut manager = Manager::new(settings.clone(), self.clock.clone());
         loop {
             let adopted = match manager.manage().await {
                 Ok(current) => {
@@ -453,7 +406,7 @@ impl Certificates {
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         let source = Source::Ephemeral(Leaves {
-            listen: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            listen: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             dns_names: Vec::new(),
             lifetime: Duration::from_secs(3600),
         });

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use tokio_rustls::rustls::sign::CertifiedKey;
 
-use super::authority::{Authority, CaError};
-use super::certificate::{Certificate, Mismatch, begins_with};
-use super::{ServingCertificate, TlsError, key};
+use crate::tls::authority::{Authority, CaError};
+use crate::tls::certificate::{Certificate, Mismatch, begins_with};
+use crate::tls::{ServingCertificate, TlsError, key};
 
 /// A certificate and its key, in PEM files.
 #[derive(Clone, Debug)]
@@ -20,19 +20,19 @@ pub struct Pair {
 
 /// What the files of a pair hold, or why they cannot be read.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(in crate::tls) struct Contents {
     cert: Result<Vec<u8>, String>,
     key: Result<Vec<u8>, String>,
 }
 
 impl Contents {
-    pub(super) fn read(pair: &Pair) -> Self {
+    pub(in crate::tls) fn read(pair: &Pair) -> Self {
         let read = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
         Self { cert: read(&pair.cert), key: read(&pair.key) }
     }
 
     /// A chain and its key, for `--tls-cert`. It is checked as a whole before it is served.
-    pub(super) fn as_certificate(
+    pub(in crate::tls) fn as_certificate(
         &self,
         pair: &Pair,
         now: SystemTime,
@@ -66,7 +66,11 @@ impl Contents {
     }
 
     /// A CA and its key, for `--ca-cert`.
-    pub(super) fn as_authority(&self, pair: &Pair, now: SystemTime) -> Result<Authority, TlsError> {
+    pub(in crate::tls) fn as_authority(
+        &self,
+        pair: &Pair,
+        now: SystemTime,
+    ) -> Result<Authority, TlsError> {
         let files = Files { pair, cert_option: "--ca-cert", key_option: "--ca-key" };
         let (cert, key) = files.contents(self)?;
         let authority = Authority::from_pem(cert, key, &pair.key.to_string_lossy()).map_err(

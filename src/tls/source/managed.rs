@@ -37,8 +37,8 @@ use kube::{Client, Config};
 use serde_json::json;
 use tower::util::MapResponseLayer;
 
-use super::authority::Authority;
-use super::clock::Clock;
+use crate::tls::authority::Authority;
+use crate::tls::clock::Clock;
 use authorities::{Authorities, Ca, Stored};
 use writes::Writes;
 
@@ -66,7 +66,7 @@ pub struct ManagedCa {
 }
 
 /// What one replica knows of it.
-pub(super) struct Manager {
+pub(in crate::tls) struct Manager {
     settings: ManagedCa,
     clock: Arc<Clock>,
     client: Option<Client>,
@@ -82,7 +82,7 @@ pub(super) struct Manager {
 
 /// Why the CA could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ManageError {
+pub(in crate::tls) enum ManageError {
     #[error(
         "no API server is configured: {0}; run in a pod with a service account, or set KUBECONFIG"
     )]
@@ -127,7 +127,7 @@ impl ManageError {
 }
 
 impl Manager {
-    pub(super) fn new(settings: ManagedCa, clock: Arc<Clock>) -> Self {
+    pub(in crate::tls) fn new(settings: ManagedCa, clock: Arc<Clock>) -> Self {
         let now = Instant::now();
         Self {
             settings,
@@ -142,7 +142,7 @@ impl Manager {
     }
 
     /// Brings Secret and `caBundle` up to date, and gives the CA whose leaves an API server takes.
-    pub(super) async fn manage(&mut self) -> Result<Arc<Authority>, ManageError> {
+    pub(in crate::tls) async fn manage(&mut self) -> Result<Arc<Authority>, ManageError> {
         let client = self.client().await?;
         match self.settle(&client).await {
             Ok(authorities) => {
@@ -163,7 +163,7 @@ impl Manager {
     }
 
     /// Whether API servers reject what this process serves, as far as it knows.
-    pub(super) fn is_rejected(&self) -> bool {
+    pub(in crate::tls) fn is_rejected(&self) -> bool {
         self.bundle_lacks
     }
 

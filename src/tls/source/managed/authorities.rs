@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::ByteString;
 
-use super::super::authority::{Authority, CaError};
-use super::super::certificate::{Certificate, Mismatch, Role};
-use super::super::validity::Invalid;
+use crate::tls::authority::{Authority, CaError};
+use crate::tls::certificate::{Certificate, Mismatch, Role};
+use crate::tls::validity::Invalid;
 
 type Data = BTreeMap<String, ByteString>;
 
