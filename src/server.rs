@@ -7,6 +7,7 @@
 mod admin;
 mod budget;
 mod decisions;
+mod drain;
 mod limits;
 mod listener;
 pub mod memory;
@@ -38,6 +39,8 @@ use readers::Readers;
 use rules_watcher::Reload;
 use threads::Threads;
 
+pub(crate) use drain::Signals;
+pub use drain::Stop;
 pub use limits::Limits;
 
 /// What a server is made of.
@@ -202,16 +205,6 @@ impl Bound {
             );
         }
     }
-}
-
-/// How a server is told to stop, in two steps: an API server goes on sending to a process that
-/// ends, on the connections that it has, until each of them is closed by a response that says so.
-#[derive(Clone, Debug, Default)]
-pub struct Stop {
-    /// Not ready; serving goes on, and each response closes its connection.
-    pub draining: CancellationToken,
-    /// Nothing new is accepted, and what runs is finished.
-    pub stopping: CancellationToken,
 }
 
 #[cfg(test)]

@@ -13,12 +13,11 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admission::{OnProblem, Policy};
 use crate::metrics::Metrics;
 use crate::registration::{self, registration};
-use crate::server::{Limits, Options, Stop, memory};
+use crate::server::{Limits, Options, Signals, Stop, memory};
 use crate::telemetry::{self, Filter, Log, LogFormat};
 #[cfg(feature = "cluster")]
 use crate::tls::ManagedCa;
@@ -414,44 +413,6 @@ fn write(file: &Path, registration: &Value) -> anyhow::Result<()> {
             file.display()
         )
     })
-}
-
-/// SIGTERM and Ctrl-C.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// The first one ends the server when it has finished what runs, the second at once.
-    async fn stop(mut self, stop: Stop, drain_delay: Duration) {
-        let is_terminate = self.next().await;
-        stop.draining.cancel();
-        // Who presses Ctrl-C has no API server that would have to go elsewhere first.
-        if is_terminate && !drain_delay.is_zero() {
-            tracing::info!(delay = %humantime::format_duration(drain_delay), "stopping: not ready, serving on for a while");
-            tokio::select! {
-                () = tokio::time::sleep(drain_delay) => {}
-                _ = self.next() => std::process::exit(130),
-            }
-        }
-        tracing::info!("stopping: finishing what runs");
-        stop.stopping.cancel();
-        self.next().await;
-        std::process::exit(130);
-    }
-
-    /// Waits for one; whether it is SIGTERM.
-    async fn next(&mut self) -> bool {
-        tokio::select! { _ = self.terminate.recv() => true, _ = self.interrupt.recv() => false }
-    }
 }
 
 /// The memory that clients can make the process use, for `--help`.
