@@ -217,7 +217,7 @@ pub fn init(format: LogFormat, filter: Filter) -> Log {
     let layer = match format {
         LogFormat::Text => layer.fmt_fields(TextFields).with_ansi(is_terminal).boxed(),
         LogFormat::Json => {
-            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+            layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
         }
     };
     let Filter(targets) = filter;

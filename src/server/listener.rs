@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use super::limits::{Connections, OpenConnection};
 use super::stream::ClientStream;
@@ -62,7 +63,7 @@ pub(super) async fn serve_tls(
     stopping: &CancellationToken,
 ) {
     let connections = &shared.connections;
-    while let Some((stream, _)) = accept(&listener, shared, stopping).await {
+    while let Some((stream, peer)) = accept(&listener, shared, stopping).await {
         let (stream, thread) = match threads.hand_over(stream) {
             Ok(handed_over) => handed_over,
             Err(error) => {
@@ -85,7 +86,7 @@ pub(super) async fn serve_tls(
             }
             shared.metrics.connections.dec();
         };
-        tasks.spawn_on(serve, &thread);
+        tasks.spawn_on(serve.instrument(span(peer)), &thread);
     }
 }
 
@@ -186,12 +187,13 @@ pub(super) async fn serve_plain(
         let connection = connections.enter();
         connections.make_room().await;
         let serve = serve_admin(stream, peer, router.clone(), stopping.clone());
-        tasks.spawn(async move {
+        let serve = async move {
             tokio::select! {
                 () = serve => {}
                 () = connection.evicted() => tracing::debug!("a connection to the admin port gave way to another"),
             }
-        });
+        };
+        tasks.spawn(serve.instrument(span(peer)));
     }
 }
 
@@ -218,6 +220,12 @@ async fn serve_admin(
     if let Err(error) = result {
         tracing::debug!(%error, "connection to the admin port ended early");
     }
+}
+
+/// Names the client in each log line of its connection, such as that of a failed handshake. At
+/// other levels than `debug` and `trace` there is no span, so an admission costs nothing more.
+fn span(peer: SocketAddr) -> Span {
+    tracing::debug_span!("connection", client = %peer)
 }
 
 /// The next connection; `None` when the server stops.

@@ -623,3 +623,21 @@ fn a_client_ca_that_verifies_nobody_is_refused() {
         "the certificate has a key of a kind that ring cannot verify, such as P-521; give a CA with a P-256 or P-384 key",
     );
 }
+
+#[tokio::test]
+async fn a_failed_handshake_names_the_client() {
+    for (format, begin, end) in [
+        ("text", " connection{client=", "}: TLS handshake failed error="),
+        ("json", r#""span":{"client":""#, r#"","name":"connection"}"#),
+    ] {
+        let webhook = Webhook::start_in(
+            &[("RUST_LOG", "info,spark_webhook=debug")],
+            &["--log-format", format],
+        );
+        let mut client = TcpStream::connect(webhook.address()).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let line = webhook.log_line("TLS handshake failed");
+        let address = client.local_addr().unwrap();
+        assert!(line.contains(&format!("{begin}{address}{end}")), "{line}");
+    }
+}
