@@ -52,4 +52,5 @@ pub mod server;
 pub mod telemetry;
 pub mod text;
 pub mod tls;
+mod watched;
 pub mod yaml;

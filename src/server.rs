@@ -36,7 +36,7 @@ use budget::Budget;
 use decisions::Decisions;
 use limits::{Connections, MAX_LEAVING};
 use readers::Readers;
-use rules_watcher::Reload;
+use rules_watcher::RulesWatcher;
 use threads::Threads;
 
 pub(crate) use drain::Signals;
@@ -76,7 +76,7 @@ pub struct Bound {
 /// What all connections have in common.
 struct Shared {
     policy: Arc<ArcSwap<Policy>>,
-    reload: Arc<Reload>,
+    rules_watcher: Arc<RulesWatcher>,
     certificates: Arc<Certificates>,
     connections: Arc<Connections>,
     budget: Arc<Budget>,
@@ -118,7 +118,7 @@ impl Options {
         let threads = threads::count() + memory::READERS + 1;
         let connections = limits.within_open_files(threads).connections;
         let shared = Shared {
-            reload: Arc::new(Reload::new(config, policy.clone(), metrics.clone())),
+            rules_watcher: Arc::new(RulesWatcher::new(config, policy.clone(), metrics.clone())),
             policy,
             certificates,
             connections: Arc::new(Connections::new(connections, MAX_LEAVING)),
@@ -189,7 +189,7 @@ impl Bound {
         let shared = Arc::new(Shared { draining: stop.draining.clone(), ..shared });
         let Stop { draining: _, stopping } = stop;
         tokio::spawn(threads::give_back());
-        tokio::spawn(shared.reload.clone().run(stopping.clone()));
+        tokio::spawn(shared.rules_watcher.clone().run(stopping.clone()));
         tokio::spawn(shared.certificates.clone().run(shared.metrics.clone(), stopping.clone()));
         let tasks = TaskTracker::new();
         let threads = Threads::start();
@@ -214,7 +214,7 @@ impl Shared {
         let policy = Arc::new(ArcSwap::default());
         let metrics = Arc::new(Metrics::new(Box::new(|| 0)));
         Self {
-            reload: Arc::new(Reload::new(None, policy.clone(), metrics.clone())),
+            rules_watcher: Arc::new(RulesWatcher::new(None, policy.clone(), metrics.clone())),
             policy,
             certificates: Arc::new(Certificates::for_tests()),
             connections: Arc::new(Connections::new(16, MAX_LEAVING)),

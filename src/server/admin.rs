@@ -38,7 +38,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
     // A pod with old rules or an old certificate is better than none, so that is said and does not
     // make it unready.
-    let rules = shared.reload.problem().map(|problem| format!("old rules: {problem}"));
+    let rules = shared.rules_watcher.problem().map(|problem| format!("old rules: {problem}"));
     let problems: Vec<String> =
         rules.into_iter().chain(certificates.certificate).chain(certificates.client_ca).collect();
     if problems.is_empty() {
