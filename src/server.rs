@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Policy;
 use crate::metrics::Metrics;
-use crate::tls::Certificates;
+use crate::tls::{Certificates, Renewal};
 use budget::Budget;
 use decisions::Decisions;
 use limits::{Connections, MAX_LEAVING};
@@ -49,8 +49,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where probes are answered, by HTTP. Port 0 takes any free one.
     pub admin_listen: SocketAddr,
-    /// What is served, and whether it is as it should be.
+    /// The certificate, and its health.
     pub certificates: Arc<Certificates>,
+    /// Keeps the certificate valid.
+    pub renewal: Renewal,
     /// TLS settings, with these certificates.
     pub tls: ServerConfig,
     /// How reviews are answered.
@@ -70,6 +72,7 @@ pub struct Bound {
     address: SocketAddr,
     admin_address: SocketAddr,
     acceptor: TlsAcceptor,
+    renewal: Renewal,
     shared: Shared,
 }
 
@@ -109,8 +112,17 @@ impl Options {
     ///
     /// When one of them cannot be had.
     pub fn bind(self) -> Result<Bound, BindError> {
-        let Self { listen, admin_listen, certificates, tls, policy, config, limits, metrics } =
-            self;
+        let Self {
+            listen,
+            admin_listen,
+            certificates,
+            renewal,
+            tls,
+            policy,
+            config,
+            limits,
+            metrics,
+        } = self;
         let (admissions, address) = bind("--listen", listen)?;
         let (admin, admin_address) = bind("--admin-listen", admin_listen)?;
         let policy = Arc::new(ArcSwap::from_pointee(policy));
@@ -134,6 +146,7 @@ impl Options {
             address,
             admin_address,
             acceptor: TlsAcceptor::from(Arc::new(tls)),
+            renewal,
             shared,
         })
     }
@@ -185,12 +198,13 @@ impl Bound {
 
     /// Serves until it is told to stop and everything that runs is finished, 20 s at most.
     pub async fn serve(self, stop: Stop) {
-        let Self { admissions, admin, acceptor, shared, address: _, admin_address: _ } = self;
+        let Self { admissions, admin, acceptor, renewal, shared, address: _, admin_address: _ } =
+            self;
         let shared = Arc::new(Shared { draining: stop.draining.clone(), ..shared });
         let Stop { draining: _, stopping } = stop;
         tokio::spawn(threads::give_back());
         tokio::spawn(shared.rules_watcher.clone().run(stopping.clone()));
-        tokio::spawn(shared.certificates.clone().run(shared.metrics.clone(), stopping.clone()));
+        tokio::spawn(renewal.run(shared.metrics.clone(), stopping.clone()));
         let tasks = TaskTracker::new();
         let threads = Threads::start();
         tokio::join!(
@@ -216,7 +230,7 @@ impl Shared {
         Self {
             rules_watcher: Arc::new(RulesWatcher::new(None, policy.clone(), metrics.clone())),
             policy,
-            certificates: Arc::new(Certificates::for_tests()),
+            certificates: Certificates::for_tests(),
             connections: Arc::new(Connections::new(16, MAX_LEAVING)),
             budget: Arc::new(Budget::new(1 << 20)),
             readers: Arc::new(Readers::start()),

@@ -24,6 +24,11 @@ impl<T: PartialEq + Send + 'static> WatchedFile<T> {
         Self { path, read, contents: Err("the file was not read yet".to_owned()) }
     }
 
+    /// Reads the file in the calling thread, as is fine at start.
+    pub(crate) fn read(&mut self) {
+        self.contents = (self.read)(&self.path).map_err(|error| error.to_string());
+    }
+
     /// Reads the file again, in a thread that may block. Returns whether the contents differ.
     pub(crate) async fn read_again(&mut self) -> bool {
         let (path, read) = (self.path.clone(), self.read);
@@ -85,5 +90,16 @@ mod tests {
             assert_eq!(file.read_again().await, is_changed, "{target}");
             assert_eq!(file.contents().map(String::as_str), contents, "{target}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_at_start_is_no_change_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "a").unwrap();
+        let mut file = WatchedFile::new(path, |path| fs::read_to_string(path));
+        file.read();
+        assert_eq!(file.contents(), Ok(&"a".to_owned()));
+        assert!(!file.read_again().await);
     }
 }

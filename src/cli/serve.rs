@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::registration::{self, registration};
 use crate::server::{Options, Signals, Stop};
 use crate::telemetry::{self, Filter, Log, LogFormat};
-use crate::tls::{Certificates, Source};
+use crate::tls::{CertificateSource, Certificates};
 use certificate::CertificateFlags;
 use limits::LimitFlags;
 use values::socket_address;
@@ -110,20 +110,21 @@ impl Serve {
         let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
         // Before anybody is told that it runs, and could tell it to end.
         let signals = Signals::new().context("signals cannot be received")?;
-        if matches!(source, Source::Ephemeral(_)) {
+        if matches!(source, CertificateSource::Ephemeral(_)) {
             let text = "The certificate is self-signed, made in memory and gone with this process; --tls-cert and --tls-key serve your own.";
             match log_format {
                 LogFormat::Text => super::say(text),
                 LogFormat::Json => tracing::info!("{text}"),
             }
         }
-        let certificates = Arc::new(Certificates::new(source, certificate.client_ca())?);
+        let (certificates, renewal) = Certificates::start(source, certificate.client_ca())?;
         let condition = registration::condition(&policy.rules);
         let server = Options {
             listen,
             admin_listen,
             tls: certificates.server_config()?,
             certificates: certificates.clone(),
+            renewal,
             policy,
             config,
             limits: limits.limits(),

@@ -32,7 +32,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
     }
-    let certificates = shared.certificates.condition();
+    let certificates = shared.certificates.health();
     if let Some(reason) = &certificates.not_ready {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     }

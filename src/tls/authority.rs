@@ -5,6 +5,7 @@
 //! while its CA is.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
@@ -156,7 +157,7 @@ impl Authority {
         let chain = std::iter::once(leaf.der).chain(intermediates).collect();
         let key = CertifiedKey::new(chain, any_supported_type(&key)?);
         Ok(ServingCertificate {
-            key,
+            key: Arc::new(key),
             ca_bundle: self.certificate.to_pem(),
             validity: leaf.validity,
         })

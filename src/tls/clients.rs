@@ -7,9 +7,9 @@
 //!
 //! Each handshake is judged by the CAs of that moment, and no connection is judged twice.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -26,6 +26,8 @@ use tokio_rustls::rustls::{
 use super::TlsError;
 use super::certificate::Certificate;
 use super::clock::Clock;
+use crate::metrics::Metrics;
+use crate::watched::WatchedFile;
 
 /// The CAs of a file, as it was when it could last be used.
 #[derive(Debug)]
@@ -50,33 +52,51 @@ struct Judged {
     left_out: Vec<String>,
 }
 
+/// A file of CAs, read for the first time.
+pub(super) fn read(file: PathBuf) -> WatchedFile<Vec<u8>> {
+    let mut file = WatchedFile::new(file, |path| std::fs::read(path));
+    file.read();
+    file
+}
+
 impl ClientCas {
-    /// The CAs of a file that must have one.
-    pub(super) fn new(file: &Path, clock: Arc<Clock>) -> Result<Self, TlsError> {
+    /// The CAs of a file. It must have one.
+    pub(super) fn new(file: &WatchedFile<Vec<u8>>, clock: Arc<Clock>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let judged = judge(&provider, read(file), clock.now());
+        let judged = judge(&provider, file.contents(), clock.now());
         let in_force = judged.and_then(|Judged { usable, left_out }| {
             Ok((InForce::new(&provider, usable)?, left_out))
         });
-        let (in_force, left_out) = in_force.map_err(|reason| TlsError::File {
-            option: "--client-ca",
-            path: file.to_owned(),
-            reason,
-        })?;
-        let in_force = ArcSwap::from_pointee(in_force);
+        let path = file.path().to_owned();
+        let (in_force, left_out) = match in_force {
+            Ok(in_force) => in_force,
+            Err(reason) => return Err(TlsError::File { option: "--client-ca", path, reason }),
+        };
         let cas = Self {
-            file: file.to_owned(),
+            file: path,
             clock,
             provider,
-            in_force,
+            in_force: ArcSwap::from_pointee(in_force),
             problem: ArcSwapOption::empty(),
         };
         cas.report(left_out_problem(&left_out));
         Ok(cas)
     }
 
-    pub(super) fn file(&self) -> &Path {
-        &self.file
+    /// Follows the file, which is read again each `interval`.
+    pub(super) async fn run(
+        &self,
+        mut file: WatchedFile<Vec<u8>>,
+        interval: Duration,
+        metrics: &Metrics,
+    ) {
+        loop {
+            metrics.client_ca_problem.set(self.problem().is_some().into());
+            tokio::time::sleep(interval).await;
+            // Unchanged CAs are judged again, too: they may have become valid or expired.
+            file.read_again().await;
+            self.follow(file.contents());
+        }
     }
 
     /// What is wrong with the CAs in force, with what is in use instead.
@@ -85,7 +105,7 @@ impl ClientCas {
     }
 
     /// Takes what the file holds now.
-    pub(super) fn follow(&self, contents: Result<Vec<u8>, String>) {
+    fn follow(&self, contents: Result<&Vec<u8>, &str>) {
         let followed = judge(&self.provider, contents, self.clock.now()).and_then(
             |Judged { usable, left_out }| {
                 if self.in_force.load().cas != usable {
@@ -112,20 +132,16 @@ impl ClientCas {
     }
 }
 
-pub(super) fn read(file: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|error| error.to_string())
-}
-
 fn left_out_problem(left_out: &[String]) -> Option<String> {
     (!left_out.is_empty()).then(|| format!("a part of the client CAs: {}", left_out.join("; ")))
 }
 
 fn judge(
     provider: &CryptoProvider,
-    contents: Result<Vec<u8>, String>,
+    contents: Result<&Vec<u8>, &str>,
     now: SystemTime,
 ) -> Result<Judged, String> {
-    let certificates = Certificate::read_all(&contents?)?;
+    let certificates = Certificate::read_all(contents?)?;
     let is_one = certificates.len() == 1;
     let mut judged = Judged { usable: Vec::new(), left_out: Vec::new() };
     for (position, certificate) in certificates.into_iter().enumerate() {
@@ -227,8 +243,6 @@ impl ClientCertVerifier for ClientCas {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::*;
@@ -287,7 +301,7 @@ mod tests {
             (String::new(), Err("expected a PEM certificate, found none")),
             (valid + garbage, Err("expected an X.509 certificate")),
         ] {
-            let judged = judge(&provider, Ok(pem.into_bytes()), now);
+            let judged = judge(&provider, Ok(&pem.into_bytes()), now);
             let judged =
                 judged.map(|Judged { usable, left_out }| (usable.len(), left_out.join("; ")));
             match (judged, expected) {
@@ -313,11 +327,11 @@ mod tests {
         let (first, second) = (ca(now - DAY, now + DAY), ca(now - DAY, now + 3 * DAY));
         let expired = ca(now - 2 * DAY, now - DAY);
         std::fs::write(&file, &first).unwrap();
-        let cas = ClientCas::new(&file, Arc::default()).unwrap();
+        let cas = ClientCas::new(&read(file.clone()), Arc::default()).unwrap();
         let serves =
             |pem: &str| cas.in_force.load().cas == Certificate::read_all(pem.as_bytes()).unwrap();
         let problem = || cas.problem().map_or_else(String::new, |problem| problem.to_string());
-        let follow = |pem: &str| cas.follow(Ok(pem.as_bytes().to_vec()));
+        let follow = |pem: &str| cas.follow(Ok(&pem.as_bytes().to_vec()));
         assert!(serves(&first) && problem().is_empty());
 
         follow("garbage");
@@ -327,7 +341,7 @@ mod tests {
             file.display()
         );
         assert_eq!(problem(), named);
-        cas.follow(Err("No such file".to_owned()));
+        cas.follow(Err("No such file"));
         assert!(
             serves(&first) && problem().starts_with("the old client CA: No such file"),
             "{}",
@@ -351,6 +365,36 @@ mod tests {
         assert!(serves(&(first + &second)) && problem().is_empty(), "{}", problem());
     }
 
+    #[tokio::test]
+    async fn the_file_is_followed_and_the_metric_tells_of_a_problem() {
+        let now = SystemTime::now();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        let [first, second] = [1, 2].map(|days| ca(now - DAY, now + days * DAY));
+        std::fs::write(&file, &first).unwrap();
+        let watched = read(file.clone());
+        let cas = ClientCas::new(&watched, Arc::default()).unwrap();
+        let metrics = Metrics::new(Box::new(|| 0));
+        let change = async {
+            for (contents, in_force, problem) in
+                [("garbage", &first, 1), (&*second, &second, 0), (&*first, &first, 0)]
+            {
+                std::fs::write(&file, contents).unwrap();
+                let expected = Certificate::read_all(in_force.as_bytes()).unwrap();
+                while cas.in_force.load().cas != expected
+                    || metrics.client_ca_problem.get() != problem
+                {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = cas.run(watched, Duration::from_millis(1), &metrics) => {}
+            () = change => {}
+            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("a change is not followed"),
+        }
+    }
+
     /// A replica on a node with a wrong clock must not reject the API server's certificate.
     #[cfg(feature = "cluster")]
     #[test]
@@ -370,7 +414,7 @@ mod tests {
         let client = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
 
         let clock = Arc::new(Clock::default());
-        let cas = ClientCas::new(&file, clock.clone()).unwrap();
+        let cas = ClientCas::new(&read(file), clock.clone()).unwrap();
         let is_served = || cas.verify_client_cert(client.der(), &[], UnixTime::now()).is_ok();
         assert!(!is_served());
         clock.learn(local + 10 * DAY, local);

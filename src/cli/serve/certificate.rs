@@ -12,7 +12,7 @@ use super::values::duration_between;
 use crate::registration;
 #[cfg(feature = "cluster")]
 use crate::tls::ManagedCa;
-use crate::tls::{Leaves, Pair, Source};
+use crate::tls::{CertificateSource, Leaves, PemFiles};
 
 /// Where `--help` shows these flags. A heading of the whole group (`next_help_heading`) would also
 /// hold the flags after it.
@@ -139,24 +139,24 @@ pub(super) struct CertificateFlags {
 
 impl CertificateFlags {
     /// The source that the flags choose, for a server that listens on this address.
-    pub(super) fn source(&self, listen: IpAddr) -> Source {
-        let pair = |cert: &Option<PathBuf>, key: &Option<PathBuf>| {
-            Some(Pair { cert: cert.clone()?, key: key.clone()? })
+    pub(super) fn source(&self, listen: IpAddr) -> CertificateSource {
+        let files = |cert: &Option<PathBuf>, key: &Option<PathBuf>| {
+            Some(PemFiles { cert: cert.clone()?, key: key.clone()? })
         };
         let leaves =
             Leaves { listen, dns_names: self.dns_name.clone(), lifetime: self.leaf_lifetime };
         #[cfg(feature = "cluster")]
         if let Some((namespace, secret)) = self.ca_secret.clone() {
             let registration = self.registration_name.clone();
-            return Source::Managed(
+            return CertificateSource::Managed(
                 ManagedCa { namespace, secret, registration, lifetime: self.ca_lifetime },
                 leaves,
             );
         }
-        match (pair(&self.tls_cert, &self.tls_key), pair(&self.ca_cert, &self.ca_key)) {
-            (Some(files), _) => Source::Files(files),
-            (None, Some(ca)) => Source::Ca(ca, leaves),
-            (None, None) => Source::Ephemeral(leaves),
+        match (files(&self.tls_cert, &self.tls_key), files(&self.ca_cert, &self.ca_key)) {
+            (Some(chain), _) => CertificateSource::Files(chain),
+            (None, Some(ca)) => CertificateSource::Ca(ca, leaves),
+            (None, None) => CertificateSource::Ephemeral(leaves),
         }
     }
 

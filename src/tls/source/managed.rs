@@ -37,8 +37,10 @@ use kube::{Client, Config};
 use serde_json::json;
 use tower::util::MapResponseLayer;
 
+use super::{Look, Replacement};
 use crate::tls::authority::Authority;
 use crate::tls::clock::Clock;
+use crate::tls::leaf::{LeafIssuer, LeafTemplate};
 use authorities::{Authorities, Ca, Stored};
 use writes::Writes;
 
@@ -65,8 +67,51 @@ pub struct ManagedCa {
     pub lifetime: Duration,
 }
 
+/// The shared CA, and the leaves of this replica.
+pub(in crate::tls) struct Managed {
+    manager: Manager,
+    template: LeafTemplate,
+    /// `None` until the CA was read for the first time.
+    leaves: Option<LeafIssuer>,
+}
+
+impl Managed {
+    pub(super) fn new(settings: ManagedCa, template: LeafTemplate, clock: Arc<Clock>) -> Self {
+        Self { manager: Manager::new(settings, clock), template, leaves: None }
+    }
+
+    pub(super) fn lifetime(&self) -> Duration {
+        self.template.lifetime
+    }
+
+    /// Looks after the shared CA. An API server that is away changes nothing about the leaves of
+    /// the CA that was read last.
+    pub(super) async fn look(&mut self, clock: &Clock) -> Look {
+        let current = self.manager.manage().await.map_err(|error| error.to_string());
+        // By the clock that the API server's answers may just have corrected.
+        let now = clock.now();
+        let (replacement, problem) = match &mut self.leaves {
+            Some(leaves) => leaves.follow(current.map(Some), now),
+            None => match current.and_then(|authority| self.start(authority, now)) {
+                Ok(first) => (Some(first), None),
+                Err(problem) => (None, Some(problem)),
+            },
+        };
+        let is_rejected = self.leaves.is_none() || self.manager.is_rejected();
+        Look { replacement, problem, is_changed: false, is_rejected }
+    }
+
+    /// Signs the first leaf.
+    fn start(&mut self, authority: Arc<Authority>, now: SystemTime) -> Result<Replacement, String> {
+        let (leaves, certificate) = LeafIssuer::start(self.template.clone(), authority, now)
+            .map_err(|error| error.to_string())?;
+        self.leaves = Some(leaves);
+        Ok(Replacement { certificate, reason: "there is another CA" })
+    }
+}
+
 /// What one replica knows of it.
-pub(in crate::tls) struct Manager {
+struct Manager {
     settings: ManagedCa,
     clock: Arc<Clock>,
     client: Option<Client>,
@@ -82,7 +127,7 @@ pub(in crate::tls) struct Manager {
 
 /// Why the CA could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::tls) enum ManageError {
+enum ManageError {
     #[error(
         "no API server is configured: {0}; run in a pod with a service account, or set KUBECONFIG"
     )]
@@ -127,7 +172,7 @@ impl ManageError {
 }
 
 impl Manager {
-    pub(in crate::tls) fn new(settings: ManagedCa, clock: Arc<Clock>) -> Self {
+    fn new(settings: ManagedCa, clock: Arc<Clock>) -> Self {
         let now = Instant::now();
         Self {
             settings,
@@ -142,7 +187,7 @@ impl Manager {
     }
 
     /// Brings Secret and `caBundle` up to date, and gives the CA whose leaves an API server takes.
-    pub(in crate::tls) async fn manage(&mut self) -> Result<Arc<Authority>, ManageError> {
+    async fn manage(&mut self) -> Result<Arc<Authority>, ManageError> {
         let client = self.client().await?;
         match self.settle(&client).await {
             Ok(authorities) => {
@@ -163,7 +208,7 @@ impl Manager {
     }
 
     /// Whether API servers reject what this process serves, as far as it knows.
-    pub(in crate::tls) fn is_rejected(&self) -> bool {
+    fn is_rejected(&self) -> bool {
         self.bundle_lacks
     }
 
