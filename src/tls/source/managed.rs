@@ -110,7 +110,7 @@ impl Managed {
     }
 }
 
-/// What one replica knows of it.
+/// Keeps Secret and `caBundle` up to date, as one replica sees them.
 struct Manager {
     settings: ManagedCa,
     clock: Arc<Clock>,
@@ -366,6 +366,7 @@ mod tests {
     use serde_json::Value;
     use tower::service_fn;
 
+    use super::super::tests::{authority, leaves};
     use super::*;
 
     /// A registration without a bundle, as an API server has it that answers each patch with this
@@ -395,6 +396,41 @@ mod tests {
             }
         });
         Client::new(service, "n")
+    }
+
+    fn unavailable() -> Client {
+        let service = service_fn(|_: Request<Body>| async {
+            let response = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE);
+            Ok::<_, std::convert::Infallible>(response.body(Body::empty()).unwrap())
+        });
+        Client::new(service, "n")
+    }
+
+    /// An API server that is away changes nothing about the leaves of the CA that was read last.
+    #[tokio::test]
+    async fn without_an_api_server_the_leaf_is_renewed_and_the_problem_is_said() {
+        let (now, clock) = (SystemTime::now(), Clock::default());
+        let hour = Duration::from_secs(3600);
+        let [template, due] =
+            [24, 1].map(|hours| LeafTemplate::new(&leaves(hours * hour)).unwrap());
+        let authority = authority(now - hour, 24 * hour);
+        let first = |template: &LeafTemplate| {
+            LeafIssuer::start(template.clone(), authority.clone(), now - hour).unwrap().0
+        };
+        for (leaves, is_renewed, is_rejected) in [
+            (None, false, true),
+            (Some(first(&template)), false, false),
+            (Some(first(&due)), true, false),
+        ] {
+            let mut manager = manager();
+            manager.client = Some(unavailable());
+            let mut source = Managed { manager, template: template.clone(), leaves };
+            let look = source.look(&clock).await;
+            assert_eq!(look.replacement.is_some(), is_renewed);
+            assert_eq!((look.is_changed, look.is_rejected), (false, is_rejected));
+            let problem = look.problem.unwrap();
+            assert!(problem.starts_with("cannot read the Secret: "), "{problem}");
+        }
     }
 
     fn manager() -> Manager {
