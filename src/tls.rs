@@ -231,6 +231,11 @@ impl ResolvesServerCert for Certificates {
 mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+    use rustls::{ClientConfig, RootCertStore};
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -280,6 +285,32 @@ mod tests {
                 CertificateHealth { not_ready, certificate, client_ca: None }
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_presents_a_certificate_that_the_ca_bundle_verifies_and_chooses_http_1_1() {
+        let (certificates, _) = Certificates::start(source::tests::ephemeral(), None).unwrap();
+        let server = TlsAcceptor::from(Arc::new(certificates.server_config().unwrap()));
+        let mut roots = RootCertStore::empty();
+        for ca in CertificateDer::pem_slice_iter(certificates.ca_bundle().as_bytes()) {
+            roots.add(ca.unwrap()).unwrap();
+        }
+        let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let (one_end, other_end) = tokio::io::duplex(1024);
+        let name = "localhost".try_into().unwrap();
+        let (accepted, connected) = tokio::join!(
+            server.accept(one_end),
+            TlsConnector::from(Arc::new(client)).connect(name, other_end)
+        );
+        accepted.unwrap();
+        let connected = connected.unwrap();
+        let (_, session) = connected.get_ref();
+        assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
     }
 
     #[test]

@@ -389,7 +389,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = cas.run(watched, Duration::from_millis(1), &metrics) => {}
+            () = cas.run(watched, Duration::from_millis(1), &metrics) => panic!("it ended"),
             () = change => {}
             () = tokio::time::sleep(Duration::from_secs(30)) => panic!("a change is not followed"),
         }
