@@ -2,9 +2,9 @@
 //! evaluates, for clusters that want no webhook.
 //!
 //! The policy is written in `policy.yaml`, for people to read before they apply it. It changes only
-//! pods for which the result is the webhook's, to the byte (`tests/policy.rs` holds both to the
-//! same pods), and leaves every other one as it is; a ValidatingAdmissionPolicy beside it warns who
-//! creates such a pod. The changes are a JSON patch and not an apply configuration: that would
+//! pods for which the result is the webhook's, to the byte (`tests/cluster/policy.rs` holds both to
+//! the same pods), and leaves every other one as it is; a ValidatingAdmissionPolicy beside it warns
+//! who creates such a pod. The changes are a JSON patch and not an apply configuration: that would
 //! leave a `valueFrom` beside the new value of a variable, which no pod may have.
 
 /// The policies and their bindings, as YAML documents for `kubectl apply -f`.

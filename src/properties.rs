@@ -228,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn a_property_names_role_prefix_and_annotation() {
+        for (role, expected) in [
+            (Role::Driver, "spark.kubernetes.driver.annotation.spark-operator.k8s.io/secret.a"),
+            (Role::Executor, "spark.kubernetes.executor.annotation.spark-operator.k8s.io/secret.a"),
+        ] {
+            assert_eq!(property(role, "secret.a"), expected);
+        }
+    }
+
+    #[test]
     fn the_whole_set_is_tried_on_pods_that_spark_makes() {
         let set = |entries: &[(&str, &str)]| -> Vec<(String, String)> {
             entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

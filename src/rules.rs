@@ -377,6 +377,21 @@ mod tests {
     }
 
     #[test]
+    fn names_are_permitted_by_every_entry_for_the_namespace() {
+        assert_eq!(rules("defaults: []").permitted_in("team-a"), None);
+        let rules = rules(
+            "allow: [{namespaces: [team-*], configMaps: [a, b]}, {secrets: [c]}, {namespaces: [other], secrets: [d]}]",
+        );
+        for (namespace, config_maps, secrets) in [("team-a", 1, 1), ("other", 0, 2), ("x", 0, 1)] {
+            let permitted = rules.permitted_in(namespace).unwrap();
+            let counts = (permitted.config_maps.len(), permitted.secrets.len());
+            assert_eq!(counts, (config_maps, secrets), "{namespace}");
+        }
+        let permitted = rules.permitted_in("team-a").unwrap();
+        assert!(permitted.config_maps[0].contains("b") && !permitted.config_maps[0].contains("c"));
+    }
+
+    #[test]
     fn a_default_applies_where_namespace_role_and_labels_say() {
         let default = |selection: &str| {
             format!(

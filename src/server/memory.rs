@@ -2,7 +2,7 @@
 //! it there can be.
 //!
 //! The budget (`budget.rs`) counts the bytes of requests and answers when it takes their memory.
-//! Everything else is bounded by a constant size and a maximum number: `tests/allocations.rs`
+//! Everything else is bounded by a constant size and a maximum number: `tests/it/allocations.rs`
 //! measures an admission, and `tests/faults` a connection and the sum. The default limits follow
 //! from these rows, and `serve --help` and docs/operations.md show them.
 

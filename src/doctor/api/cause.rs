@@ -63,7 +63,7 @@ impl Cause {
     }
 
     /// hyper-util 0.1 does not export the types of these errors, so their texts have to do;
-    /// `tests/doctor.rs` meets them all.
+    /// `tests/cluster/doctor.rs` meets them all.
     fn of_proxy(error: &(dyn Error + 'static), text: &str) -> Option<Self> {
         let problem =
             text.strip_prefix("tunnel error: ").or_else(|| text.strip_prefix("SOCKS error: "))?;

@@ -2,8 +2,8 @@
 //!
 //! The API server calls mutating webhooks in the order of the names of their configurations. Most
 //! may be anywhere: ours sees the changes of a later one in a second round. The CRD operator's must
-//! come first: it does not check whether a path already has a mount (`tests/neighbours/operator.rs`
-//! shows the conflict).
+//! come first: it does not check whether a path already has a mount
+//! (`tests/cluster/neighbours/operator.rs` shows the conflict).
 
 use std::collections::BTreeMap;
 

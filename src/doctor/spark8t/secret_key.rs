@@ -38,7 +38,7 @@ fn decoded(key: &str, is_old: bool) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// `tests/neighbours/spark8t.rs` has spark8t itself write keys.
+    /// `tests/cluster/neighbours/spark8t.rs` has spark8t itself write keys.
     #[test]
     fn keys_are_read_in_the_new_way_and_else_in_the_old_one() {
         for (key, expected) in [
