@@ -4,6 +4,8 @@
 //! What is written here is read by the same parser before anybody sees it, so it cannot be refused
 //! later.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::admission::Policy;
@@ -32,8 +34,8 @@ pub enum RequestSpecError {
         "{key}{name}: an annotation's key has room for a name of {room} characters, and there is no list of these; use a shorter name"
     )]
     TooLong {
-        /// The key's beginning.
-        key: &'static str,
+        /// The key without the name.
+        key: String,
         /// The name.
         name: String,
         /// How long it may be.
@@ -68,38 +70,31 @@ const MAX_KEY: usize = 63;
 /// When the annotations would be refused on a pod, or cannot be written at all.
 pub fn annotations(specs: &[RequestSpec]) -> Result<Vec<(String, String)>, RequestSpecError> {
     let mut written: Vec<(String, String)> = Vec::new();
-    let mut lists: [(&str, Vec<String>); 2] = [("configMaps", Vec::new()), ("secrets", Vec::new())];
+    let mut lists: BTreeMap<Kind, (&str, Vec<String>)> = BTreeMap::new();
     for RequestSpec { kind, name, value } in specs {
         let text = if name.is_empty() { value.clone() } else { format!("{name}={value}") };
         if text.contains(char::is_control) {
             return Err(RequestSpecError::Control(Excerpt::new(&text, 100).to_string()));
         }
-        let (start, list) = match kind {
-            Kind::SparkConfigMap => ("sparkConfigMap", None),
-            Kind::HadoopConfigMap => ("hadoopConfigMap", None),
-            Kind::ConfigMap => ("configMap.", Some(0)),
-            Kind::Secret => ("secret.", Some(1)),
-            Kind::GcpServiceAccount => ("GCPServiceAccount.", None),
-            Kind::HadoopDelegationToken => ("hadoopDelegationToken.", None),
-        };
+        let spec = kind.spec();
+        let dot = if spec.is_named_in_key() { "." } else { "" };
+        let start = format!("{}{dot}", spec.key);
         let key = format!("{start}{name}");
         let is_taken = written.iter().any(|(other, _)| *other == key);
-        match list.and_then(|list| lists.get_mut(list)) {
-            Some((_, entries)) if key.len() > MAX_KEY || is_taken => {
+        match spec.list {
+            Some(list) if key.len() > MAX_KEY || is_taken => {
                 if value.contains(',') {
                     return Err(RequestSpecError::Comma {
                         name: name.clone(),
                         value: value.clone(),
                     });
                 }
+                let (_, entries) = lists.entry(*kind).or_insert((list.key, Vec::new()));
                 entries.push(format!("{name}={value}"));
             }
             None if key.len() > MAX_KEY => {
-                return Err(RequestSpecError::TooLong {
-                    key: start,
-                    name: name.clone(),
-                    room: MAX_KEY - start.len(),
-                });
+                let room = MAX_KEY - start.len();
+                return Err(RequestSpecError::TooLong { key: start, name: name.clone(), room });
             }
             _ if is_taken => {
                 return Err(RequestSpecError::Refused(format!(
@@ -109,8 +104,7 @@ pub fn annotations(specs: &[RequestSpec]) -> Result<Vec<(String, String)>, Reque
             _ => written.push((key, value.clone())),
         }
     }
-    let lists = lists.into_iter().filter(|(_, entries)| !entries.is_empty());
-    written.extend(lists.map(|(key, entries)| (key.to_owned(), entries.join(","))));
+    written.extend(lists.into_values().map(|(key, entries)| (key.to_owned(), entries.join(","))));
     let prefixed: Vec<(String, &str)> = written
         .iter()
         .map(|(key, value)| (format!("{}{key}", PREFIXES[0]), value.as_str()))

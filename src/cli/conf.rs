@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use serde_json::{Map, Value};
 
 use crate::pod::Role;
 use crate::properties::{self, RequestSpec, annotations, property};
-use crate::request::{Kind, Problem, Severity};
+use crate::request::kind::{KINDS, KindSpec, PathFrom};
+use crate::request::{Problem, Severity};
 use crate::text::Excerpt;
 
 /// Writes the Spark properties that ask for mounts, checked as a pod's annotations are
@@ -26,30 +27,8 @@ use crate::text::Excerpt;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Conf {
-    /// ConfigMap for Spark's conf dir
-    #[arg(long, value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
-    spark_config_map: Option<String>,
-
-    /// ConfigMap for Hadoop's conf dir
-    #[arg(long, value_name = "NAME[:OPTIONS]", help_heading = "What to ask for")]
-    hadoop_config_map: Option<String>,
-
-    /// ConfigMap to mount at a path; may be repeated
-    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
-    config_map: Vec<String>,
-
-    /// Secret to mount at a path; may be repeated
-    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
-    secret: Vec<String>,
-
-    /// Secret with a Google service account's key.json, for GOOGLE_APPLICATION_CREDENTIALS; may be
-    /// repeated
-    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
-    gcp_service_account: Vec<String>,
-
-    /// Secret with a hadoop.token, for HADOOP_TOKEN_FILE_LOCATION; may be repeated
-    #[arg(long, value_name = "NAME=PATH[:OPTIONS]", help_heading = "What to ask for")]
-    hadoop_delegation_token: Vec<String>,
+    #[command(flatten)]
+    requested: Requested,
 
     /// Pods that are to ask; in client mode there are only executors
     #[arg(long, env = "SPARK_WEBHOOK_ROLES", value_name = "ROLES", default_value = "both")]
@@ -81,7 +60,7 @@ enum Format {
 impl Conf {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (roles, format) = (self.roles, self.format);
-        let specs = self.specs()?;
+        let specs = self.requested.specs()?;
         if specs.is_empty() {
             bail!(
                 "nothing is asked for; give at least one of --spark-config-map, --hadoop-config-map, --config-map, --secret (see --help)"
@@ -103,50 +82,73 @@ impl Conf {
         super::stdout().write_all(write(format, &properties)?.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
+}
 
+/// The values of the flags that request something: one flag for each kind of request.
+#[derive(Debug)]
+struct Requested(Vec<(&'static KindSpec, String)>);
+
+impl Args for Requested {
+    fn augment_args(command: Command) -> Command {
+        command.args(KINDS.iter().map(|KindSpec { flag, path, .. }| {
+            let (value_name, action) = match path {
+                PathFrom::Default(_) => ("NAME[:OPTIONS]", ArgAction::Set),
+                PathFrom::Value => ("NAME=PATH[:OPTIONS]", ArgAction::Append),
+            };
+            Arg::new(flag.name)
+                .long(flag.name)
+                .value_name(value_name)
+                .action(action)
+                .help(flag.help)
+                .help_heading("What to ask for")
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Requested {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let values = KINDS.iter().flat_map(|spec| {
+            let values = matches.get_many::<String>(spec.flag.name).into_iter().flatten();
+            values.map(move |value| (spec, value.clone()))
+        });
+        Ok(Self(values.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Requested {
     fn specs(self) -> anyhow::Result<Vec<RequestSpec>> {
-        let Self {
-            spark_config_map,
-            hadoop_config_map,
-            config_map,
-            secret,
-            gcp_service_account,
-            hadoop_delegation_token,
-            roles: _,
-            format: _,
-        } = self;
-        let mut specs = Vec::new();
-        for (kind, flag, value) in [
-            (Kind::SparkConfigMap, "--spark-config-map", spark_config_map),
-            (Kind::HadoopConfigMap, "--hadoop-config-map", hadoop_config_map),
-        ] {
-            let Some(value) = value else { continue };
-            if let Some((name, path)) =
-                value.split_once('=').filter(|(name, _)| !name.contains(':'))
-            {
-                let is_path = path.starts_with('/') && !path.contains(char::is_control);
-                let (shown, name) = (Excerpt::new(&value, 100), Excerpt::new(name, 100));
-                let path = if is_path { path } else { "/DIRECTORY" };
-                bail!(
-                    "{flag} {shown}: it takes NAME[:OPTIONS]; for another directory than the default, write {name}:path={path}"
-                );
-            }
-            specs.push(RequestSpec { kind, name: String::new(), value });
+        self.0.into_iter().map(|(spec, value)| request_spec(spec, &value)).collect()
+    }
+}
+
+/// The request of one flag.
+fn request_spec(spec: &KindSpec, value: &str) -> anyhow::Result<RequestSpec> {
+    let flag = spec.flag.name;
+    match (spec.path, value.split_once('=')) {
+        (PathFrom::Value, Some((name, value))) => {
+            Ok(RequestSpec { kind: spec.kind, name: name.to_owned(), value: value.to_owned() })
         }
-        for (kind, flag, values) in [
-            (Kind::ConfigMap, "--config-map", config_map),
-            (Kind::Secret, "--secret", secret),
-            (Kind::GcpServiceAccount, "--gcp-service-account", gcp_service_account),
-            (Kind::HadoopDelegationToken, "--hadoop-delegation-token", hadoop_delegation_token),
-        ] {
-            for text in values {
-                let Some((name, value)) = text.split_once('=') else {
-                    bail!("{flag} {text}: there is no path, write NAME=PATH")
-                };
-                specs.push(RequestSpec { kind, name: name.to_owned(), value: value.to_owned() });
-            }
+        (PathFrom::Value, None) => bail!("--{flag} {value}: there is no path, write NAME=PATH"),
+        (PathFrom::Default(_), Some((name, path))) if !name.contains(':') => {
+            let is_path = path.starts_with('/') && !path.contains(char::is_control);
+            let (shown, name) = (Excerpt::new(value, 100), Excerpt::new(name, 100));
+            let path = if is_path { path } else { "/DIRECTORY" };
+            bail!(
+                "--{flag} {shown}: it takes NAME[:OPTIONS]; for another directory than the default, write {name}:path={path}"
+            )
         }
-        Ok(specs)
+        (PathFrom::Default(_), _) => {
+            Ok(RequestSpec { kind: spec.kind, name: String::new(), value: value.to_owned() })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The kinds of request: one row of [`KINDS`] is the whole definition of one.
 //!
-//! The parser of annotations, the variables and the volumes of a pod look up here what depends on
-//! the kind. A new kind of request is a new variant and a new row.
+//! The parser of annotations, the variables and volumes of a pod, `conf` and `doctor` look up here
+//! what depends on the kind. A new kind of request is a new variant and a new row.
 
 use super::ObjectKind;
 
@@ -49,6 +49,17 @@ pub struct KindSpec {
     pub volume_name: VolumeName,
     /// The options that a request takes, in the order in which errors list them.
     pub options: &'static [OptionName],
+    /// The flag of `spark-webhook conf`.
+    pub flag: Flag,
+}
+
+/// A flag of the command line for a kind of request.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// The name, without dashes.
+    pub name: &'static str,
+    /// The text of `--help`.
+    pub help: &'static str,
 }
 
 /// The keys of a list.
@@ -126,6 +137,7 @@ pub static KINDS: [KindSpec; 6] = [
             OptionName::Merge,
             OptionName::Defaults,
         ],
+        flag: Flag { name: "spark-config-map", help: "ConfigMap for Spark's conf dir" },
     },
     KindSpec {
         kind: Kind::HadoopConfigMap,
@@ -137,6 +149,7 @@ pub static KINDS: [KindSpec; 6] = [
         variable: VariableFrom::Kind("HADOOP_CONF_DIR", None),
         volume_name: VolumeName::Fixed("hadoop-config-map-volume"),
         options: &[OptionName::Optional, OptionName::Mode, OptionName::Path, OptionName::Merge],
+        flag: Flag { name: "hadoop-config-map", help: "ConfigMap for Hadoop's conf dir" },
     },
     KindSpec {
         kind: Kind::ConfigMap,
@@ -148,6 +161,7 @@ pub static KINDS: [KindSpec; 6] = [
         variable: VariableFrom::Option,
         volume_name: VolumeName::OfObject,
         options: &OF_FILES,
+        flag: Flag { name: "config-map", help: "ConfigMap to mount at a path; may be repeated" },
     },
     KindSpec {
         kind: Kind::Secret,
@@ -159,6 +173,7 @@ pub static KINDS: [KindSpec; 6] = [
         variable: VariableFrom::Option,
         volume_name: VolumeName::OfObject,
         options: &OF_FILES,
+        flag: Flag { name: "secret", help: "Secret to mount at a path; may be repeated" },
     },
     KindSpec {
         kind: Kind::GcpServiceAccount,
@@ -170,6 +185,10 @@ pub static KINDS: [KindSpec; 6] = [
         variable: VariableFrom::Kind("GOOGLE_APPLICATION_CREDENTIALS", Some("key.json")),
         volume_name: VolumeName::Fixed("gcp-service-account-secret-volume"),
         options: &OF_CREDENTIALS,
+        flag: Flag {
+            name: "gcp-service-account",
+            help: "Secret with a Google service account's key.json, for GOOGLE_APPLICATION_CREDENTIALS; may be repeated",
+        },
     },
     KindSpec {
         kind: Kind::HadoopDelegationToken,
@@ -181,6 +200,10 @@ pub static KINDS: [KindSpec; 6] = [
         variable: VariableFrom::Kind("HADOOP_TOKEN_FILE_LOCATION", Some("hadoop.token")),
         volume_name: VolumeName::OfObject,
         options: &OF_CREDENTIALS,
+        flag: Flag {
+            name: "hadoop-delegation-token",
+            help: "Secret with a hadoop.token, for HADOOP_TOKEN_FILE_LOCATION; may be repeated",
+        },
     },
 ];
 
