@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
 use spark_webhook::pod::Role;
 use spark_webhook::rules::Rules;
+use spark_webhook::trial;
 use spark_webhook::{annotations, mutation, patch};
 
 fn review(case: &str) -> Vec<u8> {
@@ -151,7 +152,7 @@ fn rules(count: usize) -> Rules {
         })
     };
     let rules: Vec<Value> = (0..count).map(rule).collect();
-    Rules::parse(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
+    trial::load(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
 }
 
 fn admission(criterion: &mut Criterion) {

@@ -249,6 +249,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::trial;
 
     /// A driver, or another role, of a namespace `team-a` with a request and whatever else.
     fn answer(role: &str, policy: &Policy, change: impl FnOnce(&mut Value)) -> (Outcome, Value) {
@@ -404,7 +405,7 @@ mod tests {
             let rules = format!(
                 "apiVersion: spark-webhook/v1\ndefaults: [{{{selection}, enforce: true, annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]"
             );
-            Policy { on_problem: OnProblem::Deny, rules: Rules::parse(&rules).unwrap() }
+            Policy { on_problem: OnProblem::Deny, rules: trial::load(&rules).unwrap() }
         };
         let (labels, volumes) = ("labels", "volumes");
         for (selection, field, is_refused) in [

@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admission::OnProblem;
 use crate::rules::{self, Rules};
+use crate::trial;
 
 /// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
 ///
@@ -151,7 +152,7 @@ fn read_rules(file: Option<&Path>) -> anyhow::Result<Rules> {
 /// An error has a line for each mistake.
 fn parse_rules(name: &dyn Display, text: io::Result<String>) -> anyhow::Result<Rules> {
     let text = text.with_context(|| format!("{name}: cannot be read"))?;
-    Rules::parse(&text).map_err(|error| {
+    trial::load(&text).map_err(|error| {
         let lines = error.mistakes().iter().map(|mistake| format!("{name}: {mistake}"));
         anyhow!(lines.collect::<Vec<_>>().join("\n"))
     })

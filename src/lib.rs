@@ -52,5 +52,6 @@ pub mod server;
 pub mod telemetry;
 pub mod text;
 pub mod tls;
+pub mod trial;
 mod watched;
 pub mod yaml;

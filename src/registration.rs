@@ -56,11 +56,12 @@ fn has_our_annotation() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial;
 
     #[test]
     fn the_namespaces_of_defaults_are_sent_too() {
         let rules = "apiVersion: spark-webhook/v1\ndefaults: [{namespaces: [\"team-*\"], annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]\n";
-        let condition = condition(&Rules::parse(rules).unwrap());
+        let condition = condition(&trial::load(rules).unwrap());
         assert_eq!(
             condition,
             format!("{} || (request.namespace.matches('^team-.*$'))", has_our_annotation())

@@ -1,7 +1,7 @@
 //! The administrator's rules: what every pod of a namespace gets by default, and which names its
 //! annotations may ask for.
 //!
-//! A rule's annotations pass the same parser as a pod's, when the file is read, so a file that is
+//! A rule's annotations pass the same parser as a pod's when the file is read, so a file that is
 //! accepted cannot fail later. Against a pod's own annotations a default is what they would have
 //! been: it is replaced by a request for the same name, and gives way where the pod already has
 //! something else, unless it is enforced.
@@ -17,7 +17,6 @@ use crate::yaml::Mistake;
 mod file;
 mod glob;
 mod selector;
-mod trial;
 
 pub use file::{read_text, read_text_from};
 pub use glob::Globs;
@@ -31,22 +30,22 @@ pub use selector::Selector;
 pub struct Rules {
     /// What pods get that do not ask for it; later rules win.
     #[cfg_attr(test, schemars(default))]
-    defaults: Vec<DefaultRule>,
+    pub(crate) defaults: Vec<DefaultRule>,
     /// Which names annotations may ask for; everything when there is no such list.
     #[cfg_attr(test, schemars(default, with = "Vec<AllowRule>"))]
-    allow: Option<Vec<AllowRule>>,
+    pub(crate) allow: Option<Vec<AllowRule>>,
 }
 
 /// A default: annotations for the pods that it selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(deny_unknown_fields))]
-struct DefaultRule {
+pub(crate) struct DefaultRule {
     #[cfg_attr(test, schemars(skip))]
-    line: usize,
+    pub(crate) line: usize,
     /// Globs of namespaces, those with `!` excluding; all when absent.
     #[cfg_attr(test, schemars(default, with = "glob::NamespaceGlobs"))]
-    namespaces: Globs,
+    pub(crate) namespaces: Globs,
     /// Both when absent.
     #[cfg_attr(test, schemars(default, with = "Vec<RoleName>", length(min = 1)))]
     roles: Option<Vec<RoleName>>,
@@ -61,12 +60,12 @@ struct DefaultRule {
     required: bool,
     /// Whether the default never gives way.
     #[cfg_attr(test, schemars(default))]
-    enforce: bool,
+    pub(crate) enforce: bool,
 }
 
 /// A text of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Written {
+pub(crate) struct Written {
     line: usize,
     value: String,
 }
@@ -75,7 +74,7 @@ struct Written {
 #[derive(Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(rename_all = "camelCase", deny_unknown_fields))]
-struct AllowRule {
+pub(crate) struct AllowRule {
     /// Globs of namespaces, those with `!` excluding; all when absent.
     #[cfg_attr(test, schemars(default, with = "glob::NamespaceGlobs"))]
     namespaces: Globs,
@@ -90,7 +89,7 @@ struct AllowRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(rename_all = "lowercase"))]
-enum RoleName {
+pub(crate) enum RoleName {
     Driver,
     Executor,
 }
@@ -123,10 +122,11 @@ pub struct RulesError {
 }
 
 /// More mistakes than anybody corrects before the next try.
-const MAX_MISTAKES: usize = 100;
+pub(crate) const MAX_MISTAKES: usize = 100;
 
 impl RulesError {
-    fn new(mut mistakes: Vec<Mistake>) -> Self {
+    /// For at least one mistake.
+    pub(crate) fn new(mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort();
         mistakes.dedup();
         let more = mistakes.len().saturating_sub(MAX_MISTAKES);
@@ -161,27 +161,11 @@ impl std::error::Error for RulesError {}
 const ENFORCED: &str = "the administrator's default for it is enforced, remove this annotation";
 
 impl Rules {
-    /// Reads a file's text.
-    ///
-    /// # Errors
-    ///
-    /// When any of it is wrong. Nothing of it is taken then.
-    pub fn parse(text: &str) -> Result<Self, RulesError> {
-        file::parse(text)
-    }
-
-    /// What an administrator should know of a file that is accepted, in order of lines.
+    /// Reads a file's text: the rules without a mistake, and the mistakes of the others. Whether
+    /// the rules work on a pod is left to [`crate::trial`].
     #[must_use]
-    pub fn warnings(&self) -> Vec<Mistake> {
-        let without_namespaces =
-            self.defaults.iter().filter(|rule| rule.namespaces == Globs::default());
-        let text = "this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces";
-        let cluster_wide =
-            without_namespaces.map(|rule| Mistake { line: rule.line, text: text.to_owned() });
-        let mut warnings: Vec<Mistake> =
-            cluster_wide.chain(trial::doubts(&self.defaults)).collect();
-        warnings.sort();
-        warnings
+    pub(crate) fn parse(text: &str) -> (Self, Vec<Mistake>) {
+        file::parse(text)
     }
 
     /// The names that the annotations of a namespace may request; `None` where there is no such
@@ -315,7 +299,7 @@ impl DefaultRule {
             && self.selector.selects(subject.label)
     }
 
-    fn requests(&self) -> Requests<'_> {
+    pub(crate) fn requests(&self) -> Requests<'_> {
         annotations::parse(self.annotations.iter().map(|(key, value)| (&**key, &*value.value)))
     }
 
@@ -329,8 +313,38 @@ impl DefaultRule {
         request
     }
 
+    /// The keys of its annotations.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.annotations.keys().map(String::as_str)
+    }
+
+    /// Whether the rule is for the pods of a role.
+    pub(crate) fn has_role(&self, role: RoleName) -> bool {
+        self.roles.as_ref().is_none_or(|roles| roles.contains(&role))
+    }
+
+    /// Whether there may be a pod that both rules select.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        [RoleName::Driver, RoleName::Executor]
+            .into_iter()
+            .any(|role| self.has_role(role) && other.has_role(role))
+            && self.namespaces.overlaps(&other.namespaces)
+            && self.selector.overlaps(&other.selector)
+    }
+
+    /// The rule as if it were for every pod and enforced.
+    pub(crate) fn enforced_everywhere(&self) -> Self {
+        Self {
+            namespaces: Globs::default(),
+            roles: None,
+            selector: Selector::default(),
+            enforce: true,
+            ..self.clone()
+        }
+    }
+
     /// The annotation that a problem's text begins with.
-    fn annotation_of(&self, problem: &Problem) -> Option<(&str, &Written)> {
+    pub(crate) fn annotation_of(&self, problem: &Problem) -> Option<(&str, &Written)> {
         let begins = |key: &str| {
             let shown = PrefixedKey::parse(key)
                 .map(|key| key.annotation("").to_string())
@@ -342,7 +356,7 @@ impl DefaultRule {
 
     /// The line of the annotation that a problem is about; of the rule where its text has only a
     /// part of it.
-    fn line_of(&self, problem: &Problem) -> usize {
+    pub(crate) fn line_of(&self, problem: &Problem) -> usize {
         self.annotation_of(problem).map_or(self.line, |(_, written)| written.line)
     }
 }
@@ -354,7 +368,9 @@ mod tests {
     use super::*;
 
     fn rules(yaml: &str) -> Rules {
-        Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap()
+        let (rules, mistakes) = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}"));
+        assert_eq!(mistakes, []);
+        rules
     }
 
     /// Requests as `name path (origin, optional, merge)`, then problems, for a driver in a
@@ -606,11 +622,8 @@ mod tests {
 
     #[test]
     fn the_examples_and_their_schema_hold() {
-        assert!(
-            !Rules::parse(&std::fs::read_to_string("examples/rules.yaml").unwrap())
-                .unwrap()
-                .is_empty()
-        );
+        let example = std::fs::read_to_string("examples/rules.yaml").unwrap();
+        assert!(!crate::trial::load(&example).unwrap().is_empty());
         let schema = serde_json::to_string_pretty(&schemars::schema_for!(Rules)).unwrap() + "\n";
         if std::env::var_os("UPDATE_SCHEMA").is_some() {
             std::fs::write("rules.schema.json", &schema).unwrap();

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::registration;
 use crate::request::{Origin, PREFIXES};
 use crate::rules::{self, Permitted, Rules, Subject};
+use crate::trial;
 
 /// Checks a rules file, and shows what it means for a namespace
 ///
@@ -68,7 +69,7 @@ impl CheckConfig {
             rules::read_text(&file)
         };
         let rules = super::parse_rules(&name, text)?;
-        for warning in rules.warnings() {
+        for warning in trial::warnings(&rules) {
             super::say(format_args!("Warning: {name}: {warning}"));
         }
         let mut out = super::stdout();

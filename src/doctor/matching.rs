@@ -129,6 +129,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::trial;
 
     fn selector(value: Value) -> Option<LabelSelector> {
         serde_json::from_value(value).unwrap()
@@ -186,7 +187,7 @@ mod tests {
     fn a_condition_is_ours_or_older_or_another() {
         let ours = condition(&Rules::default());
         let text = "apiVersion: spark-webhook/v1\ndefaults: [{annotations: {spark-operator.k8s.io/secret.s: /s}}]\n";
-        let rules = Rules::parse(text).unwrap();
+        let rules = trial::load(text).unwrap();
         for (expressions, expected) in [
             (&[][..], Condition::Absent),
             (&[&*ours], Condition::Ours),

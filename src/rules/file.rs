@@ -8,8 +8,7 @@ mod shape;
 
 use super::glob::Named;
 use super::selector::{Operator, Requirement};
-use super::trial;
-use super::{AllowRule, DefaultRule, Globs, RoleName, Rules, RulesError, Selector, Written};
+use super::{AllowRule, DefaultRule, Globs, RoleName, Rules, Selector, Written};
 use crate::annotations;
 use crate::annotations::key::{Documented, Key, PrefixedKey};
 use crate::request::PREFIXES;
@@ -55,15 +54,18 @@ pub fn read_text_from(source: impl Read) -> io::Result<String> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
-/// Reads the text of a file.
-pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
-    let alone =
-        |line: usize, text: &str| RulesError::new(vec![Mistake { line, text: text.to_owned() }]);
+/// Reads the text of a file: the rules that are valid, and the mistakes.
+pub(super) fn parse(text: &str) -> (Rules, Vec<Mistake>) {
+    read_document(text).unwrap_or_else(|mistake| (Rules::default(), vec![mistake]))
+}
+
+/// The same, or the one mistake that makes the file no rules file at all.
+fn read_document(text: &str) -> Result<(Rules, Vec<Mistake>), Mistake> {
+    let alone = |line: usize, text: &str| Mistake { line, text: text.to_owned() };
     if text.len() > MAX_BYTES {
         return Err(alone(1, TOO_LARGE));
     }
-    let mut documents =
-        yaml::parse(text).map_err(|mistake| RulesError::new(vec![mistake]))?.into_iter();
+    let mut documents = yaml::parse(text)?.into_iter();
     let Some(Document { root, mistakes }) =
         documents.next().filter(|document| !document.root.is_null())
     else {
@@ -74,8 +76,7 @@ pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
     }
     let mut reader = Reader { mistakes };
     let rules = reader.rules(&root);
-    reader.mistakes.extend(trial::mistakes(&rules.defaults));
-    if reader.mistakes.is_empty() { Ok(rules) } else { Err(RulesError::new(reader.mistakes)) }
+    Ok((rules, reader.mistakes))
 }
 
 impl Reader {
@@ -355,6 +356,12 @@ mod tests {
     use serde_json::Value as Json;
 
     use super::*;
+    use crate::rules::RulesError;
+
+    fn parse(text: &str) -> Result<Rules, RulesError> {
+        let (rules, mistakes) = super::parse(text);
+        if mistakes.is_empty() { Ok(rules) } else { Err(RulesError::new(mistakes)) }
+    }
 
     const VERSION: &str = "apiVersion: spark-webhook/v1\n";
     const H: &str = "annotations: {spark-operator.k8s.io/hadoopConfigMap: h}";

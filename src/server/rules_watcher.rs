@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::Policy;
 use crate::metrics::{Metrics, Reload};
 use crate::rules::{self, Rules};
+use crate::trial;
 use crate::watched::{self, WatchedFile};
 
 /// Keeps the rules of a policy those of a file.
@@ -105,7 +106,7 @@ struct Following {
 
 /// Parses in a thread that may block: the rules of a large file take a while to try.
 async fn parse(text: String) -> Result<Rules, String> {
-    let parse = move || Rules::parse(&text).map_err(|error| error.to_string());
+    let parse = move || trial::load(&text).map_err(|error| error.to_string());
     tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
@@ -130,7 +131,7 @@ mod tests {
                 "apiVersion: spark-webhook/v1\ndefaults: [{{annotations: {{spark-operator.k8s.io/sparkConfigMap: {name}}}}}]\n"
             )
         };
-        let parsed = |name: &str| Rules::parse(&rules(name)).unwrap();
+        let parsed = |name: &str| trial::load(&rules(name)).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rules.yaml");
         fs::write(&path, rules("first")).unwrap();

@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::{Value, json};
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
-use spark_webhook::rules::Rules;
+use spark_webhook::trial;
 use testkit::contract::{golden, recorded_mounts, rejects};
 use testkit::soundness::{Answer, answer, assert_sound};
 
 fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
     Policy {
         on_problem,
-        rules: Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap(),
+        rules: trial::load(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap(),
     }
 }
 

@@ -228,6 +228,7 @@ fn name_objects(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial;
 
     fn account() -> Account {
         "n:etl".parse().unwrap()
@@ -347,7 +348,7 @@ mod tests {
                 "",
             ),
         ] {
-            let rules = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{rules}\n")).unwrap();
+            let rules = trial::load(&format!("apiVersion: spark-webhook/v1\n{rules}\n")).unwrap();
             let properties = stored(properties);
             let failed = check_requests(&account(), &properties, Some(&rules), true)
                 .into_iter()

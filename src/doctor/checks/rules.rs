@@ -159,9 +159,10 @@ fn named_in(rules: &Rules, namespace: &str) -> Vec<Named> {
 mod tests {
     use super::*;
     use crate::registration::condition;
+    use crate::trial;
 
     fn rules(defaults: &str) -> Rules {
-        Rules::parse(&format!("apiVersion: spark-webhook/v1\ndefaults: [{defaults}]\n")).unwrap()
+        trial::load(&format!("apiVersion: spark-webhook/v1\ndefaults: [{defaults}]\n")).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::finding::Finding;
 use crate::doctor::scope::Scope;
 use crate::rules::Rules;
+use crate::trial;
 
 /// The rules in force.
 pub(crate) enum KnownRules<'s> {
@@ -55,7 +56,7 @@ pub(super) async fn read<'s>(
             give,
         ),
         Ok(Mounted::NoReplica) => Finding::unknown("there is no replica to tell its rules", give),
-        Ok(Mounted::Text { config_map, text }) => match Rules::parse(&text) {
+        Ok(Mounted::Text { config_map, text }) => match trial::load(&text) {
             Ok(rules) => return KnownRules::Read(rules),
             Err(error) => Finding::failed(
                 format!(

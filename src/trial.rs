@@ -1,5 +1,5 @@
-//! Defaults that cannot work: tried on a pod with nothing in it, and on pods as Spark makes them,
-//! before there is any pod.
+//! The rules file is accepted only after a trial: each default is tried on a pod with nothing in it
+//! and on pods as Spark makes them, before there is any pod.
 //!
 //! The request path itself judges them, so nothing of its rules is repeated here. A default that is
 //! not enforced gives way silently, so the trial takes every default for an enforced one; and it
@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{DefaultRule, Globs, MAX_MISTAKES, RoleName, Rules, Selector};
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::pod::Role;
 use crate::request::{Claim, OptionName, Problem, Severity};
+use crate::rules::{DefaultRule, Globs, MAX_MISTAKES, RoleName, Rules, RulesError};
 use crate::sample_pod;
 use crate::yaml::Mistake;
 
@@ -32,15 +32,39 @@ fn samples() -> [Samples; 2] {
     })
 }
 
+/// Reads the text of a rules file.
+///
+/// # Errors
+///
+/// If any of it is wrong or cannot work. Then none of its rules apply.
+pub fn load(text: &str) -> Result<Rules, RulesError> {
+    let (rules, mut found) = Rules::parse(text);
+    found.extend(mistakes(&rules.defaults));
+    if found.is_empty() { Ok(rules) } else { Err(RulesError::new(found)) }
+}
+
+/// What an administrator should know about rules that [`load`] accepted, in order of lines.
+#[must_use]
+pub fn warnings(rules: &Rules) -> Vec<Mistake> {
+    let without_namespaces =
+        rules.defaults.iter().filter(|rule| rule.namespaces == Globs::default());
+    let text = "this default has no namespaces, so creating any Spark pod of the cluster depends on the webhook; write namespaces";
+    let cluster_wide =
+        without_namespaces.map(|rule| Mistake { line: rule.line, text: text.to_owned() });
+    let mut warnings: Vec<Mistake> = cluster_wide.chain(doubts(&rules.defaults)).collect();
+    warnings.sort();
+    warnings
+}
+
 /// Defaults that fail on every pod, conf dirs that fail on every pod of Spark's, and enforced
 /// defaults that exclude each other on a pod that both select.
-pub(super) fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
+fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
     let samples = samples();
     let mut mistakes = Vec::new();
     let mut enforced = Vec::new();
     for rule in rules {
         let mut failures = rule.failures_everywhere(&samples);
-        if rule.annotations.keys().any(|key| is_sparks_conf_dir(key)) {
+        if rule.keys().any(is_sparks_conf_dir) {
             let on_spark = rule.failures_on_spark(&samples, &failures);
             let is_of_conf_dir = |problem: &Problem| {
                 rule.annotation_of(problem).is_some_and(|(key, _)| is_sparks_conf_dir(key))
@@ -63,7 +87,7 @@ fn is_sparks_conf_dir(key: &str) -> bool {
 }
 
 /// Defaults that fail on pods as Spark makes them, but not on every pod.
-pub(super) fn doubts(rules: &[DefaultRule]) -> Vec<Mistake> {
+fn doubts(rules: &[DefaultRule]) -> Vec<Mistake> {
     let samples = samples();
     let mut doubts = Vec::new();
     for rule in rules {
@@ -102,19 +126,6 @@ impl DefaultRule {
         failures
     }
 
-    fn has_role(&self, role: RoleName) -> bool {
-        self.roles.as_ref().is_none_or(|roles| roles.contains(&role))
-    }
-
-    /// Whether a pod may be selected by both.
-    fn meets(&self, other: &Self) -> bool {
-        [RoleName::Driver, RoleName::Executor]
-            .into_iter()
-            .any(|role| self.has_role(role) && other.has_role(role))
-            && self.namespaces.overlaps(&other.namespaces)
-            && self.selector.overlaps(&other.selector)
-    }
-
     fn mistake(&self, problem: &Problem) -> Mistake {
         Mistake { line: self.line_of(problem), text: problem.text().to_owned() }
     }
@@ -122,14 +133,10 @@ impl DefaultRule {
 
 /// The errors of a sample under these rules alone.
 fn errors(rules: &[&DefaultRule], review: &str) -> Vec<Problem> {
-    let everywhere = |rule: &&DefaultRule| DefaultRule {
-        namespaces: Globs::default(),
-        roles: None,
-        selector: Selector::default(),
-        enforce: true,
-        ..(*rule).clone()
+    let rules = Rules {
+        defaults: rules.iter().map(|rule| rule.enforced_everywhere()).collect(),
+        allow: None,
     };
-    let rules = Rules { defaults: rules.iter().map(everywhere).collect(), allow: None };
     let mut problems = sample_pod::problems(review, &Policy { on_problem: OnProblem::Warn, rules });
     problems.retain(|problem| problem.severity() == Severity::Error);
     problems
@@ -193,7 +200,7 @@ fn place(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file;
+    use super::{load, warnings};
 
     fn rule(fields: &str, annotations: &[(&str, &str)]) -> String {
         let annotations: Vec<String> = annotations
@@ -210,7 +217,7 @@ mod tests {
     /// How the mistakes begin, where the first rule is in line 3. What follows is the text of the
     /// request path.
     fn rejects(rules: &[String], expected: &[&str]) {
-        let error = file::parse(&file(rules)).expect_err(&rules.concat());
+        let error = load(&file(rules)).expect_err(&rules.concat());
         let mistakes: Vec<String> = error.mistakes().iter().map(ToString::to_string).collect();
         let is_expected = |(mistake, expected): (&String, &&str)| mistake.starts_with(*expected);
         assert!(
@@ -220,13 +227,13 @@ mod tests {
         );
     }
 
-    fn accepts(rules: &[String], warnings: &[&str]) {
+    fn accepts(rules: &[String], expected: &[&str]) {
         let accepted =
-            file::parse(&file(rules)).unwrap_or_else(|error| panic!("{error}: {}", rules.concat()));
-        let warned: Vec<String> = accepted.warnings().iter().map(ToString::to_string).collect();
-        let is_expected = |(warning, expected): (&String, &&str)| warning.starts_with(*expected);
+            load(&file(rules)).unwrap_or_else(|error| panic!("{error}: {}", rules.concat()));
+        let warned: Vec<String> = warnings(&accepted).iter().map(ToString::to_string).collect();
+        let is_expected = |(warning, text): (&String, &&str)| warning.starts_with(*text);
         assert!(
-            warned.len() == warnings.len() && warned.iter().zip(warnings).all(is_expected),
+            warned.len() == expected.len() && warned.iter().zip(expected).all(is_expected),
             "{warned:#?} {}",
             rules.concat()
         );
@@ -289,10 +296,8 @@ mod tests {
     #[test]
     fn a_default_that_fails_only_on_pods_as_spark_makes_them_is_doubtful() {
         let required = "namespaces: [team-a], required: true, ";
-        let [text] =
-            [file::parse(&file(&[rule(required, &[("configMap.a", "/opt/spark/conf/a:file=a")])]))
-                .unwrap()
-                .warnings()];
+        let file = file(&[rule(required, &[("configMap.a", "/opt/spark/conf/a:file=a")])]);
+        let text = warnings(&load(&file).unwrap());
         assert_eq!(text.len(), 1, "{text:?}");
         let text = text[0].to_string();
         assert!(
@@ -316,7 +321,7 @@ mod tests {
     fn two_enforced_defaults_for_one_place_that_can_meet() {
         let rejects = |rules: [String; 2], annotation: &str, line: usize, other: usize| {
             super::tests::rejects(&rules, &[&format!("line {line}: {annotation}: ")]);
-            let error = file::parse(&file(&rules)).unwrap_err().to_string();
+            let error = load(&file(&rules)).unwrap_err().to_string();
             assert!(
                 error.ends_with(&format!("; the default of line {other} is also enforced")),
                 "{error}"
@@ -367,7 +372,7 @@ mod tests {
     fn two_enforced_defaults_that_cannot_meet_or_do_not_conflict() {
         let accepts = |one: String, other: String| {
             let rules = [one, other];
-            let result = file::parse(&file(&rules));
+            let result = load(&file(&rules));
             assert!(result.is_ok(), "{result:?}: {}", rules.concat());
         };
         for (one, other) in [
