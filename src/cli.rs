@@ -186,12 +186,12 @@ mod tests {
         (
             "conf",
             &[
-                "spark_config_map",
-                "hadoop_config_map",
-                "config_map",
+                "spark-config-map",
+                "hadoop-config-map",
+                "config-map",
                 "secret",
-                "gcp_service_account",
-                "hadoop_delegation_token",
+                "gcp-service-account",
+                "hadoop-delegation-token",
             ],
         ),
     ];
