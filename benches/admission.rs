@@ -16,8 +16,8 @@ use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, Pod, Volume, Vol
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
-use spark_webhook::pod::Role;
 use spark_webhook::rules::Rules;
+use spark_webhook::spark::Role;
 use spark_webhook::trial;
 use spark_webhook::{annotations, mutation, patch};
 

@@ -12,9 +12,10 @@ use crate::annotations::{self, Requests};
 use crate::json::{MAX_ELEMENTS, MAX_VIEW, TooMany};
 use crate::mutation::{self, Plan};
 use crate::patch;
-use crate::pod::{Pairs, Pod, Role};
+use crate::pod::{Pairs, Pod};
 use crate::request::{Annotation, Kind, ProblemKind, Problems};
 use crate::rules::{self, Rules};
+use crate::spark::Role;
 use crate::text::Text;
 
 pub use review::ReviewError;

@@ -49,6 +49,7 @@ pub mod request;
 pub mod rules;
 pub mod sample_pod;
 pub mod server;
+pub mod spark;
 pub mod telemetry;
 pub mod text;
 pub mod tls;

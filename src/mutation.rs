@@ -8,8 +8,9 @@
 use std::fmt::Display;
 
 use crate::annotations::Requests;
-use crate::pod::{NoContainer, Pod, Role};
+use crate::pod::{NoContainer, Pod};
 use crate::request::{Annotation, Kind, Origin, Problem, ProblemKind, Problems};
+use crate::spark::Role;
 
 mod arguments;
 mod conf_dir;

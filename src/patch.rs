@@ -119,7 +119,8 @@ mod tests {
     use super::*;
     use crate::annotations;
     use crate::mutation;
-    use crate::pod::{Pod, Role};
+    use crate::pod::Pod;
+    use crate::spark::Role;
 
     /// The pod after its patch.
     fn patched(pod: &Value) -> Value {

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::admission::Policy;
 use crate::annotations;
-use crate::pod::Role;
 use crate::request::{Kind, PREFIXES, Problem};
 use crate::sample_pod;
+use crate::spark::Role;
 use crate::text::Excerpt;
 
 /// One request, before it is written as an annotation.

@@ -5,8 +5,8 @@
 use serde_json::{Value, json};
 
 use crate::admission::{self, Policy, admit};
-use crate::pod::Role;
 use crate::request::Problem;
+use crate::spark::Role;
 
 /// A pod with a container and nothing in it, as somebody else than Spark may make.
 #[must_use]

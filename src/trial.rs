@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::pod::Role;
 use crate::request::{Claim, OptionName, Problem, Severity};
 use crate::rules::{DefaultRule, Globs, MAX_MISTAKES, RoleName, Rules, RulesError};
 use crate::sample_pod;
+use crate::spark::Role;
 use crate::yaml::Mistake;
 
 /// The reviews of pods that defaults of a role are tried on.

@@ -9,10 +9,10 @@ use anyhow::bail;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::pod::Role;
 use crate::properties::{self, RequestSpec, annotations, property};
 use crate::request::kind::{KINDS, KindSpec, PathFrom};
 use crate::request::{Problem, Severity};
+use crate::spark::Role;
 use crate::text::Excerpt;
 
 /// Writes the Spark properties that ask for mounts, checked as a pod's annotations are

@@ -5,8 +5,9 @@
 //! The option is new in Spark 4: 3.5.9 ends with "Unrecognized option" (seen).
 
 use super::Plan;
-use crate::pod::{Container, Pod, Role};
+use crate::pod::{Container, Pod};
 use crate::request::{ProblemKind, Request};
+use crate::spark::Role;
 use crate::text::Text;
 
 /// The option that is inserted after the first argument, `driver`.

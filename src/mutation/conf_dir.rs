@@ -79,7 +79,8 @@ mod tests {
 
     use crate::annotations;
     use crate::mutation::{NewVolume, plan};
-    use crate::pod::{Pod, Role};
+    use crate::pod::Pod;
+    use crate::spark::Role;
 
     /// The volumes that are planned, then the problems.
     fn planned(spec: &Value, annotations: &[(&str, &str)]) -> (Vec<Value>, Vec<String>) {

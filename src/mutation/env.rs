@@ -186,8 +186,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::annotations;
-    use crate::pod::{Pod, Role};
+    use crate::pod::Pod;
     use crate::request::{Origin, Request};
+    use crate::spark::Role;
 
     fn planned(env: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
         planned_with_defaults(env, annotations, &[]).0

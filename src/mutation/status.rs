@@ -129,8 +129,8 @@ mod tests {
 
     use super::*;
     use crate::annotations;
-    use crate::pod::Role;
     use crate::request::{Annotation, ProblemKind};
+    use crate::spark::Role;
 
     fn pod_with(annotations: &Value) -> String {
         json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "spark"}]}}).to_string()

@@ -222,7 +222,8 @@ mod tests {
 
     use super::*;
     use crate::annotations;
-    use crate::pod::{Role, VolumeSource};
+    use crate::pod::VolumeSource;
+    use crate::spark::Role;
     use crate::text::Text;
 
     fn written(write: impl Fn(&mut Vec<u8>)) -> Value {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::annotations;
 use crate::mutation::{self, Plan};
-use crate::pod::Role;
 use crate::request::Problem;
+use crate::spark::Role;
 
 /// A volume that Spark's container mounts: the volume's source, and the fields of the mount.
 type Theirs = (Value, Value);
