@@ -4,20 +4,22 @@
 //! by labels, and every series is there from the first scrape on, with 0.
 
 use std::fmt;
-use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::request::kind::KINDS;
 use crate::request::{Kind, ProblemKind};
+
+mod process;
+
+use process::Process;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,9 +262,7 @@ impl Metrics {
         let config_problem =
             gauge(&mut registry, "config_problem", "1 while the rules are not those of their file");
         registry.register_collector(Box::new(DroppedLogLines(dropped_log_lines)));
-        let started =
-            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        registry.register_collector(Box::new(Process { started }));
+        registry.register_collector(Box::new(Process::started_now()));
         Self {
             registry,
             requests,
@@ -380,64 +380,6 @@ impl Collector for DroppedLogLines {
             lines.metric_type(),
         )?)
     }
-}
-
-/// The metrics that every Prometheus client has, under their usual names but with our prefix, from
-/// the kernel's files.
-#[derive(Debug)]
-struct Process {
-    started: f64,
-}
-
-/// The kernel gives times in these, on every architecture that Linux runs on today (`getconf
-/// CLK_TCK`).
-const TICKS_PER_SECOND: f64 = 100.0;
-
-impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let mut number = |name: &str, help: &str, value: f64, is_counter: bool| -> fmt::Result {
-            if is_counter {
-                let metric = ConstCounter::new(value);
-                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-            } else {
-                let metric = ConstGauge::new(value);
-                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-            }
-        };
-        number(
-            "process_start_time_seconds",
-            "When the process started, since 1970",
-            self.started,
-            false,
-        )?;
-        if let Some(seconds) = cpu_seconds() {
-            number("process_cpu_seconds", "CPU time that was used", seconds, true)?;
-        }
-        if let Some(bytes) = resident_bytes() {
-            number("process_resident_memory_bytes", "Resident memory", bytes, false)?;
-        }
-        if let Ok(files) = fs::read_dir("/proc/self/fd") {
-            let count = u32::try_from(files.count()).unwrap_or(u32::MAX);
-            number("process_open_fds", "Open file descriptors", count.into(), false)?;
-        }
-        Ok(())
-    }
-}
-
-/// User and system time, the 14th and 15th field; the second is in brackets and may contain blanks.
-fn cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ').skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
-}
-
-fn resident_bytes() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
-    Some(kib.parse::<f64>().ok()? * 1024.0)
 }
 
 #[cfg(test)]
