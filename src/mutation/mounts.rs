@@ -12,19 +12,24 @@
 //! them is in the other's place too.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::fmt;
 
 use super::lookup::{FEW, Lookup};
 use crate::annotations::Requests;
-use crate::pod::{
-    ConfigMapVolumeSource, Container, KeyToPath, Pod, ProjectedVolumeSource, Volume, VolumeMount,
-    VolumeProjection, VolumeSource,
-};
+use crate::pod::{ConfigMapVolumeSource, Container, Pod, Volume, VolumeMount};
+use crate::request::Request;
 use crate::request::path::{MountPath, cleaned, is_below};
-use crate::request::{DEFAULT_MODE, ObjectKind, Request};
-use crate::text::Excerpt;
+
+mod conflict;
+mod files;
+mod mounted;
+mod paths;
+
+pub(super) use conflict::Refusal;
+pub(super) use paths::are_one_by_link;
+
+use files::Files;
+use mounted::Mounted;
+use paths::{ancestor, below_run, cmp_below, meets_by_link, other_spelling};
 
 /// The mounts of Spark's container: first those that the pod has, then those that are added.
 pub(super) struct Occupied<'a> {
@@ -41,13 +46,6 @@ pub(super) struct Occupied<'a> {
 
 /// To sort thousands of mounts costs as much as to search them for so many requests.
 const FEW_REQUESTS: usize = 16;
-
-/// A mount that the pod has.
-struct Mounted<'a> {
-    occupant: Occupant<'a>,
-    mount: &'a VolumeMount<'a>,
-    volume: Option<&'a Volume<'a>>,
-}
 
 /// What matters of a mount to others above and below it.
 struct Occupant<'a> {
@@ -90,69 +88,6 @@ pub(super) enum Placement<'a> {
     AlreadyThere,
     /// Its mount is added; with `merge` on top of a ConfigMap of the pod's.
     New(Option<&'a ConfigMapVolumeSource<'a>>),
-}
-
-/// Why a request is not carried out.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Refusal<'a> {
-    #[error("{} is asked for there, write another path", .0.annotation.excerpt(50))]
-    Taken(&'a Request<'a>),
-    #[error("/run is /var/run, where {} is mounted; write another path", .0.annotation.excerpt(40))]
-    TakenByLink(&'a Request<'a>),
-    #[error("volume {} is mounted there; remove that mount or this annotation", Excerpt::new(.0, 30))]
-    SomethingElse(&'a str),
-    #[error("mounted there already, but with {0}; remove that mount or this annotation")]
-    OtherForm(Difference),
-    #[error("Spark's own files are at that path; write merge:path=OTHER")]
-    MergeOntoItself,
-    #[error("no file fits below {}, write another path or sparkConfigMap=NAME:merge", Excerpt::new(.0, 22))]
-    FileInVolume(&'a str),
-    #[error("nothing can be mounted below the read-only mount {}, write another path", Excerpt::new(.0, 25))]
-    BelowReadOnly(&'a str),
-    #[error("nothing can be mounted below the file mount {}, write another path", Excerpt::new(.0, 25))]
-    BelowFile(&'a str),
-    #[error("a directory cannot be mounted over the file mount {}, write another path", Excerpt::new(.0, 22))]
-    AboveFile(&'a str),
-    #[error("a file cannot be mounted over the mount {}, write another path", Excerpt::new(.0, 25))]
-    FileAbove(&'a str),
-    #[error("/run is /var/run, where {} is mounted; write {}", Excerpt::new(.mounted, 24), spelled(.instead.as_deref()))]
-    Linked { mounted: &'a str, instead: Option<String> },
-    #[error("the path of the mount at {} is relative, write it with a \"/\" or use another path", Excerpt::new(.0, 25))]
-    Relative(&'a str),
-    #[error("a block device has that path, write another one")]
-    Device,
-}
-
-/// A path that is cut short would be another one.
-fn spelled(path: Option<&str>) -> Cow<'_, str> {
-    match path {
-        Some(path) if path.len() <= 35 => Cow::Borrowed(path),
-        Some(path) if path.starts_with("/var") => Cow::Borrowed("/var/run instead of /run"),
-        Some(_) => Cow::Borrowed("/run instead of /var/run"),
-        None => Cow::Borrowed("another path"),
-    }
-}
-
-/// In what a mount of the right object is not what was asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Difference {
-    Optional(bool),
-    DefaultMode(i64),
-    Items,
-    SubPath,
-    SubPathExpr,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Optional(value) => write!(f, "optional: {value}"),
-            Self::DefaultMode(mode) => write!(f, "mode {mode:04o}"),
-            Self::Items => f.write_str("other items"),
-            Self::SubPath => f.write_str("another subPath"),
-            Self::SubPathExpr => f.write_str("subPathExpr"),
-        }
-    }
 }
 
 impl<'a> Occupied<'a> {
@@ -377,142 +312,6 @@ fn by_path(mounts: &[Mounted]) -> Vec<usize> {
         .collect()
 }
 
-impl<'a> Mounted<'a> {
-    fn new(
-        mount: &'a VolumeMount<'a>,
-        volume: Option<&'a Volume<'a>>,
-        files: &mut Files<'a>,
-    ) -> Self {
-        let sub_path =
-            has_text(mount.sub_path.as_deref()).or(has_text(mount.sub_path_expr.as_deref()));
-        let surface = match volume.map(|volume| (volume, &volume.source)) {
-            Some((
-                volume,
-                VolumeSource::ConfigMap(_)
-                | VolumeSource::Secret(_)
-                | VolumeSource::Projected(_)
-                | VolumeSource::DownwardApi(_),
-            )) => match sub_path {
-                None => Surface::MadeByKubelet,
-                // The kubelet makes directories in the volume, and not in a part of it.
-                Some(sub_path) if files.has_directory(volume, sub_path) => Surface::ReadOnly,
-                Some(_) => Surface::File,
-            },
-            Some((_, VolumeSource::HostFile)) => Surface::File,
-            Some((_, VolumeSource::ReadOnly)) => Surface::ReadOnly,
-            Some((_, VolumeSource::Other)) | None if mount.read_only == Some(true) => {
-                Surface::ReadOnly
-            }
-            Some((_, VolumeSource::Other)) | None => Surface::Writable,
-        };
-        let is_relative = !mount.mount_path.starts_with('/');
-        Self {
-            occupant: Occupant { path: cleaned(&mount.mount_path), is_relative, surface },
-            mount,
-            volume,
-        }
-    }
-
-    fn has_sub_path(&self) -> bool {
-        [&self.mount.sub_path, &self.mount.sub_path_expr]
-            .into_iter()
-            .any(|path| has_text(path.as_deref()).is_some())
-    }
-
-    /// Whether it shows what a request without `merge` asks for, and if not, what else.
-    fn refuse_unless_same(&self, request: &Request) -> Result<(), Refusal<'a>> {
-        let something_else = Err(Refusal::SomethingElse(&self.mount.name));
-        let (name, optional, default_mode, items) = match self.volume.map(|volume| &volume.source) {
-            Some(VolumeSource::ConfigMap(source))
-                if request.object_kind() == ObjectKind::ConfigMap =>
-            {
-                (&source.name, source.optional, source.default_mode, &source.items)
-            }
-            Some(VolumeSource::Secret(source)) if request.object_kind() == ObjectKind::Secret => {
-                (&source.secret_name, source.optional, source.default_mode, &source.items)
-            }
-            _ => return something_else,
-        };
-        if name.as_deref() != Some(request.name.as_str()) {
-            return something_else;
-        }
-        let file = request.options.file.map(|file| file.as_str());
-        let optional = optional.unwrap_or(false);
-        let default_mode = default_mode.unwrap_or(DEFAULT_MODE.into());
-        let difference = if has_text(self.mount.sub_path_expr.as_deref()).is_some() {
-            Difference::SubPathExpr
-        } else if has_text(self.mount.sub_path.as_deref()) != file {
-            Difference::SubPath
-        } else if !show_the_same(items.as_deref().unwrap_or_default(), file) {
-            Difference::Items
-        } else if optional != request.options.optional {
-            Difference::Optional(optional)
-        } else if default_mode != i64::from(request.default_mode()) {
-            Difference::DefaultMode(default_mode)
-        } else {
-            return Ok(());
-        };
-        Err(Refusal::OtherForm(difference))
-    }
-}
-
-/// Whether a volume with these items shows what a request asks for: all keys under their names, or
-/// in the file that the mount picks the key of the same name.
-fn show_the_same(items: &[KeyToPath], file: Option<&str>) -> bool {
-    let Some(file) = file else { return items.is_empty() };
-    items.is_empty()
-        || items.iter().any(|item| &*item.key == file && &*item.path == file && item.mode.is_none())
-}
-
-/// The files that the items of each volume make, by the volume's name: sorted, because a pod may
-/// have thousands of items, and thousands of mounts that each show a part of them.
-#[derive(Default)]
-struct Files<'a>(BTreeMap<&'a str, Vec<Cow<'a, str>>>);
-
-impl<'a> Files<'a> {
-    /// Whether items show that a path in a volume is a directory: a file of theirs is below it.
-    fn has_directory(&mut self, volume: &'a Volume<'a>, path: &str) -> bool {
-        let files = self.0.entry(&volume.name).or_insert_with(|| {
-            let mut files: Vec<Cow<str>> =
-                item_paths(&volume.source).into_iter().map(cleaned).collect();
-            files.sort_unstable();
-            files
-        });
-        let directory = cleaned(path);
-        let start = if directory == "/" { directory } else { directory + "/" };
-        let first = files.partition_point(|file| *file <= start);
-        files.get(first).is_some_and(|file| file.starts_with(&*start))
-    }
-}
-
-/// The paths of a volume's items.
-fn item_paths<'a>(source: &'a VolumeSource<'a>) -> Vec<&'a str> {
-    fn of_items<'a>(items: Option<&'a Vec<KeyToPath<'a>>>) -> impl Iterator<Item = &'a str> {
-        items.into_iter().flatten().map(|item| &*item.path)
-    }
-    match source {
-        VolumeSource::ConfigMap(source) => of_items(source.items.as_ref()).collect(),
-        VolumeSource::Secret(source) => of_items(source.items.as_ref()).collect(),
-        VolumeSource::DownwardApi(source) => {
-            source.in_directories.iter().map(|path| &**path).collect()
-        }
-        VolumeSource::Projected(ProjectedVolumeSource { sources }) => {
-            let of_source = |source: &'a VolumeProjection<'a>| {
-                let VolumeProjection { config_map, secret, downward_api } = source;
-                let others = [secret, downward_api]
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|source| &source.in_directories);
-                let config_map =
-                    config_map.iter().flat_map(|source| of_items(source.items.as_ref()));
-                config_map.chain(others.map(|path| &**path))
-            };
-            sources.iter().flatten().flat_map(of_source).collect()
-        }
-        VolumeSource::HostFile | VolumeSource::ReadOnly | VolumeSource::Other => Vec::new(),
-    }
-}
-
 /// Where something is to be mounted.
 #[derive(Clone, Copy)]
 struct MountPoint<'p> {
@@ -551,63 +350,6 @@ impl Occupant<'_> {
         meets_by_link(below_run?, &self.path)
             .then(|| Refusal::Linked { mounted: &self.path, instead: None })
     }
-}
-
-/// Whether two paths are one, or one is below the other, only because `/var/run` is a link to
-/// `/run`. The kubelet prepares nested mount points by the written path, so the container would not
-/// start, or one mount would hide the other.
-fn meets_by_link((run, rest): (&'static str, &str), other: &str) -> bool {
-    let Some((other_run, other_rest)) = below_run(other) else { return false };
-    run != other_run && (is_at_or_below(rest, other_rest) || is_at_or_below(other_rest, rest))
-}
-
-/// Whether two paths are one only because `/var/run` is a link to `/run`.
-pub(super) fn are_one_by_link(a: &str, b: &str) -> bool {
-    let (Some((a_run, a_rest)), Some((b_run, b_rest))) = (below_run(a), below_run(b)) else {
-        return false;
-    };
-    a_run != b_run && a_rest == b_rest
-}
-
-fn is_at_or_below(rest: &str, ancestor: &str) -> bool {
-    rest.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// As which of the two a path begins, and what follows.
-fn below_run(path: &str) -> Option<(&'static str, &str)> {
-    ["/run", "/var/run"].into_iter().find_map(|run| {
-        let rest = path.strip_prefix(run)?;
-        (rest.is_empty() || rest.starts_with('/')).then_some((run, rest))
-    })
-}
-
-/// Where a path stands among those below another one.
-fn cmp_below(path: &str, ancestor: &str) -> Ordering {
-    match path.as_bytes().split_at_checked(ancestor.len()) {
-        Some((head, rest)) => {
-            head.cmp(ancestor.as_bytes()).then_with(|| rest.first().cmp(&Some(&b'/')))
-        }
-        None if ancestor.starts_with(path) => Ordering::Less,
-        None => path.cmp(ancestor),
-    }
-}
-
-/// The lowest directory above a path that ends at a place or before; nothing where there is none.
-fn ancestor(path: &str, place: usize) -> &str {
-    match path.bytes().take(place + 1).rposition(|byte| byte == b'/') {
-        Some(0) if path.len() > 1 => "/",
-        Some(end) => path.get(..end).unwrap_or_default(),
-        None => "",
-    }
-}
-
-fn other_spelling(path: &str) -> Option<String> {
-    let (run, rest) = below_run(path)?;
-    Some([if run == "/run" { "/var/run" } else { "/run" }, rest].concat())
-}
-
-fn has_text(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
