@@ -14,7 +14,7 @@ use crate::mutation::{self, Plan};
 use crate::patch;
 use crate::pod::{Pairs, Pod};
 use crate::request::{Annotation, Kind, ProblemKind, Problems};
-use crate::rules::{self, Rules};
+use crate::rules::{PodAttributes, Rules};
 use crate::spark::Role;
 use crate::text::Text;
 
@@ -54,7 +54,7 @@ pub struct Admission<'a> {
     /// What was decided.
     pub outcome: Outcome,
     /// About the pod, where it is one that Spark's roles and our annotations make ours.
-    pub subject: Option<Subject>,
+    pub summary: Option<Summary>,
     /// The answer, to be sent with status 200.
     pub response: Vec<u8>,
 }
@@ -64,9 +64,9 @@ impl Admission<'_> {
     /// are: Spark would ask for them again for ever.
     #[must_use]
     pub fn has_refusable_errors(&self) -> bool {
-        self.subject
+        self.summary
             .as_ref()
-            .is_some_and(|subject| subject.role == Role::Driver && subject.problems.has_errors())
+            .is_some_and(|summary| summary.role == Role::Driver && summary.problems.has_errors())
     }
 }
 
@@ -117,7 +117,7 @@ pub enum Reason {
 
 /// A pod that was looked at, for the log.
 #[derive(Debug)]
-pub struct Subject {
+pub struct Summary {
     /// Driver or executor.
     pub role: Role,
     /// What was done and what was not, as JSON.
@@ -177,8 +177,8 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     let Plan { record, problems, mounted, defaults_given_way, .. } = plan;
     drop(requests);
     let (namespace, name) = identify(namespace, Some(pod));
-    let subject = Subject { role, record, problems, mounted, defaults_given_way };
-    Ok(Admission { uid, namespace, name, outcome, subject: Some(subject), response })
+    let summary = Summary { role, record, problems, mounted, defaults_given_way };
+    Ok(Admission { uid, namespace, name, outcome, summary: Some(summary), response })
 }
 
 /// What the pod asks for, with what the administrator adds and takes away. For a pod that is too
@@ -203,8 +203,7 @@ fn requests<'a>(
         let label = |key: &str| labels.and_then(|labels| labels.get(key));
         let namespace =
             namespace.or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
-        requests = rules
-            .apply(&rules::Subject { namespace, role: role.as_str(), label: &label }, requests);
+        requests = rules.apply(&PodAttributes { namespace, role, label: &label }, requests);
         // Of labels that are not all known, any may be one that a default selects by.
         requests.has_keys |=
             labels.is_some_and(Pairs::is_cut) && !rules.requests_in(namespace).is_empty();
@@ -234,7 +233,7 @@ fn ignore<'a>(
     }
     .write();
     let (namespace, name) = identify(namespace, pod);
-    Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), subject: None, response }
+    Admission { uid, namespace, name, outcome: Outcome::Ignored(reason), summary: None, response }
 }
 
 /// Namespace and name; a pod's own namespace may be missing, and the request's is the one that

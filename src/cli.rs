@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admission::OnProblem;
 use crate::rules::{self, Rules};
+use crate::spark::Role;
 use crate::trial;
 
 /// Gives Spark pods the ConfigMaps, conf dirs and secrets that their annotations ask for.
@@ -156,6 +157,16 @@ fn parse_rules(name: &dyn Display, text: io::Result<String>) -> anyhow::Result<R
         let lines = error.mistakes().iter().map(|mistake| format!("{name}: {mistake}"));
         anyhow!(lines.collect::<Vec<_>>().join("\n"))
     })
+}
+
+impl ValueEnum for Role {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
+    }
 }
 
 impl ValueEnum for OnProblem {

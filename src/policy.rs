@@ -16,17 +16,17 @@ pub fn manifest() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::path::{HIDING, KERNEL};
+    use crate::request::path::{KERNEL_FILESYSTEMS, PROTECTED_DIRECTORIES};
 
     #[test]
     fn it_refuses_every_path_that_is_refused() {
         let words = manifest().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(words.contains(&format!("in ['{}']", HIDING.join("', '"))));
+        assert!(words.contains(&format!("in ['{}']", PROTECTED_DIRECTORIES.join("', '"))));
         // The pod's own mounts may be anywhere in it, under either name.
         assert!(words.contains("^/(var/)?run/"));
         assert!(words.contains(&format!(
             "^/({})(/|$)",
-            KERNEL.map(|path| path.trim_start_matches('/')).join("|")
+            KERNEL_FILESYSTEMS.map(|path| path.trim_start_matches('/')).join("|")
         )));
     }
 }

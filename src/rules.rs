@@ -12,6 +12,7 @@ use std::fmt;
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
 use crate::request::{ObjectKind, OptionName, Origin, Problem, ProblemKind, Request};
+use crate::spark::Role;
 use crate::yaml::Mistake;
 
 mod file;
@@ -47,8 +48,8 @@ pub(crate) struct DefaultRule {
     #[cfg_attr(test, schemars(default, with = "glob::NamespaceGlobs"))]
     pub(crate) namespaces: Globs,
     /// Both when absent.
-    #[cfg_attr(test, schemars(default, with = "Vec<RoleName>", length(min = 1)))]
-    roles: Option<Vec<RoleName>>,
+    #[cfg_attr(test, schemars(default, with = "Vec<tests::RoleName>", length(min = 1)))]
+    roles: Option<Vec<Role>>,
     /// On the pod's labels; all pods when absent.
     #[cfg_attr(test, schemars(default))]
     selector: Selector,
@@ -86,20 +87,12 @@ pub(crate) struct AllowRule {
     secrets: Option<Globs>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename_all = "lowercase"))]
-pub(crate) enum RoleName {
-    Driver,
-    Executor,
-}
-
-/// A pod, as far as rules select by it.
-pub struct Subject<'s> {
+/// What rules select pods by.
+pub struct PodAttributes<'s> {
     /// The namespace of the request.
     pub namespace: &'s str,
-    /// `driver` or `executor`.
-    pub role: &'s str,
+    /// The role of the pod.
+    pub role: Role,
     /// The value of a label.
     pub label: &'s dyn Fn(&str) -> Option<&'s str>,
 }
@@ -195,10 +188,10 @@ impl Rules {
     /// Adds to a pod's requests the defaults that apply to it, and takes away what it may not ask
     /// for.
     #[must_use]
-    pub fn apply<'a>(&'a self, subject: &Subject, mut requests: Requests<'a>) -> Requests<'a> {
-        self.restrict(subject.namespace, &mut requests);
+    pub fn apply<'a>(&'a self, pod: &PodAttributes, mut requests: Requests<'a>) -> Requests<'a> {
+        self.restrict(pod.namespace, &mut requests);
         let mut defaults: Vec<Request<'a>> = Vec::new();
-        for rule in self.defaults.iter().filter(|rule| rule.selects(subject)) {
+        for rule in self.defaults.iter().filter(|rule| rule.selects(pod)) {
             let theirs = rule.requests();
             defaults.retain(|default| !theirs.claims.contains(&default.claim()));
             defaults.extend(theirs.mounts.into_iter().map(|request| rule.adjust(request)));
@@ -242,8 +235,8 @@ impl Rules {
 
     /// The annotations that apply to a pod by default, as the rules write them, for `check-config`.
     #[must_use]
-    pub fn defaults_for(&self, subject: &Subject) -> Requests<'_> {
-        self.apply(subject, Requests::default())
+    pub fn defaults_for(&self, pod: &PodAttributes) -> Requests<'_> {
+        self.apply(pod, Requests::default())
     }
 
     /// What the defaults may mount in a namespace, whatever the roles and labels of its pods are.
@@ -290,13 +283,10 @@ impl Rules {
 }
 
 impl DefaultRule {
-    fn selects(&self, subject: &Subject) -> bool {
-        let is_role = |role: &RoleName| {
-            subject.role == if *role == RoleName::Driver { "driver" } else { "executor" }
-        };
-        self.namespaces.contains(subject.namespace)
-            && self.roles.as_ref().is_none_or(|roles| roles.iter().any(is_role))
-            && self.selector.selects(subject.label)
+    fn selects(&self, pod: &PodAttributes) -> bool {
+        self.namespaces.contains(pod.namespace)
+            && self.roles.as_ref().is_none_or(|roles| roles.contains(&pod.role))
+            && self.selector.selects(pod.label)
     }
 
     pub(crate) fn requests(&self) -> Requests<'_> {
@@ -319,15 +309,13 @@ impl DefaultRule {
     }
 
     /// Whether the rule is for the pods of a role.
-    pub(crate) fn has_role(&self, role: RoleName) -> bool {
+    pub(crate) fn has_role(&self, role: Role) -> bool {
         self.roles.as_ref().is_none_or(|roles| roles.contains(&role))
     }
 
     /// Whether there may be a pod that both rules select.
     pub(crate) fn meets(&self, other: &Self) -> bool {
-        [RoleName::Driver, RoleName::Executor]
-            .into_iter()
-            .any(|role| self.has_role(role) && other.has_role(role))
+        Role::ALL.into_iter().any(|role| self.has_role(role) && other.has_role(role))
             && self.namespaces.overlaps(&other.namespaces)
             && self.selector.overlaps(&other.selector)
     }
@@ -367,6 +355,15 @@ mod tests {
 
     use super::*;
 
+    // No doc comment: it would become a description.
+    #[derive(schemars::JsonSchema)]
+    #[schemars(rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only its schema is used")]
+    pub(super) enum RoleName {
+        Driver,
+        Executor,
+    }
+
     fn rules(yaml: &str) -> Rules {
         let (rules, mistakes) = Rules::parse(&format!("apiVersion: spark-webhook/v1\n{yaml}"));
         assert_eq!(mistakes, []);
@@ -382,7 +379,8 @@ mod tests {
             .collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
         let label = |key: &str| (key == "tier").then_some("batch");
-        let requests = rules.apply(&Subject { namespace, role: "driver", label: &label }, requests);
+        let requests =
+            rules.apply(&PodAttributes { namespace, role: Role::Driver, label: &label }, requests);
         let mounts = requests.mounts.iter().map(|request| {
             let form = [(request.options.optional, " optional"), (request.options.merge, " merge")];
             let form: String =

@@ -81,8 +81,8 @@ pub fn problems(review: &str, policy: &Policy) -> Vec<Problem> {
     // The test below holds samples to be pods that can be answered.
     admit(review.as_bytes(), policy)
         .ok()
-        .and_then(|admission| admission.subject)
-        .map(|subject| subject.problems.to_vec())
+        .and_then(|admission| admission.summary)
+        .map(|summary| summary.problems.to_vec())
         .unwrap_or_default()
 }
 
@@ -108,7 +108,7 @@ mod tests {
             assert_eq!(problems(&review, &Policy::default()), [], "{pod}");
             let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
             assert_eq!(
-                (admission.outcome, admission.subject.unwrap().role),
+                (admission.outcome, admission.summary.unwrap().role),
                 (Outcome::Mutated, role),
                 "{pod}"
             );

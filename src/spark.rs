@@ -1,5 +1,7 @@
 //! What Spark itself puts into its pods.
 
+use std::fmt;
+
 /// The label that tells drivers and executors from all other pods.
 pub const ROLE_LABEL: &str = "spark-role";
 
@@ -13,6 +15,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// Both roles.
+    pub const ALL: [Self; 2] = [Self::Driver, Self::Executor];
+
     /// Driver or executor. Spark 4 also labels pods `connect-server`, `master` and `worker`, which
     /// have no role here.
     #[must_use]
@@ -49,5 +54,11 @@ impl Role {
             Self::Driver => &["spark-kubernetes-driver"],
             Self::Executor => &["spark-kubernetes-executor", "executor"],
         }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

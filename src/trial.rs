@@ -10,25 +10,23 @@ use std::collections::{BTreeSet, HashMap};
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::request::{Claim, OptionName, Problem, Severity};
-use crate::rules::{DefaultRule, Globs, MAX_MISTAKES, RoleName, Rules, RulesError};
+use crate::rules::{DefaultRule, Globs, MAX_MISTAKES, Rules, RulesError};
 use crate::sample_pod;
 use crate::spark::Role;
 use crate::yaml::Mistake;
 
 /// The reviews of pods that defaults of a role are tried on.
 struct Samples {
-    role: RoleName,
+    role: Role,
     empty: String,
     spark: String,
 }
 
 fn samples() -> [Samples; 2] {
-    [(RoleName::Driver, Role::Driver), (RoleName::Executor, Role::Executor)].map(|(name, role)| {
-        Samples {
-            role: name,
-            empty: sample_pod::review(&sample_pod::empty(role)),
-            spark: sample_pod::review(&sample_pod::spark(role)),
-        }
+    Role::ALL.map(|role| Samples {
+        role,
+        empty: sample_pod::review(&sample_pod::empty(role)),
+        spark: sample_pod::review(&sample_pod::spark(role)),
     })
 }
 

@@ -6,7 +6,8 @@ mod bounded;
 
 use libfuzzer_sys::fuzz_target;
 use spark_webhook::annotations::Requests;
-use spark_webhook::rules::{Rules, Subject};
+use spark_webhook::rules::{PodAttributes, Rules};
+use spark_webhook::spark::Role;
 use spark_webhook::trial;
 
 fuzz_target!(|text: &str| {
@@ -28,12 +29,12 @@ fuzz_target!(|text: &str| {
 });
 
 fn apply(rules: &Rules) {
-    let subject = Subject {
+    let pod = PodAttributes {
         namespace: "team-a",
-        role: "driver",
+        role: Role::Driver,
         label: &|key| (key == "tier").then_some("batch"),
     };
-    let requests = rules.apply(&subject, Requests::default());
+    let requests = rules.apply(&pod, Requests::default());
     assert!(
         requests.problems.is_empty(),
         "a file that is accepted cannot fail later: {:?}",

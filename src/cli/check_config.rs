@@ -4,11 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::registration;
 use crate::request::{Origin, PREFIXES};
-use crate::rules::{self, Permitted, Rules, Subject};
+use crate::rules::{self, Permitted, PodAttributes, Rules};
+use crate::spark::Role;
 use crate::trial;
 
 /// Checks a rules file, and shows what it means for a namespace
@@ -38,7 +39,7 @@ pub(super) struct CheckConfig {
         default_value = "driver",
         requires = "namespace"
     )]
-    role: RoleName,
+    role: Role,
 
     /// A label of the pod to show the defaults of; may be repeated
     #[arg(
@@ -49,12 +50,6 @@ pub(super) struct CheckConfig {
         requires = "namespace"
     )]
     label: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleName {
-    Driver,
-    Executor,
 }
 
 impl CheckConfig {
@@ -81,12 +76,12 @@ impl CheckConfig {
             label.iter().map(|label| label.split_once('=').unwrap_or((label, ""))).collect();
         let label =
             |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-        let role = match role {
-            RoleName::Driver => "driver",
-            RoleName::Executor => "executor",
-        };
-        writeln!(out, "Defaults of the {role} in {namespace}:")?;
-        write_defaults(&mut out, &rules, &Subject { namespace: &namespace, role, label: &label })?;
+        writeln!(out, "Defaults of the {} in {namespace}:", role.as_str())?;
+        write_defaults(
+            &mut out,
+            &rules,
+            &PodAttributes { namespace: &namespace, role, label: &label },
+        )?;
         writeln!(out, "Names that a pod may request in {namespace}:")?;
         write_permitted(&mut out, &rules, &namespace)?;
         writeln!(out, "Pods of {namespace} that the registration sends to the webhook:")?;
@@ -104,8 +99,8 @@ impl CheckConfig {
     }
 }
 
-fn write_defaults(out: &mut impl Write, rules: &Rules, subject: &Subject) -> io::Result<()> {
-    let defaults = rules.defaults_for(subject);
+fn write_defaults(out: &mut impl Write, rules: &Rules, pod: &PodAttributes) -> io::Result<()> {
+    let defaults = rules.defaults_for(pod);
     if defaults.mounts.is_empty() {
         return writeln!(out, "  none");
     }

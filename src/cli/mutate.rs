@@ -255,7 +255,7 @@ fn report(admission: &Admission, name: &str) {
         Outcome::Mutated => {}
         Outcome::Refused => super::say(format_args!("pod {name}: refused, because of its errors")),
     }
-    for problem in admission.subject.iter().flat_map(|subject| subject.problems.iter()) {
+    for problem in admission.summary.iter().flat_map(|summary| summary.problems.iter()) {
         super::say(format_args!("Warning: pod {name}: {}", problem.text()));
     }
 }

@@ -9,9 +9,7 @@ use kube::core::{Selector, SelectorExt};
 use crate::registration::condition;
 use crate::request::PREFIXES;
 use crate::rules::Rules;
-
-/// The roles of Spark pods.
-pub(super) const ROLES: [&str; 2] = ["driver", "executor"];
+use crate::spark::{ROLE_LABEL, Role};
 
 /// The API server itself sets this label on every namespace, with its name.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -42,9 +40,9 @@ pub(super) fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String
 /// Labels with which an objectSelector selects a pod of a role; `None` if there are none.
 pub(super) fn labels_for(
     selector: Option<&LabelSelector>,
-    role: &str,
+    role: Role,
 ) -> Option<BTreeMap<String, String>> {
-    let mut labels = BTreeMap::from([("spark-role".to_owned(), role.to_owned())]);
+    let mut labels = BTreeMap::from([(ROLE_LABEL.to_owned(), role.to_string())]);
     for (key, value) in selector.iter().flat_map(|selector| selector.match_labels.iter().flatten())
     {
         labels.entry(key.clone()).or_insert_with(|| value.clone());
@@ -177,7 +175,7 @@ mod tests {
             ),
             (json!({"matchLabels": {"spark-role": "driver"}}), None),
         ] {
-            let labels = labels_for(selector(value.clone()).as_ref(), "executor");
+            let labels = labels_for(selector(value.clone()).as_ref(), Role::Executor);
             let shown = labels.as_ref().map(shown_labels);
             assert_eq!(shown.as_deref(), expected, "{value}");
         }

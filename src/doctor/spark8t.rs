@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::finding::Finding;
 use crate::annotations::key::PrefixedKey;
+use crate::spark::Role;
 
 /// The prefix of the names of the integration hub's Secrets.
 pub(super) const HUB: &str = "integrator-hub-conf";
@@ -167,10 +168,7 @@ fn as_spark_reads(value: &str) -> String {
 }
 
 /// The annotations with our prefixes on pods of a role.
-pub(super) fn annotations<'p>(
-    properties: &'p Properties,
-    role: &str,
-) -> Vec<(&'p str, &'p Stored)> {
+pub(super) fn annotations(properties: &Properties, role: Role) -> Vec<(&str, &Stored)> {
     let start = format!("spark.kubernetes.{role}.annotation.");
     let annotations = properties
         .iter()
@@ -179,7 +177,7 @@ pub(super) fn annotations<'p>(
 }
 
 /// The path in the last `-Djavax.net.ssl.trustStore=` of a role.
-pub(super) fn truststore<'p>(properties: &'p Properties, role: &str) -> Option<&'p str> {
+pub(super) fn truststore(properties: &Properties, role: Role) -> Option<&str> {
     let options = ["defaultJavaOptions", "extraJavaOptions"]
         .map(|name| properties.get(&format!("spark.{role}.{name}")));
     let words =
@@ -283,8 +281,8 @@ mod tests {
         let value = |property: &str| properties[property].value.as_str();
         assert_eq!((value("spark.a"), value("spark.b")), ("own", "hub"));
         assert_eq!(value(option), "-Dx=hub -Djavax.net.ssl.trustStore=/t/t.jks -Dx=own");
-        assert_eq!(truststore(&properties, "driver"), Some("/t/t.jks"));
-        assert_eq!(truststore(&properties, "executor"), None);
+        assert_eq!(truststore(&properties, Role::Driver), Some("/t/t.jks"));
+        assert_eq!(truststore(&properties, Role::Executor), None);
         for (value, expected) in [
             (" /a ", "/a"),
             (r"/a\\b", r"/a\b"),

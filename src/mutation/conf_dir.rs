@@ -5,7 +5,7 @@
 //! elsewhere, with the variable changed, would hide those files. A projected volume of both shows
 //! them all, and where both have a file, the user's (seen with 3.5 and 4.1).
 
-use super::mounts::{Merge, Occupied};
+use super::mounts::{Merge, MountTable};
 use crate::pod::{ConfigMapVolumeSource, Volume, VolumeSource};
 use crate::request::Request;
 
@@ -13,7 +13,7 @@ use crate::request::Request;
 ///
 /// `mounted` are the requests that are carried out before this one.
 pub(super) fn merge<'a>(
-    occupied: &Occupied<'a>,
+    table: &MountTable<'a>,
     mounted: &[&Request],
     request: &Request,
 ) -> Merge<'a> {
@@ -23,7 +23,7 @@ pub(super) fn merge<'a>(
     let is_users =
         |source: &ConfigMapVolumeSource| source.name.as_deref() == Some(request.name.as_str());
     let path = request.path.as_str();
-    let last = match occupied.volume_at(path).map(|(_, volume)| &volume.source) {
+    let last = match table.volume_at(path).map(|(_, volume)| &volume.source) {
         Some(VolumeSource::Projected(projected)) => {
             projected.sources.as_deref().and_then(<[_]>::last)
         }
@@ -39,7 +39,7 @@ pub(super) fn merge<'a>(
     }
     let variable = request.variable();
     let Some(variable) = variable else { return Merge::Plain };
-    let Some(directory) = directory(occupied, variable.name) else { return Merge::Plain };
+    let Some(directory) = directory(table, variable.name) else { return Merge::Plain };
     // A directory of our own, which an enforced default has put into the variable: in the first
     // round it was not there.
     let is_set_by = |other: &&Request| {
@@ -50,7 +50,7 @@ pub(super) fn merge<'a>(
     if mounted.iter().any(is_set_by) {
         return Merge::Plain;
     }
-    match occupied.volume_at(directory) {
+    match table.volume_at(directory) {
         Some((directory, Volume { source: VolumeSource::ConfigMap(base), .. }))
             if !is_users(base) =>
         {
@@ -65,9 +65,8 @@ pub(super) fn merge<'a>(
 }
 
 /// The directory that a variable names, if it is known before the container runs.
-fn directory<'a>(occupied: &Occupied<'a>, variable: &str) -> Option<&'a str> {
-    let entry =
-        occupied.container().env.iter().flatten().rfind(|entry| &*entry.name == variable)?;
+fn directory<'a>(table: &MountTable<'a>, variable: &str) -> Option<&'a str> {
+    let entry = table.container().env.iter().flatten().rfind(|entry| &*entry.name == variable)?;
     let value =
         entry.value.as_deref().filter(|value| !value.contains("$(") && !value.contains("$$"))?;
     entry.value_from.is_none().then_some(value)

@@ -24,7 +24,7 @@ mod files;
 mod mounted;
 mod paths;
 
-pub(super) use conflict::Refusal;
+pub(super) use conflict::Conflict;
 pub(super) use paths::are_one_by_link;
 
 use files::Files;
@@ -32,11 +32,11 @@ use mounted::Mounted;
 use paths::{ancestor, below_run, cmp_below, meets_by_link, other_spelling};
 
 /// The mounts of Spark's container: first those that the pod has, then those that are added.
-pub(super) struct Occupied<'a> {
+pub(super) struct MountTable<'a> {
     container: &'a Container<'a>,
     requests: &'a Requests<'a>,
     theirs: Vec<Mounted<'a>>,
-    ours: Vec<Occupant<'a>>,
+    ours: Vec<MountPoint<'a>>,
     /// Where there may be more than [`FEW`], and more than [`FEW_REQUESTS`], indices of both,
     /// `ours` after `theirs`, in the order of their paths. Of several mounts that are the same to
     /// others, it has the first and the last.
@@ -48,7 +48,7 @@ pub(super) struct Occupied<'a> {
 const FEW_REQUESTS: usize = 16;
 
 /// What matters of a mount to others above and below it.
-struct Occupant<'a> {
+struct MountPoint<'a> {
     path: Cow<'a, str>,
     /// As it is written. The kubelet mounts it in the same place, but makes mount points only for
     /// paths that are written as absolute ones.
@@ -90,7 +90,7 @@ pub(super) enum Placement<'a> {
     New(Option<&'a ConfigMapVolumeSource<'a>>),
 }
 
-impl<'a> Occupied<'a> {
+impl<'a> MountTable<'a> {
     pub(super) fn new(
         pod: &'a Pod<'a>,
         container: &'a Container<'a>,
@@ -126,74 +126,74 @@ impl<'a> Occupied<'a> {
         &self,
         request: &Request<'a>,
         merge: Merge<'a>,
-    ) -> Result<Placement<'a>, Refusal<'_>> {
+    ) -> Result<Placement<'a>, Conflict<'_>> {
         let path = request.path.as_str();
         let at_path = self.at(path);
         let base = match (merge, at_path) {
             (Merge::AlreadyThere, _) => return Ok(Placement::AlreadyThere),
-            (Merge::OntoItself, _) => return Err(Refusal::MergeOntoItself),
+            (Merge::OntoItself, _) => return Err(Conflict::MergeOntoItself),
             (Merge::Plain, Some(mounted)) => {
-                return mounted.refuse_unless_same(request).map(|()| Placement::AlreadyThere);
+                return mounted.conflict_unless_same(request).map(|()| Placement::AlreadyThere);
             }
             // A plain mount of the ConfigMap included: it does not show Spark's files.
             (Merge::Onto(_), Some(mounted)) => {
-                mounted.refuse_unless_same(request)?;
-                return Err(Refusal::SomethingElse(&mounted.mount.name));
+                mounted.conflict_unless_same(request)?;
+                return Err(Conflict::SomethingElse(&mounted.mount.name));
             }
             (Merge::Onto(base), None) => Some(base),
             (Merge::Plain, None) => None,
         };
         if self.devices.contains(path) {
-            return Err(Refusal::Device);
+            return Err(Conflict::Device);
         }
         // Mount by mount, and not rule by rule: what is added comes after what the pod had, so a
         // second round finds the same reason first, and says the same.
-        let point = MountPoint::of(path, request);
-        match self.first_obstacle(point) {
-            Some(Refusal::Linked { mounted, .. }) => Err(Refusal::Linked {
+        let target = Target::of(path, request);
+        match self.first_obstacle(target) {
+            Some(Conflict::Linked { mounted, .. }) => Err(Conflict::Linked {
                 mounted,
                 instead: self.other_spelling_that_works(request, mounted),
             }),
-            Some(refusal) => Err(refusal),
+            Some(conflict) => Err(conflict),
             None => Ok(Placement::New(base)),
         }
     }
 
-    fn occupants(&self) -> impl Iterator<Item = &Occupant<'a>> {
-        self.theirs.iter().map(|mounted| &mounted.occupant).chain(&self.ours)
+    fn points(&self) -> impl Iterator<Item = &MountPoint<'a>> {
+        self.theirs.iter().map(|mounted| &mounted.point).chain(&self.ours)
     }
 
-    fn occupant(&self, index: usize) -> Option<&Occupant<'a>> {
+    fn point(&self, index: usize) -> Option<&MountPoint<'a>> {
         match self.theirs.get(index) {
-            Some(mounted) => Some(&mounted.occupant),
+            Some(mounted) => Some(&mounted.point),
             None => self.ours.get(index - self.theirs.len()),
         }
     }
 
     fn path(&self, index: usize) -> &str {
-        self.occupant(index).map_or("", |occupant| &occupant.path)
+        self.point(index).map_or("", |point| &point.path)
     }
 
     /// The obstacle that comes first in the order of the mounts.
-    fn first_obstacle(&self, point: MountPoint) -> Option<Refusal<'_>> {
+    fn first_obstacle(&self, target: Target) -> Option<Conflict<'_>> {
         match &self.by_path {
-            None => self.occupants().find_map(|occupant| occupant.obstacle(point)),
+            None => self.points().find_map(|point| point.obstacle(target)),
             Some(by_path) => {
-                self.near(point.path, by_path).find_map(|occupant| occupant.obstacle(point))
+                self.near(target.path, by_path).find_map(|point| point.obstacle(target))
             }
         }
     }
 
     /// In their order, the mounts that may be obstacles at a path: at it, above it and below it, or
     /// where a link leads from there.
-    fn near(&self, path: &str, by_path: &[usize]) -> impl Iterator<Item = &Occupant<'a>> {
+    fn near(&self, path: &str, by_path: &[usize]) -> impl Iterator<Item = &MountPoint<'a>> {
         let mut near = Vec::new();
         self.push_near(path, by_path, &mut near);
         if let Some(other) = other_spelling(path) {
             self.push_near(&other, by_path, &mut near);
         }
         near.sort_unstable();
-        near.into_iter().filter_map(|index| self.occupant(index))
+        near.into_iter().filter_map(|index| self.point(index))
     }
 
     /// Looked up and not searched for: a pod may have thousands of mounts, and hundreds of
@@ -237,15 +237,14 @@ impl<'a> Occupied<'a> {
             return None;
         }
         if let Some(mounted) = self.at(&other) {
-            return mounted.refuse_unless_same(request).is_ok().then_some(other);
+            return mounted.conflict_unless_same(request).is_ok().then_some(other);
         }
-        let point = MountPoint::of(&other, request);
-        let is_none_of_the_pods = |occupant: &Occupant| {
-            occupant.obstacle(point).is_none()
-                || occupant.path != blocking && is_requested(&occupant.path)
+        let target = Target::of(&other, request);
+        let is_none_of_the_pods = |point: &MountPoint| {
+            point.obstacle(target).is_none() || point.path != blocking && is_requested(&point.path)
         };
         let works = match &self.by_path {
-            None => self.occupants().all(is_none_of_the_pods),
+            None => self.points().all(is_none_of_the_pods),
             Some(by_path) => self.near(&other, by_path).all(is_none_of_the_pods),
         };
         works.then_some(other)
@@ -261,13 +260,13 @@ impl<'a> Occupied<'a> {
             by_path.insert(place, self.theirs.len() + self.ours.len());
             self.by_path = Some(by_path);
         }
-        self.ours.push(Occupant { path: Cow::Borrowed(path), is_relative: false, surface });
+        self.ours.push(MountPoint { path: Cow::Borrowed(path), is_relative: false, surface });
     }
 
     /// The last of the mounts at a path: the kernel shows the one that was made last.
     fn at(&self, path: &str) -> Option<&Mounted<'a>> {
         let Some(by_path) = &self.by_path else {
-            return self.theirs.iter().rfind(|mounted| mounted.occupant.path == path);
+            return self.theirs.iter().rfind(|mounted| mounted.point.path == path);
         };
         let after = by_path.partition_point(|index| self.path(*index) <= path);
         let same =
@@ -297,7 +296,7 @@ fn by_path(mounts: &[Mounted]) -> Vec<usize> {
     let mut kinds: Vec<(&str, Surface, bool, usize)> = mounts
         .iter()
         .enumerate()
-        .map(|(index, Mounted { occupant: Occupant { path, is_relative, surface }, .. })| {
+        .map(|(index, Mounted { point: MountPoint { path, is_relative, surface }, .. })| {
             (&**path, *surface, *is_relative, index)
         })
         .collect();
@@ -314,41 +313,41 @@ fn by_path(mounts: &[Mounted]) -> Vec<usize> {
 
 /// Where something is to be mounted.
 #[derive(Clone, Copy)]
-struct MountPoint<'p> {
+struct Target<'p> {
     path: &'p str,
     is_file: bool,
     /// As [`below_run`] has it.
     below_run: Option<(&'static str, &'p str)>,
 }
 
-impl<'p> MountPoint<'p> {
+impl<'p> Target<'p> {
     fn of(path: &'p str, request: &Request) -> Self {
         Self { path, is_file: request.options.file.is_some(), below_run: below_run(path) }
     }
 }
 
-impl Occupant<'_> {
-    fn obstacle(&self, point: MountPoint) -> Option<Refusal<'_>> {
-        let MountPoint { path, is_file, below_run } = point;
+impl MountPoint<'_> {
+    fn obstacle(&self, target: Target) -> Option<Conflict<'_>> {
+        let Target { path, is_file, below_run } = target;
         if is_below(path, &self.path) {
             return match self.surface {
-                Surface::File => Some(Refusal::BelowFile(&self.path)),
-                Surface::ReadOnly => Some(Refusal::BelowReadOnly(&self.path)),
-                Surface::MadeByKubelet if is_file => Some(Refusal::FileInVolume(&self.path)),
-                Surface::MadeByKubelet if self.is_relative => Some(Refusal::Relative(&self.path)),
+                Surface::File => Some(Conflict::BelowFile(&self.path)),
+                Surface::ReadOnly => Some(Conflict::BelowReadOnly(&self.path)),
+                Surface::MadeByKubelet if is_file => Some(Conflict::FileInVolume(&self.path)),
+                Surface::MadeByKubelet if self.is_relative => Some(Conflict::Relative(&self.path)),
                 Surface::MadeByKubelet | Surface::Writable => None,
             };
         }
         if is_below(&self.path, path) {
             return match self.surface {
-                _ if is_file => Some(Refusal::FileAbove(&self.path)),
-                Surface::File => Some(Refusal::AboveFile(&self.path)),
-                _ if self.is_relative => Some(Refusal::Relative(&self.path)),
+                _ if is_file => Some(Conflict::FileAbove(&self.path)),
+                Surface::File => Some(Conflict::AboveFile(&self.path)),
+                _ if self.is_relative => Some(Conflict::Relative(&self.path)),
                 Surface::ReadOnly | Surface::MadeByKubelet | Surface::Writable => None,
             };
         }
         meets_by_link(below_run?, &self.path)
-            .then(|| Refusal::Linked { mounted: &self.path, instead: None })
+            .then(|| Conflict::Linked { mounted: &self.path, instead: None })
     }
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::lookup::{FEW, Lookup};
-use super::mounts::{Occupied, Placement, Refusal, are_one_by_link};
+use super::mounts::{Conflict, MountTable, Placement, are_one_by_link};
 use super::{NewMount, NewVolume, Plan, conf_dir, env};
 use crate::annotations::Requests;
 use crate::pod::{ConfigMapVolumeSource, Container, Pod, Volume};
@@ -26,7 +26,7 @@ pub(super) fn apply<'a>(
 ) -> Vec<&'a Request<'a>> {
     plan.volumes.array_exists = pod.spec.volumes.is_some();
     plan.mounts.array_exists = container.volume_mounts.is_some();
-    let mut occupied = Occupied::new(pod, container, requests);
+    let mut table = MountTable::new(pod, container, requests);
     let mut settled: Lookup<&str, Settled> = Lookup::with_capacity(requests.mounts.len());
     let mut names =
         VolumeNames::new(pod.spec.volumes.as_deref().unwrap_or_default(), requests.mounts.len());
@@ -38,44 +38,42 @@ pub(super) fn apply<'a>(
             plan.defaults_given_way += 1;
             continue;
         }
-        let refusal = if let Some(first) = settled.get(request.path.as_str()) {
+        let conflict = if let Some(first) = settled.get(request.path.as_str()) {
             let is_same = is_same_source(first.request, request);
             if is_same {
-                first.refusal.clone()
+                first.conflict.clone()
             } else {
-                Some(Refusal::Taken(first.request).to_string())
+                Some(Conflict::Taken(first.request).to_string())
             }
         } else {
-            let refusal = match occupied
-                .place(request, conf_dir::merge(&occupied, &mounted, request))
-            {
-                Err(Refusal::Linked { mounted, instead }) => {
+            let conflict = match table.place(request, conf_dir::merge(&table, &mounted, request)) {
+                Err(Conflict::Linked { mounted, instead }) => {
                     // The first one is named, whether it is mounted already, as in a second round,
                     // or not.
-                    let first = settled.get(mounted).filter(|first| first.refusal.is_none());
+                    let first = settled.get(mounted).filter(|first| first.conflict.is_none());
                     let first = first.filter(|_| are_one_by_link(mounted, request.path.as_str()));
-                    let refusal = first.map(|first| Refusal::TakenByLink(first.request));
-                    Some(refusal.unwrap_or(Refusal::Linked { mounted, instead }).to_string())
+                    let conflict = first.map(|first| Conflict::TakenByLink(first.request));
+                    Some(conflict.unwrap_or(Conflict::Linked { mounted, instead }).to_string())
                 }
-                Err(refusal) => Some(refusal.to_string()),
+                Err(conflict) => Some(conflict.to_string()),
                 Ok(Placement::AlreadyThere) => None,
                 Ok(Placement::New(base)) => {
                     plan_mount(request, base, &mut names, &mut shared, plan);
-                    occupied.add(request);
+                    table.add(request);
                     None
                 }
             };
-            if !(is_default && refusal.is_some()) {
+            if !(is_default && conflict.is_some()) {
                 settled
-                    .insert(request.path.as_str(), Settled { request, refusal: refusal.clone() });
+                    .insert(request.path.as_str(), Settled { request, conflict: conflict.clone() });
             }
-            refusal
+            conflict
         };
-        match refusal {
+        match conflict {
             None => mounted.push(request),
             // It gives way to what is there already, and its author is not the pod's.
             Some(_) if is_default => plan.defaults_given_way += 1,
-            Some(refusal) => plan.problems.push(ProblemKind::Place, request.annotation, refusal),
+            Some(conflict) => plan.problems.push(ProblemKind::Place, request.annotation, conflict),
         }
     }
     mounted
@@ -84,7 +82,7 @@ pub(super) fn apply<'a>(
 /// The first request for a path, and why it was refused, if it was.
 struct Settled<'a> {
     request: &'a Request<'a>,
-    refusal: Option<String>,
+    conflict: Option<String>,
 }
 
 /// Whether two requests ask for the same files in the same form, so that one mount serves both.
@@ -634,7 +632,7 @@ mod tests {
         let config_map = json!({"name": "v", "configMap": {"name": "x"}});
         let empty_dir = json!({"name": "v", "emptyDir": {}});
         let at = |path: &str| json!({"name": "v", "mountPath": path});
-        for (volume, mount, refusal) in [
+        for (volume, mount, conflict) in [
             (&empty_dir, at("/a"), None),
             (&config_map, at("/ab"), None),
             (
@@ -648,8 +646,8 @@ mod tests {
                 Some("a file cannot be mounted over the mount /a/b/c, write another path"),
             ),
         ] {
-            let expected = match refusal {
-                Some(refusal) => format!("configMap.app=/a/b:file=b: {refusal}"),
+            let expected = match conflict {
+                Some(conflict) => format!("configMap.app=/a/b:file=b: {conflict}"),
                 None => "app-volume ConfigMap/app @/a/b subPath b".to_owned(),
             };
             assert_eq!(
@@ -680,7 +678,7 @@ mod tests {
         let at = |path: &str| json!({"name": "v", "mountPath": path});
         let read_only = |path: &str| json!({"name": "v", "mountPath": path, "readOnly": true});
         let file = |path: &str| json!({"name": "v", "mountPath": path, "subPath": "f"});
-        for (volume, mount, refusal) in [
+        for (volume, mount, conflict) in [
             (&config_map, at("/a"), None),
             (&config_map, read_only("/a"), None),
             (&empty_dir, at("/a"), None),
@@ -710,8 +708,8 @@ mod tests {
             (&empty_dir, file("/a"), None),
             (&empty_dir, read_only("/a/b/c"), None),
         ] {
-            let expected = match refusal {
-                Some(refusal) => format!("configMap.app=/a/b: {refusal}"),
+            let expected = match conflict {
+                Some(conflict) => format!("configMap.app=/a/b: {conflict}"),
                 None => "app-volume ConfigMap/app @/a/b".to_owned(),
             };
             assert_eq!(
@@ -883,7 +881,7 @@ mod tests {
                 "the path of the mount at {path} is relative, write it with a \"/\" or use another path"
             ))
         };
-        for (volume, mounted, path, refusal) in [
+        for (volume, mounted, path, conflict) in [
             (&config_map, "a", "/a/b", relative("/a")),
             (&config_map, "/a", "/a/b", None),
             (&empty_dir, "a", "/a/b", None),
@@ -892,9 +890,10 @@ mod tests {
             (&empty_dir, "/a/b/./c", "/a/b", None),
         ] {
             let spec = mounting(volume, &json!({"name": "v", "mountPath": mounted}));
-            let expected = refusal.map_or("app-volume ConfigMap/app @/a/b".to_owned(), |refusal| {
-                format!("configMap.app={path}: {refusal}")
-            });
+            let expected = conflict
+                .map_or("app-volume ConfigMap/app @/a/b".to_owned(), |conflict| {
+                    format!("configMap.app={path}: {conflict}")
+                });
             assert_eq!(
                 planned(&spec, &[("configMap.app", path)]),
                 [expected],
@@ -913,7 +912,7 @@ mod tests {
         let linked = |mounted: &str, instead: &str| {
             Some(format!("/run is /var/run, where {mounted} is mounted; write {instead}"))
         };
-        for (volume, mounted, path, refusal) in [
+        for (volume, mounted, path, conflict) in [
             // Above, the same and below.
             (
                 &token,
@@ -942,10 +941,10 @@ mod tests {
         ] {
             let spec = mounting(volume, &json!({"name": "v", "mountPath": mounted}));
             let planned = planned(&spec, &[("secret.s", path)]);
-            match refusal {
-                Some(refusal) => {
+            match conflict {
+                Some(conflict) => {
                     assert!(
-                        planned.len() == 1 && planned[0].ends_with(&format!(": {refusal}")),
+                        planned.len() == 1 && planned[0].ends_with(&format!(": {conflict}")),
                         "{path}: {planned:?}"
                     );
                 }

@@ -59,7 +59,7 @@ pub enum PathError {
 }
 
 /// Directories that a container or Spark cannot do without; what is below them may be mounted.
-pub(crate) const HIDING: [&str; 23] = [
+pub(crate) const PROTECTED_DIRECTORIES: [&str; 23] = [
     "/bin",
     "/boot",
     "/etc",
@@ -86,7 +86,7 @@ pub(crate) const HIDING: [&str; 23] = [
 ];
 
 /// File systems of the kernel: neither they nor anything below them.
-pub(crate) const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
+pub(crate) const KERNEL_FILESYSTEMS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The maximum length of a path in bytes: a quarter of what Linux takes, so that there is room for
 /// directories around it.
@@ -121,11 +121,12 @@ impl<'a> MountPath<'a> {
         if has_pair(&path, *b"/.") && path.split('/').any(|element| matches!(element, "." | "..")) {
             return Err(PathError::DotElement);
         }
-        if path == "/" || HIDING.contains(&&*path) {
+        if path == "/" || PROTECTED_DIRECTORIES.contains(&&*path) {
             return Err(PathError::Hides(path.into_owned()));
         }
-        if let Some(kernel) =
-            KERNEL.into_iter().find(|kernel| *path == **kernel || is_below(&path, kernel))
+        if let Some(kernel) = KERNEL_FILESYSTEMS
+            .into_iter()
+            .find(|kernel| *path == **kernel || is_below(&path, kernel))
         {
             return Err(PathError::Kernel(kernel));
         }
@@ -338,7 +339,7 @@ mod tests {
         ] {
             assert_eq!(MountPath::parse(path), Err(error), "{path:?}");
         }
-        for path in HIDING {
+        for path in PROTECTED_DIRECTORIES {
             assert_eq!(MountPath::parse(path), Err(PathError::Hides(path.into())), "{path}");
         }
     }

@@ -8,10 +8,11 @@ mod shape;
 
 use super::glob::Named;
 use super::selector::{Operator, Requirement};
-use super::{AllowRule, DefaultRule, Globs, RoleName, Rules, Selector, Written};
+use super::{AllowRule, DefaultRule, Globs, Rules, Selector, Written};
 use crate::annotations;
 use crate::annotations::key::{Documented, Key, PrefixedKey};
 use crate::request::PREFIXES;
+use crate::spark::Role;
 use crate::yaml::{self, Document, Mistake, Node, Value};
 use shape::{Field, Form, Reader, excerpt, form, quoted};
 
@@ -191,15 +192,14 @@ impl Reader {
         globs
     }
 
-    fn roles(&mut self, field: &Field) -> Vec<RoleName> {
+    fn roles(&mut self, field: &Field) -> Vec<Role> {
         let mut roles = Vec::new();
         for (line, role) in
             self.texts(field, &form("roles: [driver, executor]", "remove it for both"))
         {
-            match role {
-                "driver" => roles.push(RoleName::Driver),
-                "executor" => roles.push(RoleName::Executor),
-                _ => self.add(
+            match Role::parse(role) {
+                Some(role) => roles.push(role),
+                None => self.add(
                     line,
                     format!("there is no role {}; write driver or executor", quoted(role)),
                 ),

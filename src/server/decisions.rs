@@ -54,8 +54,8 @@ struct Shown<'a> {
 
 impl Decisions {
     pub(super) fn remember(&self, admission: Admission) {
-        let Admission { uid: _, namespace, name, outcome, subject, response: _ } = admission;
-        let (role, record) = subject.map(|subject| (subject.role.as_str(), subject.record)).unzip();
+        let Admission { uid: _, namespace, name, outcome, summary, response: _ } = admission;
+        let (role, record) = summary.map(|summary| (summary.role.as_str(), summary.record)).unzip();
         let (namespace, pod) = (beginning(&namespace).into(), beginning(&name).into());
         let decision = Decision {
             at: SystemTime::now(),

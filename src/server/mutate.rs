@@ -37,9 +37,9 @@ where
     let in_flight = InFlight::count(&shared.metrics);
     let (answer, mut response) = match answer(&mut request, started, connection, shared).await {
         Ok(answered) => answered,
-        Err(refusal) => {
-            connection.leave_unread(refusal.silent_since());
-            (refusal.answer(), refusal.into_response())
+        Err(error) => {
+            connection.leave_unread(error.silent_since());
+            (error.answer(), error.into_response())
         }
     };
     if shared.draining.is_cancelled() {
@@ -56,7 +56,7 @@ async fn answer<B>(
     started: Instant,
     connection: &OpenConnection,
     shared: &Arc<Shared>,
-) -> Result<(Answer, Response<HeldAnswer>), Refusal>
+) -> Result<(Answer, Response<HeldAnswer>), RequestError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -73,11 +73,11 @@ where
                 .readers
                 .read(body, within, move |body| admit(body, &owned))
                 .await
-                .map_err(|NotRead| Refusal::Shed)?
+                .map_err(|NotRead| RequestError::Shed)?
         }
     };
     let Reply { status, content_type, body } = reply;
-    let body = shared.budget.answer(body, connection.end()).ok_or(Refusal::Shed)?;
+    let body = shared.budget.answer(body, connection.end()).ok_or(RequestError::Shed)?;
     Ok((answer, response(status, content_type, body)))
 }
 
@@ -100,7 +100,7 @@ impl Drop for InFlight<'_> {
 
 /// Why there is no body to look at.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum RequestError {
     #[error("admission reviews are sent to /mutate")]
     Path,
     #[error("admission reviews are sent by POST")]
@@ -118,7 +118,7 @@ enum Refusal {
     Broken(String),
 }
 
-impl Refusal {
+impl RequestError {
     fn answer(&self) -> Answer {
         match self {
             Self::Path | Self::Method | Self::ContentType => Answer::Misdirected,
@@ -182,22 +182,22 @@ async fn read<B>(
     started: Instant,
     deadline: Duration,
     shared: &Shared,
-) -> Result<WholeBody, Refusal>
+) -> Result<WholeBody, RequestError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     if request.uri().path() != "/mutate" {
-        return Err(Refusal::Path);
+        return Err(RequestError::Path);
     }
     if request.method() != Method::POST {
-        return Err(Refusal::Method);
+        return Err(RequestError::Method);
     }
     if !is_json(request.headers()) {
-        return Err(Refusal::ContentType);
+        return Err(RequestError::ContentType);
     }
     if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
-        return Err(Refusal::TooLarge);
+        return Err(RequestError::TooLarge);
     }
     let body = request.body_mut();
     let Some(first) = next_piece(body, deadline).await? else {
@@ -211,15 +211,15 @@ where
     let mut piece = first;
     loop {
         if held.len() + piece.len() > MAX_BODY {
-            return Err(Refusal::TooLarge);
+            return Err(RequestError::TooLarge);
         }
         if !held.keep(&piece).await {
-            return Err(Refusal::Shed);
+            return Err(RequestError::Shed);
         }
         drop(piece);
         let next = tokio::select! {
             biased;
-            () = held.shed() => return Err(Refusal::Shed),
+            () = held.shed() => return Err(RequestError::Shed),
             next = next_piece(body, deadline.saturating_sub(started.elapsed())) => next?,
         };
         match next {
@@ -231,7 +231,7 @@ where
 }
 
 /// The next bytes of a body; none at its end.
-async fn next_piece<B>(body: &mut B, within: Duration) -> Result<Option<Bytes>, Refusal>
+async fn next_piece<B>(body: &mut B, within: Duration) -> Result<Option<Bytes>, RequestError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -241,7 +241,9 @@ where
             match body.frame().await {
                 None => return Ok(None),
                 Some(Err(error)) => {
-                    return Err(Refusal::Broken(Excerpt::new(&error.to_string(), 200).to_string()));
+                    return Err(RequestError::Broken(
+                        Excerpt::new(&error.to_string(), 200).to_string(),
+                    ));
                 }
                 Some(Ok(frame)) => {
                     // Trailers mean nothing here.
@@ -253,7 +255,7 @@ where
         }
     };
     let since = Instant::now();
-    tokio::time::timeout(within, next).await.unwrap_or(Err(Refusal::Late(since)))
+    tokio::time::timeout(within, next).await.unwrap_or(Err(RequestError::Late(since)))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -328,25 +330,25 @@ fn admit(body: &[u8], shared: &Shared) -> (Answer, Reply) {
 /// is something to say, and remembers it; what is left is the answer.
 fn tell(mut admission: Admission, shared: &Shared) -> (Outcome, Vec<u8>) {
     let response = std::mem::take(&mut admission.response);
-    let Admission { uid, namespace, name, outcome, subject, response: _ } = &admission;
+    let Admission { uid, namespace, name, outcome, summary, response: _ } = &admission;
     let outcome = *outcome;
-    if let Some(subject) = subject {
+    if let Some(summary) = summary {
         // Into a pod that is not created nothing is mounted.
-        for kind in subject.mounted.iter().filter(|_| outcome != Outcome::Refused) {
+        for kind in summary.mounted.iter().filter(|_| outcome != Outcome::Refused) {
             shared.metrics.count_mutation(*kind);
         }
-        for (kind, count) in subject.problems.counts() {
+        for (kind, count) in summary.problems.counts() {
             shared.metrics.count_problems(kind, count);
         }
-        shared.metrics.defaults_given_way.inc_by(subject.defaults_given_way as u64);
-        if outcome != Outcome::Unchanged || !subject.problems.is_empty() {
+        shared.metrics.defaults_given_way.inc_by(summary.defaults_given_way as u64);
+        if outcome != Outcome::Unchanged || !summary.problems.is_empty() {
             tracing::info!(
                 uid = &**uid,
                 namespace = &**namespace,
                 pod = &**name,
-                role = subject.role.as_str(),
+                role = summary.role.as_str(),
                 outcome = outcome.as_str(),
-                injected = subject.record.as_deref().unwrap_or_default(),
+                injected = summary.record.as_deref().unwrap_or_default(),
                 "admission"
             );
         }

@@ -279,7 +279,7 @@ impl Case {
     fn is_mounted(&self, number: usize) -> bool {
         let review = review::of(&self.pod(number, false), "default").to_string();
         let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
-        !admission.subject.unwrap().problems.has_errors()
+        !admission.summary.unwrap().problems.has_errors()
     }
 }
 

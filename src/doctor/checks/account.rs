@@ -14,13 +14,15 @@ use crate::doctor::finding::Finding;
 use crate::doctor::plural::{is_plural, singular};
 use crate::doctor::references::{self, Reference, Referrers};
 use crate::doctor::spark8t::{Account, Keeper, Properties, Stored, annotations, read, truststore};
-use crate::request::{FileName, ObjectName};
-use crate::request::{ObjectKind, Origin, PREFIXES, Problem, ProblemKind, Request, Severity};
-use crate::rules::{self, Rules};
+use crate::request::{
+    FileName, ObjectKind, ObjectName, Origin, PREFIXES, Problem, ProblemKind, Request, Severity,
+};
+use crate::rules::{PodAttributes, Rules};
+use crate::spark::{ROLE_LABEL, Role};
 use crate::text::Excerpt;
 
 /// The roles of pods, with their plurals.
-const ROLES: [(&str, &str); 2] = [("driver", "drivers"), ("executor", "executors")];
+const ROLES: [(Role, &str); 2] = [(Role::Driver, "drivers"), (Role::Executor, "executors")];
 
 pub(super) async fn check(
     reader: &Reader,
@@ -131,7 +133,7 @@ fn requests<'p>(
     account: &Account,
     properties: &'p Properties,
     rules: Option<&'p Rules>,
-    role: &'static str,
+    role: Role,
 ) -> Requests<'p> {
     let annotations = annotations(properties, role);
     let requests = annotations::parse(
@@ -140,12 +142,12 @@ fn requests<'p>(
     let Some(rules) = rules else { return requests };
     // Only stored labels are known, not those that Spark or a submission adds.
     let label = |key: &str| match key {
-        "spark-role" => Some(role),
+        ROLE_LABEL => Some(role.as_str()),
         key => properties
             .get(&format!("spark.kubernetes.{role}.label.{key}"))
             .map(|stored| stored.value.as_str()),
     };
-    rules.apply(&rules::Subject { namespace: &account.namespace, role, label: &label }, requests)
+    rules.apply(&PodAttributes { namespace: &account.namespace, role, label: &label }, requests)
 }
 
 fn shown(key: &str, Stored { value, by }: &Stored) -> String {

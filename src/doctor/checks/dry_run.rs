@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::dry_run::{DryRun, DryRunError, Mutation, Rejection};
 use crate::doctor::snapshot::registration::Registration;
+use crate::spark::Role;
 
 pub(super) fn check(registration: &Registration, dry_run: &DryRun) -> Finding {
     match &dry_run.result {
@@ -17,7 +18,7 @@ pub(super) fn check(registration: &Registration, dry_run: &DryRun) -> Finding {
             let median = shown(*median);
             Finding::passed(format!("{what}; a create takes {median} (median of {count})"))
         }
-        Err(DryRunError::Unchanged(role)) => unchanged(registration, role),
+        Err(DryRunError::Unchanged(role)) => unchanged(registration, *role),
         Err(DryRunError::Forbidden(unreadable)) => unreadable.finding(),
         Err(DryRunError::Rejected { role, message, by }) => {
             let message = format!("a {role} is refused: {message}");
@@ -36,7 +37,7 @@ pub(super) fn check(registration: &Registration, dry_run: &DryRun) -> Finding {
     }
 }
 
-fn unchanged(registration: &Registration, role: &str) -> Finding {
+fn unchanged(registration: &Registration, role: Role) -> Finding {
     let message = format!("a {role} comes back without its mounts");
     let registered = match registration {
         Registration::Found(registered) => registered,

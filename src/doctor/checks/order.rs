@@ -11,9 +11,10 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebho
 use k8s_openapi::api::core::v1::Namespace;
 
 use crate::doctor::finding::{Finding, some_of};
-use crate::doctor::matching::{ROLES, calls_for_pods, labels_for, selects};
+use crate::doctor::matching::{calls_for_pods, labels_for, selects};
 use crate::doctor::snapshot::Snapshot;
 use crate::request::PREFIXES;
+use crate::spark::Role;
 
 /// The suffix of the names of the CRD operator's webhooks, in its chart. It does not depend on the
 /// name of the release.
@@ -111,7 +112,9 @@ fn judge(
 fn touches(webhook: &MutatingWebhook, namespace: &BTreeMap<String, String>) -> bool {
     calls_for_pods(webhook.rules.as_deref().unwrap_or_default())
         && selects(webhook.namespace_selector.as_ref(), namespace)
-        && ROLES.iter().any(|role| labels_for(webhook.object_selector.as_ref(), role).is_some())
+        && Role::ALL
+            .into_iter()
+            .any(|role| labels_for(webhook.object_selector.as_ref(), role).is_some())
 }
 
 fn knows_our_prefixes(webhook: &MutatingWebhook) -> bool {

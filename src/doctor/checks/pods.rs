@@ -17,6 +17,7 @@ use crate::doctor::snapshot::pods::{has_requests, name};
 use crate::doctor::snapshot::registration::Registration;
 use crate::request::{INJECTED, Severity};
 use crate::rules::Rules;
+use crate::spark::Role;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let Snapshot { scope, registration, rules, pods, .. } = snapshot;
@@ -95,7 +96,7 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
     // here.
     let policy = Policy::default();
     let Ok(admission) = admit(&body, &policy) else { return Judged::Fine };
-    let problems = admission.subject.as_ref().map(|subject| &*subject.problems).unwrap_or_default();
+    let problems = admission.summary.as_ref().map(|summary| &*summary.problems).unwrap_or_default();
     let record =
         pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
     if let Some(record) = record {
@@ -173,7 +174,7 @@ fn why_not_called(
         let wanted = registered
             .webhooks
             .iter()
-            .find_map(|webhook| labels_for(webhook.object_selector.as_ref(), "driver"));
+            .find_map(|webhook| labels_for(webhook.object_selector.as_ref(), Role::Driver));
         let wanted = shown_labels(wanted.iter().flatten());
         let what = format!("the objectSelector wants labels such as {wanted}");
         return (

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::registration::{Registered, Registration};
 use crate::doctor::api::{self, Reader, Unreadable};
-use crate::doctor::matching::{ROLES, labels_for};
+use crate::doctor::matching::labels_for;
 use crate::doctor::scope::Scope;
 use crate::request::{INJECTED, PREFIXES};
+use crate::spark::Role;
 
 /// Creates of each role: enough for a median.
 const ROUNDS: usize = 5;
@@ -43,11 +44,11 @@ pub(crate) struct Mutation {
 /// Why dry runs do not show that the webhook is called.
 pub(crate) enum DryRunError {
     /// A pod of this role comes back unchanged.
-    Unchanged(&'static str),
+    Unchanged(Role),
     /// The user may not create pods.
     Forbidden(Unreadable),
     /// The API server rejects a pod of this role with this message.
-    Rejected { role: &'static str, message: String, by: Option<Rejection> },
+    Rejected { role: Role, message: String, by: Option<Rejection> },
     /// The API server does not answer, and why.
     NoAnswer(String),
 }
@@ -85,7 +86,7 @@ async fn create_all(
 ) -> Result<Mutation, DryRunError> {
     let (mut took, mut have_mounts) = (Vec::new(), true);
     for _ in 0..ROUNDS {
-        for role in ROLES {
+        for role in Role::ALL {
             let started = Instant::now();
             let has_mount = create(reader, namespace, registered, role).await?;
             took.push(started.elapsed());
@@ -102,7 +103,7 @@ async fn create(
     reader: &Reader,
     namespace: &str,
     registered: Option<&Registered>,
-    role: &'static str,
+    role: Role,
 ) -> Result<bool, DryRunError> {
     let created = match serde_json::from_value::<Pod>(pod(registered, role)) {
         Ok(pod) => {
@@ -136,7 +137,7 @@ async fn create(
 }
 
 /// A pod that passes Pod Security `restricted` and most quotas, so that only the webhook decides.
-fn pod(registered: Option<&Registered>, role: &str) -> Value {
+fn pod(registered: Option<&Registered>, role: Role) -> Value {
     let webhooks = registered.map(|registered| registered.webhooks.as_slice()).unwrap_or_default();
     let labels =
         webhooks.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role));
@@ -144,7 +145,7 @@ fn pod(registered: Option<&Registered>, role: &str) -> Value {
     json!({
         "metadata": {
             "generateName": format!("{NAME}-{role}-"),
-            "labels": labels.map_or_else(|| json!({"spark-role": role}), |labels| json!(labels)),
+            "labels": labels.map_or_else(|| json!({"spark-role": role.as_str()}), |labels| json!(labels)),
             "annotations": {format!("{}configMap.{NAME}", PREFIXES[0]): format!("{MOUNT_PATH}:optional")},
         },
         "spec": {
@@ -152,9 +153,9 @@ fn pod(registered: Option<&Registered>, role: &str) -> Value {
             "restartPolicy": "Never",
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
-                "name": if role == "driver" { "spark-kubernetes-driver" } else { "spark-kubernetes-executor" },
+                "name": if role == Role::Driver { "spark-kubernetes-driver" } else { "spark-kubernetes-executor" },
                 "image": NAME,
-                "args": [role],
+                "args": [role.as_str()],
                 "resources": {"requests": resources, "limits": resources},
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             }],
@@ -320,14 +321,14 @@ mod tests {
     /// This version mutates the pods without a problem.
     #[test]
     fn the_pods_are_mutated_by_the_webhook_itself() {
-        for role in ROLES {
+        for role in Role::ALL {
             let mut pod = pod(None, role);
             pod["kind"] = json!("Pod");
             let body = serde_json::to_vec(&crate::admission::review::of(&pod, "n")).unwrap();
             let admission =
                 crate::admission::admit(&body, &crate::admission::Policy::default()).unwrap();
             assert_eq!(admission.outcome, crate::admission::Outcome::Mutated);
-            assert!(admission.subject.unwrap().problems.is_empty());
+            assert!(admission.summary.unwrap().problems.is_empty());
         }
     }
 }

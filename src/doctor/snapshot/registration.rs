@@ -8,10 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::matching::{
-    Condition, NAMESPACE_NAME, ROLES, calls_for_pods, is_about_the_name, labels_for, selects,
+    Condition, NAMESPACE_NAME, calls_for_pods, is_about_the_name, labels_for, selects,
 };
 use crate::doctor::scope::Scope;
 use crate::rules::Rules;
+use crate::spark::Role;
 
 /// Whether the API server knows the webhook.
 pub(crate) enum Registration {
@@ -57,7 +58,7 @@ pub(crate) enum Selection {
     /// No namespaceSelector selects the namespace.
     Excluded,
     /// No objectSelector selects pods of this role.
-    NoRole(&'static str),
+    NoRole(Role),
     /// It depends on labels of the namespace that may not be read.
     Unseen,
 }
@@ -88,12 +89,12 @@ impl Selection {
         if selected.is_empty() {
             return Self::Excluded;
         }
-        let labels_for = |role: &str| {
+        let labels_for = |role| {
             selected.iter().find_map(|webhook| labels_for(webhook.object_selector.as_ref(), role))
         };
-        match ROLES.into_iter().find(|role| labels_for(role).is_none()) {
+        match Role::ALL.into_iter().find(|role| labels_for(*role).is_none()) {
             Some(role) => Self::NoRole(role),
-            None => Self::Selected(labels_for("driver").unwrap_or_default()),
+            None => Self::Selected(labels_for(Role::Driver).unwrap_or_default()),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::text::Excerpt;
 
 /// Why a request is not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(in crate::mutation) enum Refusal<'a> {
+pub(in crate::mutation) enum Conflict<'a> {
     #[error("{} is asked for there, write another path", .0.annotation.excerpt(50))]
     Taken(&'a Request<'a>),
     #[error("/run is /var/run, where {} is mounted; write another path", .0.annotation.excerpt(40))]

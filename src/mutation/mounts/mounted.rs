@@ -1,15 +1,15 @@
 //! One mount that the pod has.
 
-use super::conflict::{Difference, Refusal};
+use super::conflict::{Conflict, Difference};
 use super::files::Files;
-use super::{Occupant, Surface};
+use super::{MountPoint, Surface};
 use crate::pod::{KeyToPath, Volume, VolumeMount, VolumeSource};
 use crate::request::path::cleaned;
 use crate::request::{DEFAULT_MODE, ObjectKind, Request};
 
 /// A mount that the pod has.
 pub(super) struct Mounted<'a> {
-    pub(super) occupant: Occupant<'a>,
+    pub(super) point: MountPoint<'a>,
     pub(super) mount: &'a VolumeMount<'a>,
     pub(super) volume: Option<&'a Volume<'a>>,
 }
@@ -44,7 +44,7 @@ impl<'a> Mounted<'a> {
         };
         let is_relative = !mount.mount_path.starts_with('/');
         Self {
-            occupant: Occupant { path: cleaned(&mount.mount_path), is_relative, surface },
+            point: MountPoint { path: cleaned(&mount.mount_path), is_relative, surface },
             mount,
             volume,
         }
@@ -57,8 +57,8 @@ impl<'a> Mounted<'a> {
     }
 
     /// Whether it shows what a request without `merge` asks for, and if not, what else.
-    pub(super) fn refuse_unless_same(&self, request: &Request) -> Result<(), Refusal<'a>> {
-        let something_else = Err(Refusal::SomethingElse(&self.mount.name));
+    pub(super) fn conflict_unless_same(&self, request: &Request) -> Result<(), Conflict<'a>> {
+        let something_else = Err(Conflict::SomethingElse(&self.mount.name));
         let (name, optional, default_mode, items) = match self.volume.map(|volume| &volume.source) {
             Some(VolumeSource::ConfigMap(source))
                 if request.object_kind() == ObjectKind::ConfigMap =>
@@ -89,7 +89,7 @@ impl<'a> Mounted<'a> {
         } else {
             return Ok(());
         };
-        Err(Refusal::OtherForm(difference))
+        Err(Conflict::OtherForm(difference))
     }
 }
 

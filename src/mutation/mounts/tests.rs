@@ -341,18 +341,18 @@ proptest! {
             (format!("spark-operator.k8s.io/secret.s{number}"), path.clone())
         }).collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
-        let mut occupied = Occupied::new(&pod, &pod.containers()[0], &requests);
-        occupied.by_path = Some(by_path(&occupied.theirs));
+        let mut table = MountTable::new(&pod, &pod.containers()[0], &requests);
+        table.by_path = Some(by_path(&table.theirs));
         for request in &requests.mounts {
-            occupied.add(request);
+            table.add(request);
         }
         for (path, is_file) in &asked {
-            let point = MountPoint { path, is_file: *is_file, below_run: below_run(path) };
-            let searched = occupied.occupants().find_map(|occupant| occupant.obstacle(point));
-            let looked_up = occupied.first_obstacle(point);
-            prop_assert_eq!(looked_up.map(|refusal| format!("{refusal:?}")), searched.map(|refusal| format!("{refusal:?}")));
-            let searched = occupied.theirs.iter().rposition(|mounted| mounted.occupant.path == **path);
-            let looked_up = occupied.at(path).and_then(|at| occupied.theirs.iter().position(|mounted| std::ptr::eq(mounted, at)));
+            let target = Target { path, is_file: *is_file, below_run: below_run(path) };
+            let searched = table.points().find_map(|point| point.obstacle(target));
+            let looked_up = table.first_obstacle(target);
+            prop_assert_eq!(looked_up.map(|conflict| format!("{conflict:?}")), searched.map(|conflict| format!("{conflict:?}")));
+            let searched = table.theirs.iter().rposition(|mounted| mounted.point.path == **path);
+            let looked_up = table.at(path).and_then(|at| table.theirs.iter().position(|mounted| std::ptr::eq(mounted, at)));
             prop_assert_eq!(looked_up, searched);
         }
     }

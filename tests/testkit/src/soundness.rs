@@ -24,7 +24,7 @@ pub struct Answer {
 /// Answers a review and applies the patch.
 pub fn answer(review: &Value, policy: &Policy) -> Answer {
     let body = serde_json::to_vec(review).unwrap();
-    let Admission { outcome, response, uid, subject, .. } = admit(&body, policy).unwrap();
+    let Admission { outcome, response, uid, summary, .. } = admit(&body, policy).unwrap();
     let response: Value = serde_json::from_slice(&response).unwrap();
     let response = &response["response"];
     assert_eq!(response["uid"], review["request"]["uid"], "the uid is echoed");
@@ -48,14 +48,14 @@ pub fn answer(review: &Value, policy: &Policy) -> Answer {
         assert!(!warning.chars().any(char::is_control), "{warning:?}");
     }
     assert!(warnings.len() <= 20);
-    let problems: Vec<String> = subject
+    let problems: Vec<String> = summary
         .iter()
-        .flat_map(|subject| subject.problems.iter())
+        .flat_map(|summary| summary.problems.iter())
         .map(|problem| problem.text().to_owned())
         .collect();
     assert_eq!(
         warnings.len(),
-        subject.as_ref().map_or(0, |subject| subject.problems.count()).min(20)
+        summary.as_ref().map_or(0, |summary| summary.problems.count()).min(20)
     );
     Answer { outcome, warnings, problems, patch, pod }
 }

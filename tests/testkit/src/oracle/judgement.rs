@@ -82,7 +82,7 @@ impl Problem {
 fn problems(review: &Value, policy: &Policy) -> Vec<Problem> {
     let body = serde_json::to_vec(review).unwrap();
     let admission = admit(&body, policy).unwrap();
-    let problems = admission.subject.iter().flat_map(|subject| subject.problems.iter());
+    let problems = admission.summary.iter().flat_map(|summary| summary.problems.iter());
     problems
         .map(|problem| Problem {
             text: problem.text().to_owned(),
@@ -135,7 +135,7 @@ fn is_label(name: &str) -> bool {
 /// Whatever rules there are: what the pod itself asks for is mounted, or a problem says why not.
 pub fn assert_mounted_or_named(review: &Value, answer: &Answer, policy: &Policy) {
     let before = typed(&review["request"]["object"]);
-    let Some((role, asked)) = subject(&before) else { return };
+    let Some((role, asked)) = summary(&before) else { return };
     let after = typed(&answer.pod);
     let problems = problems(review, policy);
     let Some(container) = spark_container(&before, role, asked.container.as_deref()) else {
@@ -241,7 +241,7 @@ pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: 
 }
 
 /// The role and what is asked for, if the pod is ours.
-fn subject(pod: &Pod) -> Option<(&str, Asked)> {
+fn summary(pod: &Pod) -> Option<(&str, Asked)> {
     let role = pod.metadata.labels.as_ref()?.get("spark-role")?;
     let annotations = pod.metadata.annotations.as_ref()?;
     let is_ours = ["driver", "executor"].contains(&&**role)
@@ -268,7 +268,7 @@ pub fn assert_carried_out(review: &Value, answer: &Answer) {
     let problems = problems(review, &Policy::default());
     assert!(problems.iter().map(|problem| &problem.text).eq(&answer.problems));
     assert!(problems.is_sorted_by_key(|problem| !problem.is_error), "errors come first");
-    let Some((role, asked)) = subject(&before) else {
+    let Some((role, asked)) = summary(&before) else {
         assert!(matches!(answer.outcome, Outcome::Ignored(_)));
         assert!(answer.patch.is_empty() && problems.is_empty());
         return;
