@@ -1,6 +1,7 @@
 # make help       this list
 # make check      format, lints, unit and golden tests, and the library's documentation, in minutes: before each commit
 # make test       everything that proves the project, with what it needs installed first (CI runs this)
+# make test GROUPS="it chart"  only these groups of it; an unknown group shows their names
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
 # make test-versions  the cluster and chart tests on the oldest kube-apiserver that is supported, too
 # make image      the image as an archive, for docker load or ctr images import: Debian, as root; prints its size
@@ -25,6 +26,7 @@ help:
 
 # With and without the API server's client: the request path needs neither kube nor k8s-openapi.
 lint:
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
@@ -35,7 +37,7 @@ check: lint
 	cargo test --locked --no-default-features --test it golden::
 
 test:
-	@tests/run
+	@tests/run $(GROUPS)
 
 test-node:
 	@tests/node/run

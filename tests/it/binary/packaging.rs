@@ -59,22 +59,42 @@ fn every_command_has_a_manual_page() {
     assert!(serve.contains(r"\-\-drain\-delay"), "{serve}");
 }
 
-/// The hosted workflows, by file name: text and content.
+const SHARED_STEPS: &str = ".github/actions/prepare/action.yml";
+
+/// The hosted workflows: text and content.
 fn workflows() -> Vec<(String, Value)> {
     let files = std::fs::read_dir(".github/workflows").unwrap().map(|file| file.unwrap().path());
-    let texts = files.map(|file| std::fs::read_to_string(file).unwrap());
-    texts.map(|text| (text.clone(), serde_saphyr::from_str(&text).unwrap())).collect()
+    files.map(|file| text_and_content(file.to_str().unwrap())).collect()
+}
+
+fn text_and_content(file: &str) -> (String, Value) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let content = serde_saphyr::from_str(&text).unwrap();
+    (text, content)
+}
+
+fn workflow(name: &str) -> Value {
+    workflows().into_iter().find(|(_, workflow)| workflow["name"] == name).unwrap().1
+}
+
+/// The commands of a job.
+fn commands(job: &Value) -> impl Iterator<Item = &str> {
+    job["steps"].as_array().into_iter().flatten().filter_map(|step| step["run"].as_str())
 }
 
 /// A tag of an action can be moved to other code; a commit cannot.
 #[test]
 fn workflows_name_actions_by_commit_and_give_each_job_the_rights_that_it_needs() {
-    let mut actions = 0;
+    let mut texts = vec![text_and_content(SHARED_STEPS).0];
     for (text, workflow) in workflows() {
         assert_eq!(workflow["permissions"], json!({}), "no job has rights that it does not name");
         for job in workflow["jobs"].as_object().unwrap().values() {
             assert!(job["permissions"].is_object(), "{job}");
         }
+        texts.push(text);
+    }
+    let mut actions = 0;
+    for text in texts {
         for used in text
             .lines()
             .filter_map(|line| line.trim_start_matches(['-', ' ']).strip_prefix("uses: "))
@@ -92,13 +112,12 @@ fn workflows_name_actions_by_commit_and_give_each_job_the_rights_that_it_needs()
             actions += 1;
         }
     }
-    assert!(actions >= 10, "{actions}");
+    assert!(actions >= 15, "{actions}");
 }
 
 #[test]
 fn a_release_publishes_only_what_tests_and_audit_have_passed() {
-    let (_, release) =
-        workflows().into_iter().find(|(_, workflow)| workflow["name"] == "Release").unwrap();
+    let release = workflow("Release");
     let jobs = release["jobs"].as_object().unwrap();
     let needs = |job: &str| match &jobs[job]["needs"] {
         Value::String(one) => vec![one.clone()],
@@ -121,22 +140,72 @@ fn a_release_publishes_only_what_tests_and_audit_have_passed() {
     ] {
         assert!(all.iter().any(|name| name == job), "publish does not wait for {job}");
         assert_eq!(jobs[job]["uses"], called);
-        let workflow = std::fs::read_to_string(called).unwrap();
-        assert!(workflow.contains("\n  workflow_call:\n"), "{called}");
+        let (text, workflow) = text_and_content(called);
+        assert!(text.contains("\n  workflow_call:\n"), "{called}");
+        // The release waits for every job, and no job may be skipped or fail without effect.
+        for (name, job) in workflow["jobs"].as_object().unwrap() {
+            let steps = job["steps"].as_array().unwrap();
+            for part in [job].into_iter().chain(steps) {
+                for field in ["if", "continue-on-error"] {
+                    assert!(part[field].is_null(), "{called}: {name} has {field}");
+                }
+            }
+        }
     }
-    let ci = std::fs::read_to_string(".ci/run").unwrap();
-    assert!(
-        ["make test\n", "make test-node\n", "make audit\n"]
-            .iter()
-            .all(|command| ci.contains(command)),
-        "{ci}"
-    );
     // Advisories come out while nobody changes anything.
-    assert!(
-        std::fs::read_to_string(".github/workflows/advisories.yml")
-            .unwrap()
-            .contains("\n  schedule:\n")
-    );
+    assert!(text_and_content(".github/workflows/advisories.yml").0.contains("\n  schedule:\n"));
+}
+
+/// Both run everything: the hosted jobs beside each other, `.ci/run` in one go.
+#[test]
+fn ci_runs_every_group_of_tests() {
+    let script = std::fs::read_to_string(".ci/run").unwrap();
+    for command in ["make test\n", "make test-node\n", "make audit\n"] {
+        assert!(script.contains(command), "{script}");
+    }
+
+    let ci = workflow("CI");
+    let jobs = ci["jobs"].as_object().unwrap();
+    for target in ["check", "test", "test-versions", "test-node", "audit", "oldest-rust"] {
+        let command = if target == "test" {
+            "make test GROUPS=${{ matrix.group }}".to_owned()
+        } else {
+            format!("make {target}")
+        };
+        assert_eq!(commands(&jobs[target]).collect::<Vec<_>>(), [command]);
+    }
+    let unknown = Command::new("tests/run").arg("no-such-group").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+    let error = String::from_utf8(unknown.stderr).unwrap();
+    let groups = error.trim_end().split_once("there is no group no-such-group; the groups are ");
+    let groups: Vec<&str> = groups.expect(&error).1.split(' ').collect();
+    // These two are what `make check` runs.
+    let mut hosted = vec!["lint", "request-path"];
+    let rows = jobs["test"]["strategy"]["matrix"]["include"].as_array().unwrap();
+    hosted.extend(rows.iter().map(|row| row["group"].as_str().unwrap()));
+    assert_eq!(hosted, groups);
+}
+
+/// A cache of another compiler is useless, and a cache of older lock files is better than none.
+#[test]
+fn caches_go_by_toolchain_and_by_the_versions_of_what_they_hold() {
+    let (_, shared) = text_and_content(SHARED_STEPS);
+    let steps = shared["runs"]["steps"].as_array().unwrap();
+    let field =
+        |step: &Value, name: &str| step["with"][name].as_str().unwrap_or_default().to_owned();
+    let keys: Vec<(String, String)> = steps
+        .iter()
+        .filter(|step| step["uses"].as_str().is_some_and(|uses| uses.starts_with("actions/cache@")))
+        .map(|step| (field(step, "key"), field(step, "restore-keys")))
+        .collect();
+    let files = [["'Cargo.toml'", "'Cargo.lock'"], ["'tests/tools/**'", "'tests/node/images/**'"]];
+    assert_eq!(keys.len(), files.len());
+    for ((key, restore), files) in keys.iter().zip(files) {
+        assert!(!restore.is_empty() && key.starts_with(restore), "{restore}");
+        assert!(restore.contains("hashFiles('rust-toolchain.toml')"), "{restore}");
+        let rest = &key[restore.len()..];
+        assert!(files.iter().all(|file| rest.contains(file)), "{key}");
+    }
 }
 
 /// What a workflow does, anybody can do: the logic is the Makefile's.
@@ -145,25 +214,15 @@ fn workflows_run_what_the_makefile_has() {
     let makefile = std::fs::read_to_string("Makefile").unwrap();
     let mut made = 0;
     for (_, workflow) in workflows() {
-        for job in workflow["jobs"].as_object().unwrap().values() {
-            for run in job["steps"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|step| step["run"].as_str())
-            {
-                match run.split(' ').collect::<Vec<_>>()[..] {
-                    ["make", target, ..] => {
-                        assert!(makefile.contains(&format!("\n{target}:")), "{run}");
-                        made += 1;
-                    }
-                    [".ci/run"] | ["apt-get", ..] => {}
-                    _ => panic!("{run}"),
-                }
-            }
+        for command in workflow["jobs"].as_object().unwrap().values().flat_map(commands) {
+            let target = command.strip_prefix("make ").expect(command).split(' ').next().unwrap();
+            assert!(makefile.contains(&format!("\n{target}:")), "{command}");
+            made += 1;
         }
     }
-    assert_eq!(made, 3);
+    assert_eq!(made, 8);
+    let (_, shared) = text_and_content(SHARED_STEPS);
+    assert!(commands(&shared["runs"]).all(|command| command.starts_with("apt-get ")));
 }
 
 /// What is built and tested is the same compiler everywhere, but for the job that tries the oldest.
@@ -187,7 +246,7 @@ fn the_compiler_is_the_one_of_rust_toolchain_toml() {
             jobs += 1;
         }
     }
-    assert_eq!(jobs, 4);
+    assert_eq!(jobs, 8);
 }
 
 /// A glob that matches nothing, or a module that no glob names, would leave `make mutants` without
