@@ -1,5 +1,6 @@
 //! The tests that start the program, or look at what is packaged with it.
 
+mod certs;
 mod commands;
 mod operations;
 mod packaging;

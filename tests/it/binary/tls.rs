@@ -505,7 +505,7 @@ fn client_ca(lifetime: Duration) -> (String, Arc<ClientConfig>) {
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// In TLS 1.3 a client learns only by its first read what the server thinks of its certificate.
-async fn is_served(webhook: &Webhook, client: &Arc<ClientConfig>) -> bool {
+pub(super) async fn is_served(webhook: &Webhook, client: &Arc<ClientConfig>) -> bool {
     let Ok(mut stream) = try_connect(webhook.address(), client).await else { return false };
     if stream.write_all(&review()).await.is_err() || stream.flush().await.is_err() {
         return false;

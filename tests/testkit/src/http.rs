@@ -108,7 +108,16 @@ pub async fn metric(address: SocketAddr, series: &str) -> f64 {
 pub async fn connect_trusting(
     address: SocketAddr,
     ca_pem: &str,
-) -> std::io::Result<(TlsStream<TcpStream>, CertificateDer<'static>)> {
+) -> io::Result<(TlsStream<TcpStream>, CertificateDer<'static>)> {
+    connect_by_name(address, ca_pem, "127.0.0.1").await
+}
+
+/// As [`connect_trusting`], for another name.
+pub async fn connect_by_name(
+    address: SocketAddr,
+    ca_pem: &str,
+    name: &str,
+) -> io::Result<(TlsStream<TcpStream>, CertificateDer<'static>)> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
@@ -120,7 +129,7 @@ pub async fn connect_trusting(
         .with_no_client_auth();
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     Ok((stream, leaf.into_owned()))
