@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,10 +25,11 @@ use testkit::http::get;
 use testkit::spark::Spark;
 use testkit::wait::wait_until;
 use testkit::webhook::{Webhook, command};
+use tokio::sync::OnceCell;
 
 use super::{
-    CHART, EVERYTHING, IMAGE, arguments, certificate_modes, helm, objects, only, run, template,
-    tests,
+    CHART, EVERYTHING, IMAGE, arguments, certificate_modes, flag, helm, objects, only, run,
+    template, tests,
 };
 
 static CLUSTER: SharedCluster = SharedCluster::new();
@@ -79,8 +81,13 @@ async fn is_mutated(client: &Client, namespace: &str, labels: &Value) -> Result<
     Ok(pod.metadata.annotations.unwrap().contains_key("spark-operator.k8s.io/injected"))
 }
 
-/// The kinds of cert-manager and the Prometheus operator.
+/// The kinds of cert-manager and the Prometheus operator; only once, as two tests need them.
 async fn define_foreign_kinds(client: &Client) {
+    static DEFINED: OnceCell<()> = OnceCell::const_new();
+    DEFINED.get_or_init(|| define_foreign_kinds_anew(client)).await;
+}
+
+async fn define_foreign_kinds_anew(client: &Client) {
     let directory = installed("crds", &[]);
     for entry in fs::read_dir(directory).unwrap() {
         let definition: Value =
@@ -198,6 +205,93 @@ async fn the_manifests_are_accepted_as_they_are() {
                 .unwrap();
         }
     }
+}
+
+/// `kubectl apply -f` of the objects for cert-manager, whose kinds the API server knows.
+#[tokio::test]
+async fn the_objects_of_cert_manager_are_accepted_and_checked() {
+    let cluster = CLUSTER.get().await;
+    let client = cluster.client().await;
+    define_foreign_kinds(&client).await;
+    cluster.namespace("certs-by-cert-manager").await;
+    for mut object in objects(&fs::read_to_string("certs/cert-manager.yaml").unwrap()) {
+        // Their own namespace is another test's.
+        object["metadata"]["namespace"] = json!("certs-by-cert-manager");
+        let accepted = apply(&client, &object).await.unwrap();
+        assert_eq!(accepted.data["spec"], object["spec"], "no field is dropped");
+        let mut wrong = object.clone();
+        wrong["spec"]["noSuchField"] = json!("x");
+        let error = apply(&client, &wrong).await.unwrap_err().to_string();
+        assert!(error.contains("noSuchField"), "{error}");
+    }
+}
+
+/// The files of `certs/openssl.sh`: the chart takes them with the values that it prints, and the API
+/// server calls a process that has the files and the flags.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_the_script_serve_in_both_modes_that_take_some() {
+    let mut release = Release::new("certs", "").await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let mut script = Command::new("certs/openssl.sh");
+    script.args(["--namespace", "certs", "--service", "spark-webhook-certs"]);
+    let output = script.args(["--dns-name", "127.0.0.1", path]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap().replace("\\\n", "");
+    let lines = |start: &str| -> Vec<Vec<String>> {
+        let lines = printed.lines().filter_map(|line| line.strip_prefix("  ")?.strip_prefix(start));
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let flags = lines("--");
+    let secrets = lines("kubectl --namespace certs create secret ");
+    let values = lines("helm … ");
+    assert_eq!((flags.len(), secrets.len(), values.len()), (2, 2, 2), "{printed}");
+    for ((mut flags, secret), values) in flags.into_iter().zip(secrets).zip(values) {
+        let (name, entries) = secret_entries(&secret);
+        for (key, file) in [("tls.crt", &flags[1]), ("tls.key", &flags[3])] {
+            assert_eq!(entries[key].0, fs::read(file).unwrap(), "{name} has what the flags name");
+        }
+        let secret = Secret {
+            type_: Some("kubernetes.io/tls".to_owned()),
+            data: Some(entries),
+            ..serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+        };
+        Api::namespaced(release.client.clone(), "certs")
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+        flags[0].insert_str(0, "--");
+        let webhook = Webhook::start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+        let before = release.values.clone();
+        release.point_at(&webhook);
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let template = [&["template", "certs", CHART, "--values", "-"], &values[..]].concat();
+        let rendered = objects(&release.try_helm("helm4", &template).unwrap());
+        let spec = &only(&rendered, "Deployment")["spec"]["template"]["spec"];
+        assert_eq!(spec["volumes"][0]["secret"]["secretName"], name);
+        for name in [&flags[0], &flags[2]] {
+            assert!(flag(&rendered, name).is_some(), "{values:?} does not set {name}");
+        }
+        release.upgrade("helm4", &[&["--install"], &values[..]].concat());
+        let bundle = fs::read(directory.path().join("ca.crt")).unwrap();
+        assert_eq!(release.bundle().await, Some(ByteString(bundle)));
+        release.wait_until_mutated().await;
+        release.helm("helm4", &["uninstall", "certs"]);
+        release.values = before;
+    }
+}
+
+/// The name and the entries of a Secret that `kubectl create secret` makes by these arguments.
+fn secret_entries(arguments: &[String]) -> (&str, BTreeMap<String, ByteString>) {
+    let value_of = |flag: &str| {
+        let position = arguments.iter().position(|argument| argument == flag);
+        position.map(|position| arguments[position + 1].as_str())
+    };
+    let of_files = arguments.iter().filter_map(|argument| argument.split_once('='));
+    let of_kind_tls = [("tls.crt", value_of("--cert")), ("tls.key", value_of("--key"))];
+    let of_kind_tls = of_kind_tls.into_iter().filter_map(|(key, file)| Some((key, file?)));
+    let read = |(key, file): (&str, &str)| (key.to_owned(), ByteString(fs::read(file).unwrap()));
+    (&arguments[1], of_files.chain(of_kind_tls).map(read).collect())
 }
 
 /// A release in a namespace of the same name, by a real helm. Only pods with its label are its own.

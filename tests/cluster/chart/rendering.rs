@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -69,14 +70,37 @@ fn the_chart_is_well_formed_and_has_the_crates_version() {
 fn the_manifests_are_what_the_chart_renders() {
     let directory = tempfile::tempdir().unwrap();
     assert!(Command::new("manifests/render").arg(directory.path()).status().unwrap().success());
-    for file in ["install.yaml", "canary.yaml"] {
-        let committed = fs::read_to_string(format!("manifests/{file}")).unwrap();
-        let rendered = fs::read_to_string(directory.path().join(file)).unwrap();
+    for file in ["manifests/install.yaml", "manifests/canary.yaml", "certs/cert-manager.yaml"] {
+        let committed = fs::read_to_string(file).unwrap();
+        let name = Path::new(file).file_name().unwrap();
+        let rendered = fs::read_to_string(directory.path().join(name)).unwrap();
         assert!(
             committed == rendered,
             "{file} is not what the chart renders: run manifests/render"
         );
     }
+}
+
+/// The annotation by which cert-manager's injector finds the CA is the chart's, too.
+#[test]
+fn the_objects_of_cert_manager_come_with_the_charts_annotation() {
+    let file = fs::read_to_string("certs/cert-manager.yaml").unwrap();
+    let command = "#   kubectl annotate mutatingwebhookconfiguration spark-webhook ";
+    let annotation = file.lines().find_map(|line| line.strip_prefix(command)).unwrap();
+    let (key, value) = annotation.split_once('=').unwrap();
+    let rendered = rendered("certificates: {mode: certManager}\n");
+    let registration = only(&rendered, "MutatingWebhookConfiguration");
+    assert_eq!(registration["metadata"]["name"], "spark-webhook");
+    assert_eq!(registration["metadata"]["annotations"][key], value);
+    let is_named = |object: &&Value| {
+        let (namespace, name) = value.split_once('/').unwrap();
+        object["kind"] == "Certificate"
+            && object["metadata"]["namespace"] == namespace
+            && object["metadata"]["name"] == name
+    };
+    let objects = objects(&file);
+    let certificate = objects.iter().find(is_named).unwrap();
+    assert_eq!(certificate["spec"]["secretName"], "spark-webhook-tls");
 }
 
 /// The registration is the one that `serve --write-registration` writes, but for the namespaces
@@ -525,6 +549,10 @@ fn what_a_release_publishes_has_its_image() {
         let manifest = fs::read_to_string(directory.path().join(file)).unwrap();
         assert_eq!(image_of(&manifest), image);
         assert!(!manifest.contains("VERSION"), "{file}");
+    }
+    for file in ["openssl.sh", "cert-manager.yaml"] {
+        let published = fs::read(directory.path().join(file)).unwrap();
+        assert!(published == fs::read(Path::new("certs").join(file)).unwrap(), "{file}");
     }
     let readme = run(&mut helm("helm3", &["show", "readme", chart]), "").unwrap();
     assert!(readme.contains("](https://source.example/v1/docs/security.md)"));
