@@ -355,13 +355,17 @@ mod tests {
 
     use super::*;
 
-    // No doc comment: it would become a description.
-    #[derive(schemars::JsonSchema)]
-    #[schemars(rename_all = "lowercase")]
-    #[expect(dead_code, reason = "only its schema is used")]
-    pub(super) enum RoleName {
-        Driver,
-        Executor,
+    /// A role in the schema.
+    pub(super) enum RoleName {}
+
+    impl schemars::JsonSchema for RoleName {
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "RoleName".into()
+        }
+
+        fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({"type": "string", "enum": Role::ALL.map(Role::as_str)})
+        }
     }
 
     fn rules(yaml: &str) -> Rules {
