@@ -1,7 +1,6 @@
 //! The webhook and a real kube-apiserver, over real TLS, with failurePolicy Fail.
 
 use std::fs;
-use std::path::PathBuf;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +11,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use testkit::cluster::{Cluster, SharedCluster};
 use testkit::generate;
+use testkit::golden::cases;
 use testkit::later::LaterWebhook;
 use testkit::webhook::Webhook;
 
@@ -313,14 +313,10 @@ async fn every_golden_pod_is_accepted_with_its_patch_where_it_is_without() {
     let setup = set_up("golden", &[]).await;
     let plain = setup.cluster.namespace("golden-plain").await;
     let plain: Api<Pod> = Api::namespaced(plain, "golden-plain");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    files.sort();
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let (mut accepted, mut changed) = (0, 0);
-    for file in files {
-        let review: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for case in cases() {
+        let review = case.review();
         let request = &review["request"];
         if request["operation"] != "CREATE" || !request["subResource"].is_null() {
             continue;
@@ -349,10 +345,10 @@ async fn every_golden_pod_is_accepted_with_its_patch_where_it_is_without() {
             }
             (Err(_), Err(_)) => {}
             (Ok(_), Err(error)) => {
-                panic!("{}: refused only with the webhook: {error}", file.display())
+                panic!("{}: rejected only with the webhook: {error}", case.name)
             }
             (Err(error), Ok(_)) => {
-                panic!("{}: refused only without the webhook: {error}", file.display())
+                panic!("{}: rejected only without the webhook: {error}", case.name)
             }
         }
     }

@@ -2,7 +2,6 @@
 //! the one that the webhook makes of it, and every other one stays as it is and has a warning.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use axum::http::Request;
@@ -16,6 +15,7 @@ use serde_json::{Map, Value, json};
 use spark_webhook::admission::{self, Policy, admit, review};
 use testkit::cluster::{Cluster, SharedCluster};
 use testkit::generate;
+use testkit::golden::{Case, cases};
 use testkit::webhook::{self, Webhook};
 
 static CLUSTER: SharedCluster = SharedCluster::new();
@@ -207,8 +207,8 @@ fn pod(annotations: &[(&str, &str)]) -> Value {
 }
 
 /// The pod of a golden review, without what only its own cluster had.
-fn golden(file: &PathBuf) -> Option<Value> {
-    let review: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+fn golden(case: &Case) -> Option<Value> {
+    let review = case.review();
     let mut pod = review["request"]["object"].clone();
     if pod["kind"] != "Pod" || review["request"]["operation"] != "CREATE" {
         return None;
@@ -226,14 +226,11 @@ fn golden(file: &PathBuf) -> Option<Value> {
 #[tokio::test]
 async fn a_golden_pod_that_it_changes_is_the_webhooks() {
     let setup = Setup::new("golden").await;
-    let mut files: Vec<PathBuf> =
-        fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    files.sort();
+    let cases = cases();
     let mut outcomes = Vec::new();
-    for file in &files {
-        let Some(pod) = golden(file) else { continue };
-        outcomes.push((file.file_stem().unwrap().to_str().unwrap(), setup.outcome(&pod).await));
+    for case in &cases {
+        let Some(pod) = golden(case) else { continue };
+        outcomes.push((case.name.as_str(), setup.outcome(&pod).await));
     }
     let with = |outcome| -> Vec<&str> {
         outcomes.iter().filter(|(_, of)| *of == outcome).map(|(name, _)| *name).collect()

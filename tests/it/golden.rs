@@ -4,33 +4,18 @@
 //! A change here is a change of the product: look at it, then accept it with `INSTA_UPDATE=always
 //! cargo test --test it golden::`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use testkit::golden::cases;
 use testkit::sidecars;
 use testkit::soundness::{answer, assert_sound, defaulted};
 
 fn deny() -> Policy {
     Policy { on_problem: OnProblem::Deny, ..Policy::default() }
-}
-
-fn cases() -> Vec<(String, Value)> {
-    let mut files: Vec<PathBuf> = fs::read_dir("tests/golden")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .collect();
-    files.sort();
-    files
-        .iter()
-        .map(|file| {
-            let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
-        })
-        .collect()
 }
 
 #[test]
@@ -43,7 +28,8 @@ fn every_review_is_answered_as_its_golden_file_says() {
     let cases = cases();
     assert!(cases.len() >= 66, "the reviews are there");
     settings.bind(|| {
-        for (name, review) in cases {
+        for case in cases {
+            let review = case.review();
             let answer = answer(&review, &Policy::default());
             assert_sound(&review, &Policy::default(), &answer);
             let mut shown = format!("{:?}\n", answer.outcome);
@@ -53,41 +39,38 @@ fn every_review_is_answered_as_its_golden_file_says() {
             for operation in &answer.patch {
                 writeln!(shown, "{operation}").unwrap();
             }
-            insta::assert_snapshot!(name, shown);
+            insta::assert_snapshot!(case.name, shown);
         }
     });
 }
 
 #[test]
 fn what_is_not_ours_is_not_changed() {
-    let untouched = ["neg-", "noann-", "sub-", "update-", "delete-"];
-    let cases: Vec<_> = cases()
-        .into_iter()
-        .filter(|(name, _)| untouched.iter().any(|prefix| name.starts_with(prefix)))
-        .collect();
-    assert!(cases.len() >= 13);
-    for (name, review) in cases {
+    let mut untouched = 0;
+    for case in cases() {
+        let (name, review) = (&case.name, case.review());
         for policy in [Policy::default(), deny()] {
             let answer = answer(&review, &policy);
-            assert!(matches!(answer.outcome, Outcome::Ignored(_)), "{name}");
-            assert!(answer.patch.is_empty() && answer.warnings.is_empty(), "{name}");
+            let is_ignored = matches!(answer.outcome, Outcome::Ignored(_));
+            assert_eq!(is_ignored, !case.is_ours, "{name}");
+            assert!(!is_ignored || answer.patch.is_empty() && answer.warnings.is_empty(), "{name}");
         }
+        untouched += usize::from(!case.is_ours);
     }
+    assert!(untouched >= 13, "{untouched}");
 }
 
 #[test]
 fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
     let mut checked = 0;
-    for (name, review) in cases() {
+    for case in cases() {
+        let (name, review) = (&case.name, case.review());
         if review["request"]["object"]["metadata"]["annotations"]["spark-operator.k8s.io/sparkConfigMap"].is_null() {
             continue;
         }
         let answer = answer(&review, &Policy::default());
-        let mark = if name.ends_with("-driver") {
-            "SPARK_DRIVER_BIND_ADDRESS"
-        } else {
-            "SPARK_EXECUTOR_ID"
-        };
+        let mark =
+            if case.role == "driver" { "SPARK_DRIVER_BIND_ADDRESS" } else { "SPARK_EXECUTOR_ID" };
         for container in answer.pod["spec"]["containers"].as_array().into_iter().flatten() {
             let is_sparks =
                 container["env"].as_array().into_iter().flatten().any(|env| env["name"] == mark);
@@ -111,7 +94,8 @@ fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
 #[test]
 fn sidecars_that_came_before_change_nothing_but_the_place_of_sparks_container() {
     let mut changed = 0;
-    for (name, review) in cases() {
+    for case in cases() {
+        let (name, review) = (&case.name, case.review());
         if !review["request"]["object"]["metadata"]["labels"]["spark-app-selector"].is_string() {
             continue;
         }
@@ -141,7 +125,8 @@ fn sidecars_that_came_before_change_nothing_but_the_place_of_sparks_container() 
 #[test]
 fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
     let mut refused = 0;
-    for (name, review) in cases() {
+    for case in cases() {
+        let (name, review) = (&case.name, case.review());
         let warned = answer(&review, &Policy::default());
         let denied = answer(&review, &deny());
         if denied.outcome == Outcome::Refused {
@@ -162,7 +147,8 @@ fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
 /// between stays, and nothing of ours is added twice.
 #[test]
 fn a_second_round_after_another_webhook_changes_nothing() {
-    for (name, mut review) in cases() {
+    for case in cases() {
+        let (name, mut review) = (&case.name, case.review());
         let first = answer(&review, &Policy::default());
         if first.patch.is_empty() {
             continue;
@@ -184,26 +170,48 @@ fn a_second_round_after_another_webhook_changes_nothing() {
         }
         // Pods that Spark did not make are recognised by the only container they have; with a
         // second one that is over.
-        let is_sparks =
-            !name.starts_with("hand-") && !name.starts_with("odd-") && !name.starts_with("dryrun-");
         review["request"]["object"] = pod;
         let second = answer(&review, &Policy::default());
-        if is_sparks {
+        if !case.spark.is_empty() {
             assert_eq!(second.patch, [Value::Null; 0], "{name}");
         }
         assert_eq!(second.warnings, first.warnings, "{name}");
     }
 }
 
-/// The index names every case, and no other.
+/// The snapshots of the registration, which belong to no review.
+const REGISTRATIONS: [&str; 2] = ["registration-with-rules.snap", "registration.snap"];
+
 #[test]
-fn the_index_is_complete() {
-    let index = fs::read_to_string(Path::new("tests/golden/INDEX.md")).unwrap();
-    let listed: Vec<&str> = index
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
-        .filter(|name| *name != "case")
+fn each_file_has_a_row_in_the_index_and_each_row_its_files() {
+    let rows: Vec<String> = cases().into_iter().map(|case| case.name).collect();
+    assert!(rows.is_sorted(), "the rows are sorted by name");
+    let expected: BTreeSet<String> =
+        rows.iter().flat_map(|name| [format!("{name}.json"), format!("{name}.snap")]).collect();
+    let entries = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap());
+    let names = entries
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| entry.file_name().into_string().unwrap());
+    let files: BTreeSet<String> = names
+        .filter(|name| name != "INDEX.md" && !REGISTRATIONS.contains(&name.as_str()))
         .collect();
-    let names: Vec<String> = cases().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(listed, names);
+    let without_row: Vec<&String> = files.difference(&expected).collect();
+    let missing: Vec<&String> = expected.difference(&files).collect();
+    assert!(without_row.is_empty() && missing.is_empty(), "{without_row:?}, missing {missing:?}");
+    assert_eq!(expected.len(), 2 * rows.len(), "a case has one row");
+}
+
+#[test]
+fn the_index_agrees_with_the_reviews() {
+    for case in cases() {
+        let name = &case.name;
+        let labels = &case.object()["metadata"]["labels"];
+        assert_eq!(labels["spark-role"].as_str().unwrap_or_default(), case.role, "{name}");
+        let is_sparks = labels["spark-app-selector"].is_string();
+        assert_eq!(is_sparks, !case.spark.is_empty(), "{name}: Spark sets spark-app-selector");
+        // Spark 2.4 sets no version.
+        if let Some(version) = labels["spark-version"].as_str() {
+            assert_eq!(version, case.spark, "{name}");
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! The administrator's rules on real reviews: what a default adds, and where it gives way.
 
-use std::fs;
-
-use serde_json::{Value, json};
+use serde_json::json;
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
 use spark_webhook::trial;
 use testkit::contract::{golden, recorded_mounts, rejects};
+use testkit::golden::cases;
 use testkit::soundness::{Answer, answer, assert_sound};
 
 fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
@@ -233,12 +232,8 @@ fn every_golden_review_is_sound_under_rules() {
         "defaults: [{namespaces: [elsewhere], annotations: {spark-operator.k8s.io/secret.e: /e}}]",
     );
     let mut changed = 0;
-    for entry in fs::read_dir("tests/golden").unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let review: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for case in cases() {
+        let review = case.review();
         let answer = answer(&review, &policy);
         assert_sound(&review, &policy, &answer);
         changed += usize::from(answer.outcome == Outcome::Mutated);
@@ -248,7 +243,7 @@ fn every_golden_review_is_sound_under_rules() {
             (without.patch, without.warnings),
             (not_selected.patch, not_selected.warnings),
             "{}",
-            path.display()
+            case.name
         );
     }
     assert!(changed >= 50, "{changed}");

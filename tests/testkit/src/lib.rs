@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod contract;
 pub mod documentation;
 pub mod generate;
+pub mod golden;
 pub mod hostile;
 pub mod http;
 #[cfg(feature = "cluster")]
