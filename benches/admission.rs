@@ -156,7 +156,7 @@ fn rules(count: usize) -> Rules {
 }
 
 fn admission(criterion: &mut Criterion) {
-    let plain = review("plain-41-driver");
+    let plain = review("conf-dirs.spark-4.1.driver");
     let ours = |body: &[u8]| admit(body, &Policy::default()).unwrap().response;
     println!(
         "plain driver review ({} bytes), allocations: ours {}, typed {}",
@@ -172,13 +172,13 @@ fn admission(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("other reviews, ours");
     for case in [
-        "kubeflow-35-driver",
-        "ctr1-35-driver",
-        "noann-35-driver",
-        "plain-41-exec",
-        "tplB-41-exec",
-        "ctr9-41-driver",
-        "big-41-driver",
+        "kubeflow-operator.spark-3.5.driver",
+        "all-kinds.spark-3.5.driver",
+        "no-annotations.spark-3.5.driver",
+        "conf-dirs.spark-4.1.executor",
+        "template-many-containers.spark-4.1.executor",
+        "hundred-mounts.spark-4.1.driver",
+        "large-annotations.spark-4.1.driver",
     ] {
         let body = review(case);
         println!("{case} ({} bytes), allocations: {}", body.len(), allocations(|| ours(&body)));

@@ -34,7 +34,7 @@ const TOLERANCE: f64 = 3.0;
 
 fn main() -> ExitCode {
     if let Some((case, times)) = callgrind::asked() {
-        let review = read("ctr1-35-driver");
+        let review = read("all-kinds.spark-3.5.driver");
         let input = Input::of(&review);
         for _ in 0..times {
             run(&case, &review, &input);
@@ -82,7 +82,7 @@ impl Input {
             .iter()
             .filter_map(|operation| operation["value"]["mountPath"].as_str().map(str::to_owned));
         let strings = paths.chain([record.clone(), record]).collect();
-        let without_annotations = read("noann-35-driver");
+        let without_annotations = read("no-annotations.spark-3.5.driver");
         Self {
             without_annotations,
             patch,

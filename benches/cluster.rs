@@ -101,7 +101,8 @@ fn median_difference(those: &[Duration], others: &[Duration]) -> f64 {
 /// takes.
 fn driver() -> Pod {
     let review: Value =
-        serde_json::from_slice(&fs::read("tests/golden/ctr1-35-driver.json").unwrap()).unwrap();
+        serde_json::from_slice(&fs::read("tests/golden/all-kinds.spark-3.5.driver.json").unwrap())
+            .unwrap();
     let mut pod = review["request"]["object"].clone();
     for field in ["namespace", "managedFields", "creationTimestamp", "uid"] {
         pod["metadata"].as_object_mut().unwrap().remove(field);

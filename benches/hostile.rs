@@ -19,7 +19,8 @@ use testkit::hostile;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The bounds are relative to this recorded driver.
-const ORDINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-35-driver.json");
+const ORDINARY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/all-kinds.spark-3.5.driver.json");
 
 /// A review takes at most so many times the instructions per byte of the ordinary one.
 const MOST_TIMES: u64 = 3;

@@ -16,12 +16,12 @@ use spark_webhook::admission::{Policy, admit};
 use testkit::sidecars;
 
 const CASES: [&str; 6] = [
-    "plain-41-driver",
-    "kubeflow-35-driver",
-    "ctr1-35-driver",
-    "noann-35-driver",
-    "plain-41-exec",
-    "sidecars+ctr1-35-driver",
+    "conf-dirs.spark-4.1.driver",
+    "kubeflow-operator.spark-3.5.driver",
+    "all-kinds.spark-3.5.driver",
+    "no-annotations.spark-3.5.driver",
+    "conf-dirs.spark-4.1.executor",
+    "sidecars+all-kinds.spark-3.5.driver",
 ];
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 

@@ -12,7 +12,7 @@ use testkit::webhook::Webhook;
 
 fn serve(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let request = post(&fs::read("tests/golden/plain-41-driver.json").unwrap());
+    let request = post(&fs::read("tests/golden/conf-dirs.spark-4.1.driver.json").unwrap());
 
     let mut group = criterion.benchmark_group("serve");
     group.sample_size(20);

@@ -34,7 +34,8 @@ use process::{Kind, Server};
 use testkit::http;
 
 /// A driver's review by a real API server, with six annotations of ours.
-const REVIEW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ctr1-35-driver.json");
+const REVIEW: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/all-kinds.spark-3.5.driver.json");
 
 /// Open connections. An API server has one for each review that is on its way; 128 is a busy
 /// cluster.

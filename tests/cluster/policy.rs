@@ -237,15 +237,30 @@ async fn a_golden_pod_that_it_changes_is_the_webhooks() {
     };
     assert_eq!(
         with(Outcome::Changed).join(" "),
-        "dryrun-driver hadoopcm-35-driver hadoopcm-35-exec hadoopenv-35-driver hadoopenv-35-exec hand-driver hand-executor \
-         krb5-35-driver krb5-35-exec longname-41-exec nocm-41-driver nocm-41-exec nocm-43-driver nocm-43-exec plain-24-driver \
-         plain-24-exec plain-35-driver plain-35-exec plain-41-driver plain-41-exec pyspark-35-driver sts-35-exec tplA-35-driver \
-         tplA-35-exec tplA-41-driver tplA-41-exec tplC-35-driver tplD-35-driver tplD-35-exec tplF2-41-exec"
+        "conf-dirs.spark-2.4.driver conf-dirs.spark-2.4.executor conf-dirs.spark-3.5.driver \
+         conf-dirs.spark-3.5.executor conf-dirs.spark-4.1.driver conf-dirs.spark-4.1.executor \
+         disable-config-map.spark-4.1.driver disable-config-map.spark-4.1.executor \
+         disable-config-map.spark-4.3.driver disable-config-map.spark-4.3.executor \
+         dry-run.driver generate-name.executor hadoop-conf-dir-at-submission.spark-3.5.driver \
+         hadoop-conf-dir-at-submission.spark-3.5.executor \
+         hadoop-config-map-property.spark-3.5.driver \
+         hadoop-config-map-property.spark-3.5.executor kerberos.spark-3.5.driver \
+         kerberos.spark-3.5.executor long-application-name.spark-4.1.executor minimal.driver \
+         pyspark.spark-3.5.driver stateful-set.spark-3.5.executor \
+         template-conf-dirs.spark-3.5.driver template-conf-dirs.spark-3.5.executor \
+         template-istio-proxy-first.spark-4.1.executor template-sidecar-first.spark-3.5.driver \
+         template-sidecar-first.spark-3.5.executor template-sidecar-first.spark-4.1.driver \
+         template-sidecar-first.spark-4.1.executor template-without-containers.spark-3.5.driver"
     );
     assert!(with(Outcome::LeftAlone).len() >= 23, "{outcomes:?}");
     assert_eq!(
         with(Outcome::Refused),
-        ["e-blank-41-driver", "e-mountdup-35-driver", "e-noname-41-driver", "e-slash-41-driver"]
+        [
+            "duplicate-mount-path.spark-3.5.driver",
+            "key-with-space.spark-4.1.driver",
+            "key-without-name.spark-4.1.driver",
+            "name-with-slash.spark-4.1.driver"
+        ]
     );
 }
 

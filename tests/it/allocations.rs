@@ -12,10 +12,10 @@ use testkit::hostile;
 #[test]
 fn an_admission_allocates_no_more_than_so_often() {
     for (case, most) in [
-        ("plain-41-driver", 60),
-        ("kubeflow-35-driver", 60),
-        ("ctr1-35-driver", 80),
-        ("noann-35-driver", 20),
+        ("conf-dirs.spark-4.1.driver", 60),
+        ("kubeflow-operator.spark-3.5.driver", 60),
+        ("all-kinds.spark-3.5.driver", 80),
+        ("no-annotations.spark-3.5.driver", 20),
     ] {
         let body = fs::read(format!("tests/golden/{case}.json")).unwrap();
         let counted = allocation_counter::measure(|| {

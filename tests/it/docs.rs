@@ -35,7 +35,10 @@ fn every_task_is_carried_out_without_a_problem() {
             "{title} says how to make its ConfigMap or Secret"
         );
         let mut asked = 0;
-        for (role, case) in [("driver", "noann-35-driver"), ("executor", "noann-35-exec")] {
+        for (role, case) in [
+            ("driver", "no-annotations.spark-3.5.driver"),
+            ("executor", "no-annotations.spark-3.5.executor"),
+        ] {
             let annotations = annotations(task, role);
             if annotations.is_empty() {
                 continue;
@@ -69,7 +72,10 @@ fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
     for entry in fs::read_dir("docs/recipes").unwrap() {
         let file = entry.unwrap().path();
         let page = fs::read_to_string(&file).unwrap();
-        for (role, case) in [("driver", "noann-35-driver"), ("executor", "noann-35-exec")] {
+        for (role, case) in [
+            ("driver", "no-annotations.spark-3.5.driver"),
+            ("executor", "no-annotations.spark-3.5.executor"),
+        ] {
             let annotations = annotations(&page, role);
             let prefixes = ["spark-operator.k8s.io/", "sparkoperator.k8s.io/"];
             if annotations.keys().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix))) {
@@ -180,10 +186,10 @@ fn sparks_own_conf_dir_comes_last_but_for_executor_env() {
     let mut names = std::collections::HashSet::new();
     // `spark.kubernetes.driverEnv`, `spark.executorEnv`, and two templates.
     let cases = [
-        ("secrets-35-driver", 1),
-        ("secrets-35-exec", 0),
-        ("tplD-35-driver", 1),
-        ("tplD-35-exec", 1),
+        ("secrets-and-env-properties.spark-3.5.driver", 1),
+        ("secrets-and-env-properties.spark-3.5.executor", 0),
+        ("template-conf-dirs.spark-3.5.driver", 1),
+        ("template-conf-dirs.spark-3.5.executor", 1),
     ];
     for (case, own) in cases {
         let review = golden(case);

@@ -97,7 +97,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200), cut in 0..3000_usize, at in 0..3000_usize, byte in any::<u8>()) {
         let _ = spark_webhook::admission::admit(&body, &deny());
-        let mut review = std::fs::read("tests/golden/ctr4-41-driver.json").unwrap();
+        let mut review = std::fs::read("tests/golden/odd-values.spark-4.1.driver.json").unwrap();
         let at = at % review.len();
         review[at] = byte;
         let _ = spark_webhook::admission::admit(&review, &deny());

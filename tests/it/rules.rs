@@ -26,7 +26,11 @@ fn with_default(case: &str, flags: &str, annotation: &str) -> Answer {
 
 #[test]
 fn a_pod_that_asks_for_nothing_gets_the_default() {
-    for case in ["noann-35-driver", "noann-35-exec", "neg-driver-noann"] {
+    for case in [
+        "no-annotations.spark-3.5.driver",
+        "no-annotations.spark-3.5.executor",
+        "no-annotations.driver",
+    ] {
         let answer = with_default(case, "", "spark-operator.k8s.io/hadoopConfigMap: h");
         assert_eq!(answer.outcome, Outcome::Mutated, "{case}");
         assert_eq!(recorded_mounts(&answer), ["/etc/hadoop/conf=configmap/h"], "{case}");
@@ -38,14 +42,18 @@ fn a_pod_that_asks_for_nothing_gets_the_default() {
     }
     // Not ours stays not ours.
     assert!(matches!(
-        with_default("neg-nginx", "", "spark-operator.k8s.io/hadoopConfigMap: h").outcome,
+        with_default("no-role", "", "spark-operator.k8s.io/hadoopConfigMap: h").outcome,
         Outcome::Ignored(_)
     ));
 }
 
 #[test]
 fn a_default_conf_dir_is_merged_with_sparks_own() {
-    let answer = with_default("noann-35-driver", "", "spark-operator.k8s.io/sparkConfigMap: c");
+    let answer = with_default(
+        "no-annotations.spark-3.5.driver",
+        "",
+        "spark-operator.k8s.io/sparkConfigMap: c",
+    );
     let volume = answer.pod["spec"]["volumes"].as_array().unwrap().last().unwrap().clone();
     let sources = volume["projected"]["sources"].as_array().unwrap();
     assert_eq!(sources.len(), 2, "{volume}");
@@ -58,31 +66,31 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
     for (what, case, annotation, expected) in [
         (
             "a mount at its path",
-            "tplB-41-driver",
+            "template-many-containers.spark-4.1.driver",
             "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf",
             vec![],
         ),
         (
             "a variable with another value",
-            "tplD-35-driver",
+            "template-conf-dirs.spark-3.5.driver",
             "spark-operator.k8s.io/GCPServiceAccount.x: /x",
             vec!["/x=secret/x"],
         ),
         (
             "the pod's own request",
-            "plain-41-driver",
+            "conf-dirs.spark-4.1.driver",
             "spark-operator.k8s.io/hadoopConfigMap: x",
             vec![],
         ),
         (
             "the pod's own request for its path",
-            "plain-41-driver",
+            "conf-dirs.spark-4.1.driver",
             "spark-operator.k8s.io/secret.x: /etc/hadoop/conf",
             vec![],
         ),
         (
             "a read-only mount above it",
-            "tplB-41-driver",
+            "template-many-containers.spark-4.1.driver",
             "spark-operator.k8s.io/configMap.x: \"/etc/hadoop/conf/x:optional\"",
             vec!["/etc/hadoop/conf/x=configmap/x"],
         ),
@@ -100,7 +108,7 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
 #[test]
 fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its_mount() {
     let with_env = |name: &str, annotation: &str| {
-        let mut review = golden("noann-35-driver");
+        let mut review = golden("no-annotations.spark-3.5.driver");
         let env = json!({"name": name, "value": "/mine"});
         review["request"]["object"]["spec"]["containers"][0]["env"]
             .as_array_mut()
@@ -133,7 +141,7 @@ fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its
 fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error() {
     let enforce = "enforce: true, required: true, ";
     let answer = with_default(
-        "tplD-35-driver",
+        "template-conf-dirs.spark-3.5.driver",
         enforce,
         "spark-operator.k8s.io/configMap.x: \"/x:env=HADOOP_CONF_DIR\"",
     );
@@ -151,7 +159,7 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
 
     let stands = "configMap.x=/etc/hadoop/conf: volume hadoop-conf is mounted there; remove that mount or this annotation";
     let in_the_way = with_default(
-        "tplB-41-driver",
+        "template-many-containers.spark-4.1.driver",
         enforce,
         "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf",
     );
@@ -160,10 +168,20 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
         OnProblem::Deny,
         "defaults: [{enforce: true, annotations: {spark-operator.k8s.io/configMap.x: /etc/hadoop/conf}}]",
     );
-    assert_eq!(self::answer(&golden("tplB-41-driver"), &deny).outcome, Outcome::Refused);
-    assert_eq!(self::answer(&golden("tplB-41-exec"), &deny).outcome, Outcome::Mutated);
+    assert_eq!(
+        self::answer(&golden("template-many-containers.spark-4.1.driver"), &deny).outcome,
+        Outcome::Refused
+    );
+    assert_eq!(
+        self::answer(&golden("template-many-containers.spark-4.1.executor"), &deny).outcome,
+        Outcome::Mutated
+    );
 
-    let taken = with_default("ctr1-35-driver", enforce, "spark-operator.k8s.io/secret.x: /etc/app");
+    let taken = with_default(
+        "all-kinds.spark-3.5.driver",
+        enforce,
+        "spark-operator.k8s.io/secret.x: /etc/app",
+    );
     assert_eq!(
         taken.warnings,
         ["configMap.app-conf=/etc/app: secret.x=/etc/app is asked for there, write another path"]
@@ -183,7 +201,7 @@ fn who_asks_for_another_conf_dir_than_the_enforced_one_is_told() {
         ("h", &[]),
     ] {
         let yaml = "defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/hadoopConfigMap: h}}]";
-        let mut review = golden("noann-35-driver");
+        let mut review = golden("no-annotations.spark-3.5.driver");
         review["request"]["object"]["metadata"]["annotations"] =
             json!({"spark-operator.k8s.io/hadoopConfigMap": name});
         let answer = rejects(&review, &policy(OnProblem::Warn, yaml), expected);
@@ -206,7 +224,7 @@ fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round()
         (format!("[{enforced}]"), Some("app:merge")),
     ] {
         let policy = policy(OnProblem::Warn, &format!("defaults: {rules}"));
-        let mut review = golden("noann-35-driver");
+        let mut review = golden("no-annotations.spark-3.5.driver");
         if let Some(own) = own {
             review["request"]["object"]["metadata"]["annotations"] =
                 json!({"spark-operator.k8s.io/hadoopConfigMap": own});

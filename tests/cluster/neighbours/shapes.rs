@@ -20,7 +20,12 @@ use testkit::soundness::{answer, assert_sound, defaulted};
 use super::recipe::{Place, injected};
 
 /// What real Sparks made: `tests/golden/INDEX.md` says how.
-const PODS: [&str; 4] = ["plain-35-driver", "plain-35-exec", "plain-41-driver", "plain-41-exec"];
+const PODS: [&str; 4] = [
+    "conf-dirs.spark-3.5.driver",
+    "conf-dirs.spark-3.5.executor",
+    "conf-dirs.spark-4.1.driver",
+    "conf-dirs.spark-4.1.executor",
+];
 
 /// The label that has a pod changed by the neighbour of that name.
 const SHAPE: &str = "neighbour";

@@ -413,7 +413,7 @@ async fn rules_are_read_again_when_their_file_changes_and_a_bad_file_changes_not
     swap("..1", &default("one"));
     std::os::unix::fs::symlink("..data/rules.yaml", path("rules.yaml")).unwrap();
     let webhook = Webhook::start(&["--config", path("rules.yaml").to_str().unwrap()]);
-    let review = post(&fs::read("tests/golden/noann-35-driver.json").unwrap());
+    let review = post(&fs::read("tests/golden/no-annotations.spark-3.5.driver.json").unwrap());
     let audit = async || {
         let reply = exchange(&mut connect(webhook.address()).await, &review).await;
         let answer: Value = serde_json::from_str(&reply.body).unwrap();

@@ -11,7 +11,7 @@ use crate::REPOSITORY;
 use crate::contract::golden;
 
 /// The first line of the table.
-const HEADER: &str = "| case | role | ours | Spark | what it has | made with |";
+const HEADER: &str = "| case | role | ours | Spark | what it has | made with | was |";
 
 /// A row of the table.
 pub struct Case {
@@ -49,8 +49,8 @@ pub fn cases() -> Vec<Case> {
 
 fn case(line: &str) -> Case {
     let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-    let ["", name, role, ours, spark, _, _, ""] = cells[..] else {
-        panic!("the row has six cells: {line}");
+    let ["", name, role, ours, spark, _, _, _, ""] = cells[..] else {
+        panic!("the row has seven cells: {line}");
     };
     let is_ours = match ours {
         "yes" => true,
