@@ -247,6 +247,16 @@ fn each_file_has_a_row_in_the_index_and_each_row_a_review() {
 }
 
 #[test]
+fn each_pod_template_has_a_row_in_the_index() {
+    let index = fs::read_to_string("tests/golden/INDEX.md").unwrap();
+    let rows = index.lines().filter_map(|line| line.strip_prefix("| templates/"));
+    let listed: Vec<&str> = rows.filter_map(|row| Some(row.split_once(" |")?.0)).collect();
+    let entries = fs::read_dir("tests/golden/templates").unwrap();
+    let files = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(listed, files.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn the_index_agrees_with_the_reviews() {
     for case in cases() {
         let name = &case.name;
