@@ -19,6 +19,7 @@ mod lookup;
 mod mounts;
 mod new_volume;
 mod status;
+mod volume_name;
 mod volumes;
 
 pub use arguments::LOAD_SPARK_DEFAULTS;
