@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
-use crate::request::{Claim, OptionName, Problem, Severity};
+use crate::request::{Claim, Kind, Problem, Severity};
 use crate::rules::{DefaultRule, Globs, MAX_MISTAKES, Rules, RulesError};
 use crate::sample_pod;
 use crate::spark::Role;
@@ -79,9 +79,8 @@ fn mistakes(rules: &[DefaultRule]) -> Vec<Mistake> {
 }
 
 fn is_sparks_conf_dir(key: &str) -> bool {
-    PrefixedKey::parse(key).is_some_and(
-        |key| matches!(key.key, Key::Request(kind, _) if kind.spec().takes(OptionName::Defaults)),
-    )
+    PrefixedKey::parse(key)
+        .is_some_and(|key| matches!(key.key, Key::Request(Kind::SPARK_CONF_DIR, _)))
 }
 
 /// Defaults that fail on pods as Spark makes them, but not on every pod.

@@ -213,6 +213,9 @@ const OF_FILES: [OptionName; 5] =
 const OF_CREDENTIALS: [OptionName; 3] = [OptionName::Optional, OptionName::Mode, OptionName::Key];
 
 impl Kind {
+    /// The kind for Spark's own conf dir.
+    pub const SPARK_CONF_DIR: Self = Self::SparkConfigMap;
+
     /// Its definition.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "a test holds that each kind has its row")]

@@ -7,6 +7,7 @@ mod allocations;
 mod binary;
 mod docs;
 mod golden;
+mod layout;
 // It reads pods as the typed objects of k8s-openapi, which comes with the feature.
 #[cfg(feature = "cluster")]
 mod oracle;

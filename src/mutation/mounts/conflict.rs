@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::request::Request;
+use crate::request::{Kind, Request};
 use crate::text::Excerpt;
 
 /// Why a request is not carried out.
@@ -19,7 +19,7 @@ pub(in crate::mutation) enum Conflict<'a> {
     OtherForm(Difference),
     #[error("Spark's own files are at that path; write merge:path=OTHER")]
     MergeOntoItself,
-    #[error("no file fits below {}, write another path or sparkConfigMap=NAME:merge", Excerpt::new(.0, 22))]
+    #[error("no file fits below {}, write another path or {}=NAME:merge", Excerpt::new(.0, 22), Kind::SPARK_CONF_DIR.key())]
     FileInVolume(&'a str),
     #[error("nothing can be mounted below the read-only mount {}, write another path", Excerpt::new(.0, 25))]
     BelowReadOnly(&'a str),
