@@ -15,11 +15,11 @@ use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, jsonptr:
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, Pod, Volume, VolumeMount};
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use serde_json::{Value, json};
+use spark_webhook::admission::Role;
 use spark_webhook::admission::{Policy, admit};
+use spark_webhook::annotations;
+use spark_webhook::internals::{self, load_rules, plan, write_patch};
 use spark_webhook::rules::Rules;
-use spark_webhook::spark::Role;
-use spark_webhook::trial;
-use spark_webhook::{annotations, mutation, patch};
 
 fn review(case: &str) -> Vec<u8> {
     fs::read(format!("tests/golden/{case}.json")).unwrap()
@@ -152,7 +152,7 @@ fn rules(count: usize) -> Rules {
         })
     };
     let rules: Vec<Value> = (0..count).map(rule).collect();
-    trial::load(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
+    load_rules(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
 }
 
 fn admission(criterion: &mut Criterion) {
@@ -209,17 +209,17 @@ fn admission(criterion: &mut Criterion) {
 
     let body: Value = serde_json::from_slice(&plain).unwrap();
     let pod = body["request"]["object"].to_string();
-    let pod: spark_webhook::pod::Pod = serde_json::from_str(&pod).unwrap();
+    let pod: internals::Pod = serde_json::from_str(&pod).unwrap();
     let requests = annotations::parse(pod.annotations());
-    let planned = mutation::plan(&pod, Role::Driver, &requests);
+    let planned = plan(&pod, Role::Driver, &requests);
     println!(
         "patch of the plain driver, allocations: ours {}, json_patch's types {}",
-        allocations(|| patch::write(&planned)),
+        allocations(|| write_patch(&planned)),
         allocations(patch_in_json_patch_types)
     );
     let mut group = criterion.benchmark_group("patch of the plain driver");
     group.bench_function("ours", |bencher| {
-        bencher.iter(|| patch::write(black_box(&planned)));
+        bencher.iter(|| write_patch(black_box(&planned)));
     });
     group.bench_function("json_patch's types", |bencher| {
         bencher.iter(patch_in_json_patch_types);

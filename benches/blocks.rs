@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use spark_webhook::admission::{Policy, admit};
-use spark_webhook::json;
+use spark_webhook::internals::{push_string, read_json};
 
 /// The admission that a step is a part of, a way to do it, and the ways that would do without the
 /// crate.
@@ -120,13 +120,13 @@ fn run(case: &str, review: &[u8], input: &Input) {
             data_encoding::BASE64.encode_append(patch, &mut body);
             black_box(body);
         }
-        "skip-wide" => drop(black_box(json::read::<IgnoredAny>(text).unwrap())),
+        "skip-wide" => drop(black_box(read_json::<IgnoredAny>(text).unwrap())),
         "skip-memchr" => drop(black_box(skip(text.as_bytes(), string_end_by_memchr).unwrap())),
         "skip-bytes" => drop(black_box(skip(text.as_bytes(), string_end_by_bytes).unwrap())),
         "escape-wide" => {
             let mut bytes = Vec::with_capacity(4096);
             for string in strings {
-                json::push_string(&mut bytes, &[string]);
+                push_string(&mut bytes, &[string]);
             }
             black_box(bytes);
         }

@@ -16,7 +16,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
-use spark_webhook::policy;
+use spark_webhook::internals::policy_manifest;
 use testkit::cluster::Cluster;
 use testkit::later::LaterWebhook;
 use testkit::webhook::Webhook;
@@ -167,7 +167,7 @@ async fn register_floor(client: &Client, pod: &Pod) -> LaterWebhook {
 /// The policy that `spark-webhook policy` prints. The one that only warns has nothing to say of
 /// this pod.
 async fn register_policy(client: &Client) {
-    for mut document in serde_saphyr::from_multiple::<Value>(&policy::manifest()).unwrap() {
+    for mut document in serde_saphyr::from_multiple::<Value>(&policy_manifest()).unwrap() {
         let kind = document["kind"].as_str().unwrap().to_owned();
         if kind.ends_with("Binding") {
             document["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "policy"}}});

@@ -15,9 +15,9 @@ use crate::patch;
 use crate::pod::{Pairs, Pod};
 use crate::request::{Annotation, Kind, ProblemKind, Problems};
 use crate::rules::{PodAttributes, Rules};
-use crate::spark::Role;
 use crate::text::Text;
 
+pub use crate::spark::Role;
 pub use review::ReviewError;
 
 use response::{Response, Verdict};

@@ -32,27 +32,44 @@
 // They panic on a write error.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+// The request path.
 pub mod admission;
 pub mod annotations;
+mod json;
+mod mutation;
+mod patch;
+mod pod;
+pub mod request;
+pub mod rules;
+mod sample_pod;
+mod spark;
+mod text;
+mod trial;
+mod yaml;
+
+// The process.
+mod metrics;
+pub mod server;
+mod telemetry;
+mod tls;
+mod watched;
+
+// The tools.
 pub mod cli;
 #[cfg(feature = "cluster")]
 mod doctor;
-pub mod json;
-pub mod metrics;
-pub mod mutation;
-pub mod patch;
-pub mod pod;
-pub mod policy;
-pub mod properties;
+mod policy;
+mod properties;
 pub mod registration;
-pub mod request;
-pub mod rules;
-pub mod sample_pod;
-pub mod server;
-pub mod spark;
-pub mod telemetry;
-pub mod text;
-pub mod tls;
-pub mod trial;
-mod watched;
-pub mod yaml;
+
+/// Parts without a promise, for the tests, benches and fuzz targets of this crate.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::json::{Reading, push_string, read as read_json};
+    pub use crate::metrics::Metrics;
+    pub use crate::mutation::plan;
+    pub use crate::patch::write as write_patch;
+    pub use crate::pod::Pod;
+    pub use crate::policy::manifest as policy_manifest;
+    pub use crate::trial::load as load_rules;
+}

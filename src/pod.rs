@@ -21,8 +21,7 @@ mod volume;
 
 pub use pairs::Pairs;
 pub use volume::{
-    ConfigMapVolumeSource, Items, KeyToPath, ProjectedVolumeSource, SecretVolumeSource, Volume,
-    VolumeProjection, VolumeSource,
+    ConfigMapVolumeSource, KeyToPath, ProjectedVolumeSource, Volume, VolumeProjection, VolumeSource,
 };
 
 /// A Pod, as far as it matters here. All text borrows from the review.

@@ -5,7 +5,7 @@ use std::fmt;
 /// The label that tells drivers and executors from all other pods.
 pub const ROLE_LABEL: &str = "spark-role";
 
-/// What Spark runs in a pod: the value of [`ROLE_LABEL`].
+/// What Spark runs in a pod: the value of the label `spark-role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The application itself.

@@ -12,8 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use spark_webhook::admission::{OnProblem, Policy, admit};
-use spark_webhook::json::{self, Reading};
-use spark_webhook::pod::Pod;
+use spark_webhook::internals::{Pod, Reading, read_json};
 
 fuzz_target!(|body: &[u8]| {
     let policies = [OnProblem::Warn, OnProblem::Deny]
@@ -49,7 +48,7 @@ struct Request<'a> {
 /// What is read of a text that is JSON, `serde_json` reads the same, and it reads nothing that is
 /// not read here.
 fn compare<'a, T: Deserialize<'a> + Debug>(text: &'a str) {
-    match (json::read::<T>(text), serde_json::from_str::<T>(text)) {
+    match (read_json::<T>(text), serde_json::from_str::<T>(text)) {
         (Ok(Reading { value, too_many: None }), Ok(expected)) => {
             assert_eq!(format!("{value:?}"), format!("{expected:?}"))
         }
@@ -64,7 +63,7 @@ fn compare_whole(text: &str) {
     // serde_json goes no deeper, and what is read on the request path is never so deep.
     let opened = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if opened < 128
-        && let Ok(Reading { value, too_many: None }) = json::read::<Value>(text)
+        && let Ok(Reading { value, too_many: None }) = read_json::<Value>(text)
     {
         assert_eq!(serde_json::from_str::<Value>(text).ok(), Some(value));
     }
@@ -72,9 +71,9 @@ fn compare_whole(text: &str) {
 
 /// What is skipped of JSON ends where it ends.
 fn compare_skipped(text: &str) {
-    if serde_json::from_str::<IgnoredAny>(text).is_ok() && json::read::<IgnoredAny>(text).is_ok() {
+    if serde_json::from_str::<IgnoredAny>(text).is_ok() && read_json::<IgnoredAny>(text).is_ok() {
         let followed = format!("[{},7]", text.trim_end());
-        let (IgnoredAny, seven) = json::read::<(IgnoredAny, i64)>(&followed).unwrap().value;
+        let (IgnoredAny, seven) = read_json::<(IgnoredAny, i64)>(&followed).unwrap().value;
         assert_eq!(seven, 7);
     }
 }

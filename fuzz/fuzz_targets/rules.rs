@@ -5,13 +5,13 @@
 mod bounded;
 
 use libfuzzer_sys::fuzz_target;
+use spark_webhook::admission::Role;
 use spark_webhook::annotations::Requests;
+use spark_webhook::internals::load_rules;
 use spark_webhook::rules::{PodAttributes, Rules};
-use spark_webhook::spark::Role;
-use spark_webhook::trial;
 
 fuzz_target!(|text: &str| {
-    match trial::load(text) {
+    match load_rules(text) {
         // A file is read beside the admissions; only what is done for each of them must be quick.
         Ok(rules) => bounded::bounded(|| apply(&rules)),
         Err(error) => {

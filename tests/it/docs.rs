@@ -232,7 +232,7 @@ fn every_recipe_is_in_the_list() {
 #[test]
 fn operations_names_every_metric_and_its_labels_values() {
     let page = fs::read_to_string("docs/operations.md").unwrap();
-    let metrics = spark_webhook::metrics::Metrics::new(Box::new(|| 0)).write().unwrap();
+    let metrics = spark_webhook::internals::Metrics::new(Box::new(|| 0)).write().unwrap();
     let mut names = 0;
     for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"))
     {

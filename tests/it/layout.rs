@@ -144,3 +144,10 @@ fn one_file_defines_the_kinds_of_requests() {
         }
     }
 }
+
+#[test]
+fn few_modules_are_public() {
+    let library = fs::read_to_string("src/lib.rs").unwrap();
+    let public: Vec<&str> = library.lines().filter(|line| line.starts_with("pub mod ")).collect();
+    assert!(public.len() <= 8, "{public:?}");
+}

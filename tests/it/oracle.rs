@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 use spark_webhook::admission::{Policy, review};
-use spark_webhook::trial;
+use spark_webhook::internals::load_rules;
 use testkit::generate::{self, config, rules_file};
 use testkit::oracle::{
     assert_carried_out, assert_enforced, assert_mounted_or_named, assert_too_many, assert_valid_pod,
@@ -498,7 +498,7 @@ proptest! {
     /// mounted, or named. What is enforced is there, or an error says that it is not.
     #[test]
     fn rules_leave_a_valid_pod_and_no_request_unanswered(Review(review) in review(), file in rules_file()) {
-        let policy = Policy { rules: trial::load(&file.to_string()).unwrap(), ..Policy::default() };
+        let policy = Policy { rules: load_rules(&file.to_string()).unwrap(), ..Policy::default() };
         let answer = answer(&review, &policy);
         assert_valid_pod(&review, &answer);
         assert_mounted_or_named(&review, &answer, &policy);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use spark_webhook::admission::{OnProblem, Outcome, Policy};
-use spark_webhook::trial;
+use spark_webhook::internals::load_rules;
 use testkit::contract::{golden, recorded_mounts, rejects};
 use testkit::golden::cases;
 use testkit::soundness::{Answer, answer, assert_sound};
@@ -10,7 +10,7 @@ use testkit::soundness::{Answer, answer, assert_sound};
 fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
     Policy {
         on_problem,
-        rules: trial::load(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap(),
+        rules: load_rules(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap(),
     }
 }
 

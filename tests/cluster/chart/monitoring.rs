@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use spark_webhook::metrics::Metrics;
+use spark_webhook::internals::Metrics;
 use testkit::cluster::installed;
 
 use super::{certificate_modes, only, rendered, run};

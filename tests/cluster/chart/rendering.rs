@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use spark_webhook::internals::load_rules;
 use spark_webhook::registration::{condition, registration};
 use spark_webhook::rules::Rules;
-use spark_webhook::trial;
 use testkit::webhook;
 
 use super::{
@@ -152,7 +152,7 @@ fn the_match_condition_is_the_one_of_the_program_for_any_rules() {
     });
     for file in files.into_iter().chain([example, allow]) {
         let expected =
-            condition(&trial::load(&file).unwrap_or_else(|error| panic!("{error}\n{file}")));
+            condition(&load_rules(&file).unwrap_or_else(|error| panic!("{error}\n{file}")));
         let objects = rendered(&format!("rules:\n  {}\n", file.trim_end().replace('\n', "\n  ")));
         let webhook = &only(&objects, "MutatingWebhookConfiguration")["webhooks"][0];
         assert_eq!(
@@ -164,7 +164,7 @@ fn the_match_condition_is_the_one_of_the_program_for_any_rules() {
         let mounted = only(&objects, "ConfigMap")["data"]["rules.yaml"].as_str().unwrap();
         let parsed = |yaml: &str| serde_saphyr::from_str::<Value>(yaml).unwrap();
         assert_eq!(parsed(mounted), parsed(&file));
-        trial::load(mounted).unwrap();
+        load_rules(mounted).unwrap();
         assert_eq!(flag(&objects, "--config"), Some("/etc/spark-webhook/rules/rules.yaml"));
     }
 }

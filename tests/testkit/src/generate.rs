@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use spark_webhook::admission::review;
+use spark_webhook::internals::load_rules;
 use spark_webhook::rules::Rules;
-use spark_webhook::trial;
 
 fn name() -> impl Strategy<Value = &'static str> {
     select(
@@ -388,7 +388,7 @@ pub fn acceptable(mut pod: Value) -> Option<Value> {
 
 /// Rules as a file of an administrator's may have them.
 pub fn rules() -> impl Strategy<Value = Rules> {
-    rules_file().prop_map(|file| trial::load(&file.to_string()).unwrap())
+    rules_file().prop_map(|file| load_rules(&file.to_string()).unwrap())
 }
 
 /// The file itself, which is accepted.
@@ -407,7 +407,7 @@ pub fn rules_file() -> impl Strategy<Value = Value> {
     ]);
     (proptest::collection::vec(rule, 1..12), allow).prop_map(|(mut rules, allow)| {
         // Most generated annotations are rejected in a file; their rules are left out.
-        while let Err(error) = trial::load(&a_rule_a_line(&rules)) {
+        while let Err(error) = load_rules(&a_rule_a_line(&rules)) {
             let (before, mut line) = (rules.len(), 1);
             rules.retain(|_| {
                 line += 1;
