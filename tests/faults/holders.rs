@@ -274,23 +274,37 @@ impl Good {
 /// clients and everything else.
 const NOISE: Duration = Duration::from_micros(250);
 
+/// How often more answers are timed before the medians of all of them decide. A neighbour of the
+/// machine can slow down one server for longer than a few answers take; hostile clients slow it
+/// down for as long as they are there.
+const MOST_SAMPLES: usize = 5;
+
 /// Asks a server with hostile clients and one without in turn, so that both meet the same noise.
 pub async fn assert_good_clients_do_not_suffer(good: &mut Good, quiet: &mut Good, rounds: usize) {
-    for _ in 0..rounds {
-        good.ask().await;
-        quiet.ask().await;
+    let mut slow = Vec::new();
+    for _ in 0..MOST_SAMPLES {
+        for _ in 0..rounds {
+            good.ask().await;
+            quiet.ask().await;
+        }
+        slow.clear();
+        for (connection, with, without) in [
+            ("kept", &mut good.on_kept, &mut quiet.on_kept),
+            ("fresh", &mut good.on_fresh, &mut quiet.on_fresh),
+        ] {
+            let (with, without) = (median(with), median(without));
+            println!(
+                "on a {connection} connection: {with:?} beside them, {without:?} without them"
+            );
+            if with > (without * 2).max(without + NOISE) {
+                slow.push(format!("{connection}: {with:?} instead of {without:?}"));
+            }
+        }
+        if slow.is_empty() {
+            return;
+        }
     }
-    for (connection, with, without) in [
-        ("kept", &mut good.on_kept, &mut quiet.on_kept),
-        ("fresh", &mut good.on_fresh, &mut quiet.on_fresh),
-    ] {
-        let (with, without) = (median(with), median(without));
-        println!("on a {connection} connection: {with:?} beside them, {without:?} without them");
-        assert!(
-            with <= (without * 2).max(without + NOISE),
-            "{connection}: {with:?} instead of {without:?}"
-        );
-    }
+    panic!("{slow:?}");
 }
 
 async fn beside(holder: Holder) {
