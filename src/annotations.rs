@@ -19,7 +19,7 @@ use crate::request::{
 use key::{Key, PrefixedKey};
 use lists::Lists;
 
-/// More requests than this in one pod are an attack or a mistake, and none of them is carried out.
+/// More requests than this in one pod are an attack or a mistake, and the webhook applies none.
 pub const MAX_REQUESTS: usize = 256;
 
 /// Entries of lists that request nothing count too, or a list of them could be as long as a body.
@@ -28,7 +28,7 @@ const MAX_LIST_ENTRIES: usize = 4096;
 /// What a pod's annotations ask for.
 #[derive(Debug, Default)]
 pub struct Requests<'a> {
-    /// In the order in which they are carried out: by kind, then by name, then by path.
+    /// In the order in which the webhook applies them: by kind, then by name, then by path.
     pub mounts: Vec<Request<'a>>,
     /// The name of Spark's container, for pods that Spark did not make.
     pub container: Option<Annotation<'a>>,
@@ -58,6 +58,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
             }
         }
     }
+    // Without `cmp` by name, the sort compares by `partial_cmp`, which takes more instructions.
     entries.sort_unstable_by(Entry::cmp);
 
     let mut requests =
@@ -178,6 +179,7 @@ impl<'a> Requests<'a> {
 /// the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry<'a> {
+    /// Of the key, so that most comparisons are one of numbers.
     place: u64,
     key: PrefixedKey<'a>,
     value: &'a str,

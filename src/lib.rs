@@ -41,17 +41,17 @@ mod patch;
 mod pod;
 pub mod request;
 pub mod rules;
-mod sample_pod;
 mod spark;
 mod text;
-mod trial;
 mod yaml;
 
 // The process.
 mod metrics;
+mod sample_pod;
 pub mod server;
 mod telemetry;
 mod tls;
+mod trial;
 mod watched;
 
 // The tools.

@@ -46,30 +46,30 @@ pub struct Options<'a> {
 /// A request to mount one ConfigMap or Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// What is asked for.
+    /// Its kind.
     pub kind: Kind,
     /// The ConfigMap or Secret.
     pub name: ObjectName<'a>,
-    /// Where it is to appear: a directory, or with `file=` a file.
+    /// The path of the mount: a directory, or with `file=` a file.
     pub path: MountPath<'a>,
-    /// In which form.
+    /// Its options.
     pub options: Options<'a>,
     /// Whether it is an entry of a list: only those share volumes.
     pub is_listed: bool,
-    /// Who asks.
+    /// Its author.
     pub origin: Origin,
     /// The annotation, for problems.
     pub annotation: Annotation<'a>,
 }
 
-/// Who asks for a mount.
+/// The author of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The pod's own annotations.
     Pod,
-    /// A default of the administrator's, which gives way without a word.
+    /// The administrator's default, which is skipped silently in favour of the pod's own choice.
     Default,
-    /// A default that does not give way.
+    /// A default that is never skipped.
     Enforced,
 }
 
@@ -94,7 +94,7 @@ pub struct Variable<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The order in which requests are carried out: by kind, then by name, then by path.
+    /// The order in which the webhook applies requests: by kind, then by name, then by path.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         (self.kind, self.name, &self.path).cmp(&(other.kind, other.name, &other.path))

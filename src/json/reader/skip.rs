@@ -23,7 +23,7 @@ pub(super) fn skip_string(bytes: &[u8], at: usize) -> Result<usize, Unread> {
     }
 }
 
-/// The end of the string of which the first escape is at a place.
+/// The end of the string whose first escape is at a place.
 #[cold]
 fn skip_escapes(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     let is_hexadecimal = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
@@ -38,7 +38,7 @@ fn skip_escapes(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     }
 }
 
-/// The end of the string of which the first escape is at a place, whatever its escapes are.
+/// The end of the string whose first escape is at a place, even if an escape is invalid.
 pub(super) fn skip_escaped(bytes: &[u8], mut at: usize) -> Result<usize, Unread> {
     let mut strings = Strings::default();
     loop {

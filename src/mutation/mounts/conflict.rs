@@ -1,4 +1,4 @@
-//! Why a request cannot be carried out at its path.
+//! Why nothing can be mounted at the path of a request.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use crate::request::{Kind, Request};
 use crate::text::Excerpt;
 
-/// Why a request is not carried out.
+/// Why the webhook does not apply a request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(in crate::mutation) enum Conflict<'a> {
     #[error("{} is asked for there, write another path", .0.annotation.excerpt(50))]
