@@ -213,7 +213,7 @@ fn requests<'a>(
     let mut problems = Problems::default();
     problems.push(
         ProblemKind::TooMany,
-        Annotation { key: field, value: "" },
+        &Annotation::new(field, ""),
         format_args!("too many elements: more than {MAX_ELEMENTS}, or {mib} MiB in all; remove some, nothing is mounted"),
     );
     Requests { has_keys: requests.has_keys, problems, ..Requests::default() }

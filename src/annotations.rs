@@ -78,7 +78,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
             Key::Request(kind, name) => {
                 requests.claims.push((kind, name));
                 for other in others.iter().filter(|other| other.value != entry.value) {
-                    note_loss(&mut requests.problems, other.annotation(), entry.annotation());
+                    note_loss(&mut requests.problems, &other.annotation(), &entry.annotation());
                 }
                 if entry.value.is_empty() {
                     requests.opt_outs.push(((kind, name), entry.annotation()));
@@ -90,7 +90,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
                             kind,
                             Some(name),
                             entry.value,
-                            entry.annotation(),
+                            &entry.annotation(),
                         ));
                     }
                 }
@@ -109,7 +109,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
                     let message = format_args!("no longer acted on; {}", legacy.instead);
                     requests.problems.push(
                         ProblemKind::FormerKey,
-                        entry.key.annotation(""),
+                        &entry.key.annotation(""),
                         message,
                     );
                 }
@@ -129,11 +129,7 @@ pub fn parse<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Reque
     if let Some(message) = too_many {
         requests.mounts.clear();
         requests.problems = Problems::default();
-        requests.problems.push(
-            ProblemKind::TooMany,
-            Annotation { key: PREFIXES[0], value: "" },
-            message,
-        );
+        requests.problems.push(ProblemKind::TooMany, &Annotation::new(PREFIXES[0], ""), message);
     }
     // The key forms are in order, but what lists ask for comes after them.
     requests.mounts.sort_by(Request::order);
@@ -153,10 +149,10 @@ fn name_unknown_keys(mut keys: Vec<PrefixedKey>, problems: &mut Problems) {
         match key.nearest() {
             Some(nearest) => {
                 let message = format_args!("unknown key, ignored; the nearest is {nearest}");
-                problems.push(ProblemKind::UnknownKey, key.annotation(""), message);
+                problems.push(ProblemKind::UnknownKey, &key.annotation(""), message);
             }
             None => {
-                problems.push(ProblemKind::UnknownKey, key.annotation(""), "unknown key, ignored");
+                problems.push(ProblemKind::UnknownKey, &key.annotation(""), "unknown key, ignored");
             }
         }
     }
@@ -197,7 +193,7 @@ impl<'a> Entry<'a> {
 
 /// Notes that another annotation about the same thing wins; one that requests nothing loses
 /// nothing.
-fn note_loss(problems: &mut Problems, loser: Annotation, winner: Annotation) {
+fn note_loss(problems: &mut Problems, loser: &Annotation, winner: &Annotation) {
     if loser.value.is_empty() {
         return;
     }
@@ -216,7 +212,7 @@ fn read_request<'a>(
     kind: Kind,
     name: Option<&'a str>,
     value: &'a str,
-    annotation: Annotation<'a>,
+    annotation: &Annotation<'a>,
 ) -> Result<Request<'a>, Problem> {
     let error =
         |message: &dyn std::fmt::Display| Problem::new(ProblemKind::Value, annotation, message);
@@ -246,8 +242,15 @@ fn read_request<'a>(
         (None, Some(default)) => options.path.take().unwrap_or_else(|| MountPath::fixed(default)),
         (None, None) => return Err(error(&"there is no path, write one")),
     };
-    let request =
-        Request { kind, name, path, options, is_listed: false, origin: Origin::Pod, annotation };
+    let request = Request {
+        kind,
+        name,
+        path,
+        options,
+        is_listed: false,
+        origin: Origin::Pod,
+        annotation: annotation.clone(),
+    };
     // The other part of a variable's value is the name of a file, which has no such characters.
     match substitution(request.path.as_str()) {
         Some(pair) if request.variable().is_some() => Err(error(&PathError::Substitution(pair))),
@@ -255,7 +258,7 @@ fn read_request<'a>(
     }
 }
 
-fn wrong_path(reason: &PathError, annotation: Annotation) -> Problem {
+fn wrong_path(reason: &PathError, annotation: &Annotation) -> Problem {
     // Said with the whole annotation where there is room for it: the path was nearly right.
     let with_key = |path: &String| {
         let has_room =

@@ -96,11 +96,13 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
             format_args!("several containers set {}, keep it in Spark's alone", role.mark());
         plan.problems.push(
             ProblemKind::Container,
-            requests.container.unwrap_or(CONTAINER),
+            requests.container.as_ref().unwrap_or(&CONTAINER),
             message,
         );
     } else if !requests.mounts.is_empty() {
-        match pod.spark_container(role, requests.container.map(|annotation| annotation.value)) {
+        match pod
+            .spark_container(role, requests.container.as_ref().map(|annotation| &*annotation.value))
+        {
             Ok(index) => {
                 plan.container = index;
                 if let Some(container) = pod.containers().get(index) {
@@ -120,10 +122,10 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
 }
 
 /// Stands for the annotation where the pod does not have it.
-const CONTAINER: Annotation = Annotation { key: "container", value: "" };
+static CONTAINER: Annotation = Annotation::new("container", "");
 
 fn no_container(pod: &Pod, requests: &Requests, reason: NoContainer) -> Problem {
-    let annotation = requests.container.unwrap_or(CONTAINER);
+    let annotation = requests.container.as_ref().unwrap_or(&CONTAINER);
     let choice =
         pod.containers().iter().map(|container| &*container.name).collect::<Vec<_>>().join(", ");
     let error = |message: &dyn Display| Problem::new(ProblemKind::Container, annotation, message);

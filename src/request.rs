@@ -32,7 +32,7 @@ pub struct Options<'a> {
     /// The value of `file=`.
     pub file: Option<FileName<'a>>,
     /// The value of `env=`.
-    pub env: Option<&'a str>,
+    pub env: Option<Cow<'a, str>>,
     /// The value of `key=`.
     pub key: Option<FileName<'a>>,
     /// The value of `path=`.
@@ -41,6 +41,36 @@ pub struct Options<'a> {
     pub merge: bool,
     /// Whether there is `defaults`.
     pub defaults: bool,
+}
+
+impl Options<'_> {
+    fn lend(&self) -> Options<'_> {
+        let Self { optional, mode, file, env, key, path, merge, defaults } = self;
+        Options {
+            optional: *optional,
+            mode: *mode,
+            file: file.as_ref().map(FileName::lend),
+            env: env.as_deref().map(Cow::Borrowed),
+            key: key.as_ref().map(FileName::lend),
+            path: path.as_ref().map(MountPath::lend),
+            merge: *merge,
+            defaults: *defaults,
+        }
+    }
+
+    fn into_owned(self) -> Options<'static> {
+        let Self { optional, mode, file, env, key, path, merge, defaults } = self;
+        Options {
+            optional,
+            mode,
+            file: file.map(FileName::into_owned),
+            env: env.map(|env| Cow::Owned(env.into_owned())),
+            key: key.map(FileName::into_owned),
+            path: path.map(MountPath::into_owned),
+            merge,
+            defaults,
+        }
+    }
 }
 
 /// A request to mount one ConfigMap or Secret.
@@ -93,11 +123,11 @@ pub struct Variable<'a> {
     pub gives_way: bool,
 }
 
-impl<'a> Request<'a> {
+impl Request<'_> {
     /// The order in which the webhook applies requests: by kind, then by name, then by path.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
-        (self.kind, self.name, &self.path).cmp(&(other.kind, other.name, &other.path))
+        (self.kind, &self.name, &self.path).cmp(&(other.kind, &other.name, &other.path))
     }
 
     /// The kind of object that the request names.
@@ -108,7 +138,7 @@ impl<'a> Request<'a> {
 
     /// What the request is about.
     #[must_use]
-    pub fn claim(&self) -> Claim<'a> {
+    pub fn claim(&self) -> Claim<'_> {
         // There is one request for a conf dir, whatever the name of its ConfigMap.
         let name = if self.kind.spec().is_named_in_key() { self.name.as_str() } else { "" };
         (self.kind, name)
@@ -122,7 +152,7 @@ impl<'a> Request<'a> {
 
     /// The variable that the request sets.
     #[must_use]
-    pub fn variable(&'a self) -> Option<Variable<'a>> {
+    pub fn variable(&self) -> Option<Variable<'_>> {
         let name = self.variable_name()?;
         let path = self.path.as_str();
         let value = self
@@ -135,26 +165,62 @@ impl<'a> Request<'a> {
 
     /// The name of the variable that the request sets.
     #[must_use]
-    pub fn variable_name(&self) -> Option<&'a str> {
+    pub fn variable_name(&self) -> Option<&str> {
         match self.kind.spec().variable {
             VariableFrom::Kind(name, _) => Some(name),
-            VariableFrom::Option => self.options.env,
+            VariableFrom::Option => self.options.env.as_deref(),
         }
     }
 
     /// The file of the object that the variable names, below the path.
-    fn variable_file(&self) -> Option<&'a str> {
+    fn variable_file(&self) -> Option<&str> {
         let of_kind = match self.kind.spec().variable {
             VariableFrom::Kind(_, file) => file,
             VariableFrom::Option => None,
         };
-        self.options.key.map(|key| key.as_str()).or(of_kind)
+        self.options.key.as_ref().map(FileName::as_str).or(of_kind)
     }
 
     /// The key that the object must have for the request to be of use.
     #[must_use]
-    pub fn needed_key(&self) -> Option<&'a str> {
-        self.options.file.map(|file| file.as_str()).or_else(|| self.variable_file())
+    pub fn needed_key(&self) -> Option<&str> {
+        self.file().or_else(|| self.variable_file())
+    }
+
+    /// The value of `file=`.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        self.options.file.as_ref().map(FileName::as_str)
+    }
+
+    /// The same request, which borrows its texts from this one.
+    #[must_use]
+    pub fn lend(&self) -> Request<'_> {
+        let Self { kind, name, path, options, is_listed, origin, annotation } = self;
+        Request {
+            kind: *kind,
+            name: name.lend(),
+            path: path.lend(),
+            options: options.lend(),
+            is_listed: *is_listed,
+            origin: *origin,
+            annotation: annotation.lend(),
+        }
+    }
+
+    /// The same request with texts of its own, which outlives what it was read from.
+    #[must_use]
+    pub fn into_owned(self) -> Request<'static> {
+        let Self { kind, name, path, options, is_listed, origin, annotation } = self;
+        Request {
+            kind,
+            name: name.into_owned(),
+            path: path.into_owned(),
+            options: options.into_owned(),
+            is_listed,
+            origin,
+            annotation: annotation.into_owned(),
+        }
     }
 }
 

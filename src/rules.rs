@@ -214,10 +214,10 @@ impl Rules {
             if enforced.peek().is_none() {
                 ordered.push(request);
             } else if !enforced.any(|default| {
-                (default.name, &default.path, &default.options)
-                    == (request.name, &request.path, &request.options)
+                (&default.name, &default.path, &default.options)
+                    == (&request.name, &request.path, &request.options)
             }) {
-                requests.problems.push(ProblemKind::Enforced, request.annotation, ENFORCED);
+                requests.problems.push(ProblemKind::Enforced, &request.annotation, ENFORCED);
             }
         }
         for (claim, annotation) in &requests.opt_outs {
@@ -225,7 +225,7 @@ impl Rules {
                 .iter()
                 .any(|default| default.origin == Origin::Enforced && default.claim() == *claim)
             {
-                requests.problems.push(ProblemKind::Enforced, *annotation, ENFORCED);
+                requests.problems.push(ProblemKind::Enforced, annotation, ENFORCED);
             }
         }
         ordered.extend(others);
@@ -275,7 +275,7 @@ impl Rules {
                 let message = format_args!(
                     "this {kind} is not allowed in this namespace, ask its administrator"
                 );
-                problems.push(ProblemKind::NotAllowed, request.annotation, message);
+                problems.push(ProblemKind::NotAllowed, &request.annotation, message);
             }
             is_allowed
         });

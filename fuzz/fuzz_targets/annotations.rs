@@ -20,8 +20,11 @@ fn check(text: &str) {
             problem.text()
         );
     }
-    let order: Vec<_> =
-        requests.mounts.iter().map(|request| (request.kind, request.name, &request.path)).collect();
+    let order: Vec<_> = requests
+        .mounts
+        .iter()
+        .map(|request| (request.kind, &request.name, &request.path))
+        .collect();
     assert!(order.is_sorted());
     // The order in which they are written decides nothing, but where one key is there twice.
     let mut keys: Vec<&str> = pairs().map(|(key, _)| key).collect();

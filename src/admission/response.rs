@@ -125,11 +125,11 @@ mod tests {
 
     #[test]
     fn a_refusal_lists_the_errors() {
-        let annotation = Annotation { key: "k", value: "" };
+        let annotation = Annotation::new("k", "");
         let problems = [
-            Problem::new(ProblemKind::Value, annotation, "e1"),
-            Problem::new(ProblemKind::Value, annotation, "e2"),
-            Problem::new(ProblemKind::Variable, annotation, "n"),
+            Problem::new(ProblemKind::Value, &annotation, "e1"),
+            Problem::new(ProblemKind::Value, &annotation, "e2"),
+            Problem::new(ProblemKind::Variable, &annotation, "n"),
         ];
         assert_eq!(
             written(Verdict::Refused, &problems, None)["response"],
@@ -144,8 +144,7 @@ mod tests {
 
     #[test]
     fn at_most_20_warnings_the_last_one_counts_the_rest() {
-        let problem =
-            |i: usize| Problem::new(ProblemKind::Value, Annotation { key: "k", value: "" }, i);
+        let problem = |i: usize| Problem::new(ProblemKind::Value, &Annotation::new("k", ""), i);
         for (count, last) in
             [(20, "k: 19"), (21, "and 2 more problems"), (300, "and 281 more problems")]
         {

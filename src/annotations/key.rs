@@ -87,7 +87,7 @@ impl<'a> PrefixedKey<'a> {
     /// The annotation as problems show it.
     #[must_use]
     pub fn annotation(&self, value: &'a str) -> Annotation<'a> {
-        Annotation { key: self.shown, value }
+        Annotation::new(self.shown, value)
     }
 
     /// The documented key that this one is nearest to, for a hint at what was meant; none where

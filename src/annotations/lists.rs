@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::collections::hash_map::{self, HashMap};
 
 use super::{BLANKS, Entry, MAX_LIST_ENTRIES, MAX_REQUESTS, Requests, note_loss, read_request};
-use crate::request::{Annotation, Kind, ObjectName, OptionName, Problem, ProblemKind, Request};
+use crate::request::{
+    Annotation, Kind, MountPath, ObjectName, OptionName, Problem, ProblemKind, Request,
+};
 use crate::text::Excerpt;
 
 /// What the lists of a pod ask for.
@@ -14,7 +16,7 @@ pub(super) struct Lists<'a> {
     /// By kind, name and value: an entry that is there again in the same words.
     words: HashSet<(Kind, &'a str, &'a str)>,
     /// By kind, name and path: the request that counts.
-    winners: Option<HashMap<(Kind, &'a str, String), Annotation<'a>>>,
+    winners: Option<HashMap<(Kind, ObjectName<'a>, MountPath<'a>), Annotation<'a>>>,
     /// How many entries were read, those that request nothing included.
     entries: usize,
 }
@@ -36,8 +38,8 @@ impl<'a> Lists<'a> {
             forms
                 .map(|request| {
                     (
-                        (request.kind, request.name.as_str(), request.path.to_string()),
-                        request.annotation,
+                        (request.kind, request.name.clone(), request.path.clone()),
+                        request.annotation.clone(),
                     )
                 })
                 .collect()
@@ -57,7 +59,7 @@ impl<'a> Lists<'a> {
                 } else {
                     "an entry must be NAME=PATH"
                 };
-                requests.problems.push(ProblemKind::Value, annotation, reason);
+                requests.problems.push(ProblemKind::Value, &annotation, reason);
                 continue;
             };
             let (name, value) = (name.trim_end_matches(BLANKS), value.trim_start_matches(BLANKS));
@@ -69,12 +71,12 @@ impl<'a> Lists<'a> {
                 requests.opt_outs.push(((kind, name), annotation));
                 continue;
             }
-            if let Some(problem) = missing_comma(value, annotation) {
+            if let Some(problem) = missing_comma(value, &annotation) {
                 asked += 1;
                 requests.problems.add(problem);
                 continue;
             }
-            let request = match read_request(kind, Some(name), value, annotation) {
+            let request = match read_request(kind, Some(name), value, &annotation) {
                 Ok(request) => Request { is_listed: true, ..request },
                 Err(problem) => {
                     asked += 1;
@@ -82,11 +84,11 @@ impl<'a> Lists<'a> {
                     continue;
                 }
             };
-            match winners.entry((kind, name, request.path.to_string())) {
+            match winners.entry((kind, request.name.clone(), request.path.clone())) {
                 hash_map::Entry::Occupied(winner) => {
                     // A key form says the same without the name.
                     if winner.get().value != value {
-                        note_loss(&mut requests.problems, annotation, *winner.get());
+                        note_loss(&mut requests.problems, &annotation, winner.get());
                     }
                 }
                 hash_map::Entry::Vacant(place) => {
@@ -106,7 +108,7 @@ impl<'a> Lists<'a> {
 
 /// An entry that goes on with a second `NAME=` after a semicolon or a blank: as a path, it would be
 /// mounted at a place that nobody meant, and the second request would be lost.
-fn missing_comma(value: &str, annotation: Annotation) -> Option<Problem> {
+fn missing_comma(value: &str, annotation: &Annotation) -> Option<Problem> {
     let mut before_equals = value.split('=');
     before_equals.next_back();
     let name = before_equals.find_map(|before| {

@@ -3,6 +3,7 @@
 //! Nothing is guessed: an option that is unknown, that does not belong to the annotation, that
 //! stands there twice or lacks its value is an error of the whole request.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::request::path::is_windows_path;
@@ -146,7 +147,7 @@ impl<'a> Options<'a> {
                 set(&mut self.env, name, value, "SSL_CERT_FILE", |value| match value {
                     _ if !is_variable(value) => Err(OptionError::Variable),
                     "PATH" | "LD_PRELOAD" | "LD_LIBRARY_PATH" => Err(OptionError::Reserved(value)),
-                    _ => Ok(value),
+                    _ => Ok(Cow::Borrowed(value)),
                 })
             }
             OptionName::Path => {
@@ -204,7 +205,7 @@ mod tests {
     fn each_option_in_any_order() {
         let options = read(Kind::ConfigMap, "env=KRB5_CONFIG:mode=440:file=krb5.conf").unwrap();
         assert_eq!(
-            (options.env, options.mode, options.file.map(|file| file.as_str())),
+            (options.env.as_deref(), options.mode, options.file.as_ref().map(FileName::as_str)),
             (Some("KRB5_CONFIG"), Some(0o440), Some("krb5.conf"))
         );
         let options = read(Kind::SparkConfigMap, "defaults:path=/etc//my/:merge:optional").unwrap();

@@ -35,7 +35,7 @@ pub(super) fn apply(
         }
         Some(reason) => plan.problems.push(
             ProblemKind::Defaults,
-            request.annotation,
+            &request.annotation,
             format_args!("mounted, but spark-defaults.conf is not read: {reason}"),
         ),
     }

@@ -49,7 +49,7 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
             (Some((.., annotation)), _) => {
                 let (name, setter) = (Excerpt::new(name, 30), annotation.excerpt(40));
                 let message = format_args!("mounted, but {name} is set by {setter}");
-                plan.problems.push(ProblemKind::Variable, request.annotation, message);
+                plan.problems.push(ProblemKind::Variable, &request.annotation, message);
             }
             // Nothing is said of the value: in a second round it may be one that a later request
             // has set.
@@ -61,7 +61,7 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                     "mounted, but {} has another value and keeps it",
                     Excerpt::new(name, 30)
                 );
-                plan.problems.push(ProblemKind::Variable, request.annotation, message);
+                plan.problems.push(ProblemKind::Variable, &request.annotation, message);
             }
             (None, state) => {
                 let change = match state {
@@ -74,7 +74,7 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                     name,
                     value: value.clone(),
                 }));
-                slot.decision = Some((value, request.annotation));
+                slot.decision = Some((value, &request.annotation));
             }
         }
     }
@@ -86,7 +86,7 @@ struct Slot<'c, 'a> {
     /// The last entry of the container for it, with its index.
     last: Option<(usize, &'c EnvVar<'c>)>,
     /// What the first request set it to.
-    decision: Option<(Cow<'a, str>, Annotation<'a>)>,
+    decision: Option<(Cow<'a, str>, &'a Annotation<'a>)>,
 }
 
 /// The variables that requests set.

@@ -39,7 +39,7 @@ impl<'a> NewVolume<'a> {
     /// The volume for a request, over a base if there is one.
     pub(super) fn new(
         name: Cow<'a, str>,
-        request: &Request<'a>,
+        request: &'a Request<'a>,
         base: Option<&'a ConfigMapVolumeSource<'a>>,
     ) -> Self {
         let (object, options) = (request.name.as_str(), &request.options);
@@ -47,7 +47,7 @@ impl<'a> NewVolume<'a> {
         let files = if let Some(base) = base {
             Files::Merged { base, name: object, default_mode, is_optional }
         } else {
-            let file = options.file.map(|file| file.as_str());
+            let file = request.file();
             Files::Object {
                 object: request.object_kind(),
                 name: object,

@@ -55,8 +55,8 @@ fn push_mount(bytes: &mut Vec<u8>, request: &Request) {
         ObjectKind::Secret => "=secret/",
     };
     let (path, name) = (request.path.as_str(), request.name.as_str());
-    match request.options.file {
-        Some(file) => push_string(bytes, &[path, kind, name, "/", file.as_str()]),
+    match request.file() {
+        Some(file) => push_string(bytes, &[path, kind, name, "/", file]),
         None => push_string(bytes, &[path, kind, name]),
     }
 }
@@ -229,11 +229,8 @@ mod tests {
                     annotations::parse(annotations.iter().map(|(key, value)| (&**key, &**value)));
                 let mounted: Vec<_> = requests.mounts.iter().collect();
                 // A quotation mark takes two bytes in JSON.
-                let problem = Problem::new(
-                    ProblemKind::Value,
-                    Annotation { key: "key", value: "" },
-                    "\"".repeat(40),
-                );
+                let problem =
+                    Problem::new(ProblemKind::Value, &Annotation::new("key", ""), "\"".repeat(40));
                 let mut listed = Problems::default();
                 (0..problems).for_each(|_| listed.add(problem.clone()));
                 let problems = listed;

@@ -80,7 +80,7 @@ impl<'a> VolumeNames<'a> {
 /// another one.
 pub(super) fn identity(request: &Request) -> String {
     let options = &request.options;
-    let file = options.file.map(|file| format!("file={}", file.as_str()));
+    let file = request.file().map(|file| format!("file={file}"));
     let merge = options.merge.then(|| "merge".to_owned());
     let mode = options.mode.map(|mode| format!("mode={mode:04o}"));
     let optional = options.optional.then(|| "optional".to_owned());

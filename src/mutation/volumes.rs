@@ -71,7 +71,7 @@ pub(super) fn apply<'a>(
             None => mounted.push(request),
             // It gives way to what is there already, and its author is not the pod's.
             Some(_) if is_default => plan.defaults_given_way += 1,
-            Some(conflict) => plan.problems.push(ProblemKind::Place, request.annotation, conflict),
+            Some(conflict) => plan.problems.push(ProblemKind::Place, &request.annotation, conflict),
         }
     }
     mounted
@@ -100,13 +100,13 @@ struct SourceForm<'a> {
 }
 
 impl<'a> SourceForm<'a> {
-    fn of(request: &Request<'a>) -> Self {
+    fn of(request: &'a Request<'a>) -> Self {
         Self {
             object: request.object_kind(),
             name: request.name.as_str(),
             optional: request.options.optional,
             mode: request.default_mode(),
-            file: request.options.file.map(|file| file.as_str()),
+            file: request.file(),
         }
     }
 }
@@ -130,7 +130,7 @@ fn plan_mount<'a>(
         }
         name
     };
-    let sub_path = request.options.file.map(|file| file.as_str());
+    let sub_path = request.file();
     plan.mounts.items.push(NewMount { name, mount_path: request.path.as_str(), sub_path });
 }
 

@@ -1,10 +1,11 @@
 //! Names of objects and of the files in them, checked once.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The name of a ConfigMap or Secret: a DNS-1123 subdomain of at most 253 characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectName<'a>(&'a str);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName<'a>(Cow<'a, str>);
 
 /// Why a text is not the name of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +43,7 @@ impl<'a> ObjectName<'a> {
         match text {
             "" => Err(NameError::Missing),
             _ if text.len() > 253 => Err(NameError::TooLong),
-            _ if text.split('.').all(is_label) => Ok(Self(text)),
+            _ if text.split('.').all(is_label) => Ok(Self(Cow::Borrowed(text))),
             _ if is_quoted(text) => Err(NameError::Quoted),
             _ => Err(NameError::NotSubdomain),
         }
@@ -50,20 +51,28 @@ impl<'a> ObjectName<'a> {
 
     /// The name.
     #[must_use]
-    pub fn as_str(&self) -> &'a str {
-        self.0
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn lend(&self) -> ObjectName<'_> {
+        ObjectName(Cow::Borrowed(&self.0))
+    }
+
+    pub(super) fn into_owned(self) -> ObjectName<'static> {
+        ObjectName(Cow::Owned(self.0.into_owned()))
     }
 }
 
 impl fmt::Display for ObjectName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
 /// The name of a key of a ConfigMap or Secret, which is also that of its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileName<'a>(&'a str);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileName<'a>(Cow<'a, str>);
 
 impl<'a> FileName<'a> {
     /// Checks a name as the API server checks keys; `None` where no key can have it.
@@ -75,13 +84,21 @@ impl<'a> FileName<'a> {
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
             && text != "."
             && !text.starts_with("..");
-        is_key.then_some(Self(text))
+        is_key.then_some(Self(Cow::Borrowed(text)))
     }
 
     /// The name.
     #[must_use]
-    pub fn as_str(&self) -> &'a str {
-        self.0
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn lend(&self) -> FileName<'_> {
+        FileName(Cow::Borrowed(&self.0))
+    }
+
+    pub(super) fn into_owned(self) -> FileName<'static> {
+        FileName(Cow::Owned(self.0.into_owned()))
     }
 }
 
@@ -101,7 +118,8 @@ mod tests {
         let longest = "a".repeat(253);
         let too_long = "a".repeat(254);
         for name in ["a", "0", "spark-conf", "more.dotted.name", "a--b", &longest] {
-            assert_eq!(ObjectName::parse(name).map(|name| name.as_str()), Ok(name), "{name}");
+            let parsed = ObjectName::parse(name).unwrap();
+            assert_eq!(parsed.as_str(), name);
         }
         for (name, error) in [
             ("", NameError::Missing),
@@ -128,7 +146,7 @@ mod tests {
     fn file_names_are_keys_of_config_maps() {
         let longest = "a".repeat(253);
         for name in ["core-site.xml", "a", "A_b-c.0", ".hidden", &longest] {
-            assert_eq!(FileName::parse(name).map(|name| name.as_str()), Some(name));
+            assert_eq!(FileName::parse(name).unwrap().as_str(), name);
         }
         for name in ["", ".", "..", "..data", "a/b", "a b", "grün", &"a".repeat(254)] {
             assert_eq!(FileName::parse(name), None, "{name}");

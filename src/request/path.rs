@@ -12,7 +12,7 @@ use crate::text::is_invisible;
 
 /// Where a volume is mounted: absolute, without repeated or trailing slashes, and nothing that
 /// hides what a container needs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MountPath<'a>(Cow<'a, str>);
 
 /// Why nothing can be mounted at a path.
@@ -143,6 +143,14 @@ impl<'a> MountPath<'a> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub(super) fn lend(&self) -> MountPath<'_> {
+        MountPath(Cow::Borrowed(&self.0))
+    }
+
+    pub(super) fn into_owned(self) -> MountPath<'static> {
+        MountPath(Cow::Owned(self.0.into_owned()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! write instead. Its text depends on nothing but the pod's own requests and state, so that it is
 //! the same when the API server asks a second time.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::ops::Deref;
 
@@ -129,7 +130,7 @@ impl Deref for Problems {
 
 impl Problems {
     /// Adds a problem with an annotation; the message says what to do about it.
-    pub fn push(&mut self, kind: ProblemKind, annotation: Annotation, message: impl Display) {
+    pub fn push(&mut self, kind: ProblemKind, annotation: &Annotation, message: impl Display) {
         if kind.severity() == Severity::Note && self.room_for_notes() == 0 {
             self.add_unlisted(kind, 1);
         } else {
@@ -192,7 +193,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with an annotation, and what to do about it.
     #[must_use]
-    pub fn new(kind: ProblemKind, annotation: Annotation, message: impl Display) -> Self {
+    pub fn new(kind: ProblemKind, annotation: &Annotation, message: impl Display) -> Self {
         let message =
             Excerpt::new(&message.to_string(), MAX_CHARS - MIN_ANNOTATION_CHARS - 2).to_string();
         let room = MAX_CHARS - 2 - message.chars().count();
@@ -223,15 +224,32 @@ const MIN_ANNOTATION_CHARS: usize = 24;
 
 /// An annotation as its author wrote it, without our first prefix, as problems show it:
 /// `configMap.app=/etc/app`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Annotation<'a> {
     /// The key, without `spark-operator.k8s.io/`.
-    pub key: &'a str,
+    pub key: Cow<'a, str>,
     /// The value, trimmed; empty where only the key matters.
-    pub value: &'a str,
+    pub value: Cow<'a, str>,
 }
 
-impl Annotation<'_> {
+impl<'a> Annotation<'a> {
+    /// A key and its value.
+    #[must_use]
+    pub const fn new(key: &'a str, value: &'a str) -> Self {
+        Self { key: Cow::Borrowed(key), value: Cow::Borrowed(value) }
+    }
+
+    pub(super) fn lend(&self) -> Annotation<'_> {
+        Annotation::new(&self.key, &self.value)
+    }
+
+    pub(super) fn into_owned(self) -> Annotation<'static> {
+        Annotation {
+            key: Cow::Owned(self.key.into_owned()),
+            value: Cow::Owned(self.value.into_owned()),
+        }
+    }
+
     /// At most `max_chars` characters of it. Where there is no room for all, the second prefix goes
     /// before the name does.
     #[must_use]
@@ -249,7 +267,7 @@ impl Annotation<'_> {
 
 impl Display for Annotation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key)?;
+        f.write_str(&self.key)?;
         if self.value.is_empty() { Ok(()) } else { write!(f, "={}", self.value) }
     }
 }
@@ -263,7 +281,7 @@ mod tests {
         let long = "x".repeat(300);
         let problem = Problem::new(
             ProblemKind::Value,
-            Annotation { key: "configMap.app", value: &long },
+            &Annotation::new("configMap.app", &long),
             "the path is too long",
         );
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
@@ -271,9 +289,9 @@ mod tests {
         assert!(problem.text().ends_with("x…: the path is too long"), "{}", problem.text());
 
         // The second prefix goes first: the name is what tells annotations apart.
-        let annotation = |value| Annotation { key: "sparkoperator.k8s.io/configMap.app", value };
+        let annotation = |value| Annotation::new("sparkoperator.k8s.io/configMap.app", value);
         let problem = |value| {
-            Problem::new(ProblemKind::Value, annotation(value), "m".repeat(80)).text().to_owned()
+            Problem::new(ProblemKind::Value, &annotation(value), "m".repeat(80)).text().to_owned()
         };
         assert!(
             problem("/a").starts_with("sparkoperator.k8s.io/configMap.app=/a: mmm"),
@@ -282,8 +300,7 @@ mod tests {
         );
         assert!(problem("/a/b").starts_with("…/configMap.app=/a/b: mmm"), "{}", problem("/a/b"));
 
-        let problem =
-            Problem::new(ProblemKind::Precedence, Annotation { key: &long, value: "" }, &long);
+        let problem = Problem::new(ProblemKind::Precedence, &Annotation::new(&long, ""), &long);
         assert_eq!(problem.text().chars().count(), MAX_CHARS);
         assert_eq!(
             problem.text().split(": ").next().unwrap().chars().count(),
@@ -293,11 +310,11 @@ mod tests {
 
     #[test]
     fn errors_are_all_listed_and_notes_as_far_as_anybody_sees_them() {
-        let annotation = Annotation { key: "k", value: "" };
+        let annotation = Annotation::new("k", "");
         let mut problems = Problems::default();
         for number in 0..25 {
-            problems.push(ProblemKind::UnknownKey, annotation, number);
-            problems.push(ProblemKind::Place, annotation, number);
+            problems.push(ProblemKind::UnknownKey, &annotation, number);
+            problems.push(ProblemKind::Place, &annotation, number);
         }
         problems.add_unlisted(ProblemKind::FormerKey, 3);
         problems.sort();

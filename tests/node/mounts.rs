@@ -234,7 +234,7 @@ impl Case {
         let requests = annotations::parse([(&*key, value)].into_iter());
         let request = &requests.mounts[0];
         let path = request.path.as_str();
-        let file = request.options.file.map(|file| file.as_str());
+        let file = request.file();
         if has_request {
             let mut source = if key.contains("secret") {
                 json!({"secret": {"secretName": request.name.as_str()}})

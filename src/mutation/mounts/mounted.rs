@@ -73,7 +73,7 @@ impl<'a> Mounted<'a> {
         if name.as_deref() != Some(request.name.as_str()) {
             return something_else;
         }
-        let file = request.options.file.map(|file| file.as_str());
+        let file = request.file();
         let optional = optional.unwrap_or(false);
         let default_mode = default_mode.unwrap_or(DEFAULT_MODE.into());
         let difference = if has_text(self.mount.sub_path_expr.as_deref()).is_some() {
