@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use spark_webhook::admission::Role;
 use spark_webhook::admission::{Policy, admit};
 use spark_webhook::annotations;
+use spark_webhook::config::Rules;
 use spark_webhook::internals::{self, load_rules, plan, write_patch};
-use spark_webhook::rules::Rules;
 
 fn review(case: &str) -> Vec<u8> {
     fs::read(format!("tests/golden/{case}.json")).unwrap()

@@ -9,12 +9,12 @@ pub mod review;
 
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
+use crate::config::{PodAttributes, Rules};
 use crate::json::{MAX_ELEMENTS, MAX_VIEW, TooMany};
 use crate::mutation::{self, Plan};
 use crate::patch;
 use crate::pod::{Pairs, Pod};
 use crate::request::{Annotation, Kind, ProblemKind, Problems};
-use crate::rules::{PodAttributes, Rules};
 use crate::text::Text;
 
 pub use crate::spark::Role;

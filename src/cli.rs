@@ -20,7 +20,7 @@ use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admission::OnProblem;
-use crate::rules::{self, Rules};
+use crate::config::{self, Rules};
 use crate::spark::Role;
 use crate::trial;
 
@@ -147,7 +147,7 @@ fn say(line: impl Display) {
 /// Reads `--config`; without it there are no rules.
 fn read_rules(file: Option<&Path>) -> anyhow::Result<Rules> {
     let Some(file) = file else { return Ok(Rules::default()) };
-    parse_rules(&file.display(), rules::read_text(file))
+    parse_rules(&file.display(), config::read_text(file))
 }
 
 /// An error has a line for each mistake.

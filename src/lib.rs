@@ -35,12 +35,12 @@
 // The request path.
 pub mod admission;
 pub mod annotations;
+pub mod config;
 mod json;
 mod mutation;
 mod patch;
 mod pod;
 pub mod request;
-pub mod rules;
 mod spark;
 mod text;
 mod yaml;
@@ -55,21 +55,21 @@ mod trial;
 mod watched;
 
 // The tools.
+mod admission_policy;
 pub mod cli;
 #[cfg(feature = "cluster")]
 mod doctor;
-mod policy;
-mod properties;
 pub mod registration;
+mod spark_conf;
 
 /// Parts without a promise, for the tests, benches and fuzz targets of this crate.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::admission_policy::manifest as policy_manifest;
     pub use crate::json::{Reading, push_string, read as read_json};
     pub use crate::metrics::Metrics;
     pub use crate::mutation::plan;
     pub use crate::patch::write as write_patch;
     pub use crate::pod::Pod;
-    pub use crate::policy::manifest as policy_manifest;
     pub use crate::trial::load as load_rules;
 }

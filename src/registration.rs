@@ -7,8 +7,8 @@
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
+use crate::config::Rules;
 use crate::request::PREFIXES;
-use crate::rules::Rules;
 
 /// The name of the configuration; the webhook in it is called the same with `.k8s.io` after it.
 pub const NAME: &str = "spark-webhook";

@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::admission::{OnProblem, Policy};
 use crate::annotations::key::{Key, PrefixedKey};
+use crate::config::{DefaultRule, Globs, MAX_MISTAKES, Rules, RulesError};
 use crate::request::{Claim, Kind, Problem, Severity};
-use crate::rules::{DefaultRule, Globs, MAX_MISTAKES, Rules, RulesError};
 use crate::sample_pod;
 use crate::spark::Role;
 use crate::yaml::Mistake;

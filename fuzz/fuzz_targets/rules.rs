@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use spark_webhook::admission::Role;
 use spark_webhook::annotations::Requests;
 use spark_webhook::internals::load_rules;
-use spark_webhook::rules::{PodAttributes, Rules};
+use spark_webhook::config::{PodAttributes, Rules};
 
 fuzz_target!(|text: &str| {
     match load_rules(text) {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::config::{self, Permitted, PodAttributes, Rules};
 use crate::registration;
 use crate::request::{Origin, PREFIXES};
-use crate::rules::{self, Permitted, PodAttributes, Rules};
 use crate::spark::Role;
 use crate::trial;
 
@@ -59,9 +59,9 @@ impl CheckConfig {
         let name =
             if is_standard_input { "standard input".into() } else { file.display().to_string() };
         let text = if is_standard_input {
-            rules::read_text_from(io::stdin())
+            config::read_text_from(io::stdin())
         } else {
-            rules::read_text(&file)
+            config::read_text(&file)
         };
         let rules = super::parse_rules(&name, text)?;
         for warning in trial::warnings(&rules) {

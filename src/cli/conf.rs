@@ -9,10 +9,10 @@ use anyhow::bail;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::properties::{self, RequestSpec, annotations, property};
 use crate::request::kind::{KINDS, KindSpec, PathFrom};
 use crate::request::{Problem, Severity};
 use crate::spark::Role;
+use crate::spark_conf::{self, RequestSpec, annotations, property};
 use crate::text::Excerpt;
 
 /// Writes the Spark properties that ask for mounts, checked as a pod's annotations are
@@ -156,7 +156,7 @@ fn request_spec(spec: &KindSpec, value: &str) -> anyhow::Result<RequestSpec> {
 /// that the webhook would say.
 fn try_on_pods(roles: &[Role], annotations: &[(String, String)]) -> anyhow::Result<()> {
     let mut problems: Vec<Problem> = Vec::new();
-    for problem in roles.iter().flat_map(|role| properties::problems(*role, annotations)) {
+    for problem in roles.iter().flat_map(|role| spark_conf::problems(*role, annotations)) {
         if !problems.contains(&problem) {
             problems.push(problem);
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::policy;
+use crate::admission_policy;
 
 /// Writes a MutatingAdmissionPolicy that does without the webhook what pods plainly ask for
 ///
@@ -19,7 +19,7 @@ pub(super) struct Policy {}
 
 impl Policy {
     pub(super) fn run() -> anyhow::Result<ExitCode> {
-        super::stdout().write_all(policy::manifest().as_bytes())?;
+        super::stdout().write_all(admission_policy::manifest().as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

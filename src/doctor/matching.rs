@@ -6,9 +6,9 @@ use k8s_openapi::api::admissionregistration::v1::{MatchCondition, RuleWithOperat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
+use crate::config::Rules;
 use crate::registration::condition;
 use crate::request::PREFIXES;
-use crate::rules::Rules;
 use crate::spark::{ROLE_LABEL, Role};
 
 /// The API server itself sets this label on every namespace, with its name.

@@ -1,7 +1,7 @@
 //! The scope of a run of the checks.
 
 use super::spark8t::Account;
-use crate::rules::Rules;
+use crate::config::Rules;
 
 /// The objects that the checks look at.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
+use crate::config::{self, Rules};
 use crate::metrics::{Metrics, Reload};
-use crate::rules::{self, Rules};
 use crate::trial;
 use crate::watched::{self, WatchedFile};
 
@@ -44,7 +44,7 @@ impl RulesWatcher {
         let mut following = Following {
             // The registration that was written at start has the namespaces of these rules.
             registered: self.policy.load_full(),
-            file: WatchedFile::new(path, rules::read_text),
+            file: WatchedFile::new(path, config::read_text),
             is_first: true,
         };
         while shutdown.run_until_cancelled(tokio::time::sleep(watched::INTERVAL)).await.is_some() {
@@ -144,7 +144,7 @@ mod tests {
         );
         let mut following = Following {
             registered: watcher.policy.load_full(),
-            file: WatchedFile::new(path.clone(), rules::read_text),
+            file: WatchedFile::new(path.clone(), config::read_text),
             is_first: true,
         };
         for (text, expected, has_problem, reloads, failures) in [

@@ -361,7 +361,8 @@ async fn a_certificate_that_expired() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let setup = Setup::without_registration("expired", &arguments).await;
     let url = format!("https://{}/mutate", setup.webhook.as_ref().unwrap().address());
-    let condition = spark_webhook::registration::condition(&spark_webhook::rules::Rules::default());
+    let condition =
+        spark_webhook::registration::condition(&spark_webhook::config::Rules::default());
     let mut registration = spark_webhook::registration::registration(&url, &ca, &condition);
     tokio::time::sleep(
         end.duration_since(SystemTime::now()).unwrap_or_default() + Duration::from_secs(1),
@@ -712,7 +713,8 @@ async fn a_service_its_replicas_and_what_is_left_of_it() {
     let setup = Setup::without_registration("service", &[]).await;
     let service = json!({"name": "hook", "namespace": setup.name, "path": "/mutate", "port": 443});
     let ca = certificate(setup.directory.path(), SystemTime::now() + Duration::from_secs(3600)).1;
-    let condition = spark_webhook::registration::condition(&spark_webhook::rules::Rules::default());
+    let condition =
+        spark_webhook::registration::condition(&spark_webhook::config::Rules::default());
     let mut registration =
         spark_webhook::registration::registration("https://unused", &ca, &condition);
     setup

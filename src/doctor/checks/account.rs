@@ -9,6 +9,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 
 use crate::annotations::{self, Requests};
+use crate::config::{PodAttributes, Rules};
 use crate::doctor::api::Reader;
 use crate::doctor::finding::Finding;
 use crate::doctor::plural::{is_plural, singular};
@@ -17,7 +18,6 @@ use crate::doctor::spark8t::{Account, Keeper, Properties, Stored, annotations, r
 use crate::request::{
     FileName, ObjectKind, ObjectName, Origin, PREFIXES, Problem, ProblemKind, Request, Severity,
 };
-use crate::rules::{PodAttributes, Rules};
 use crate::spark::{ROLE_LABEL, Role};
 use crate::text::Excerpt;
 

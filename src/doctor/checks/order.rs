@@ -129,8 +129,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::Rules;
     use crate::registration::condition;
-    use crate::rules::Rules;
 
     #[test]
     fn others_are_named_in_the_order_in_which_they_are_called() {

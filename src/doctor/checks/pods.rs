@@ -10,13 +10,13 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use crate::admission::{Outcome, Policy, Reason, admit, review};
+use crate::config::Rules;
 use crate::doctor::finding::{Finding, Status, counted, some_of};
 use crate::doctor::matching::{Condition, labels_for, selects, shown_labels};
 use crate::doctor::snapshot::Snapshot;
 use crate::doctor::snapshot::pods::{has_requests, name};
 use crate::doctor::snapshot::registration::Registration;
 use crate::request::{INJECTED, Severity};
-use crate::rules::Rules;
 use crate::spark::Role;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {

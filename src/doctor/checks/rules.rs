@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 
+use crate::config::Rules;
 use crate::doctor::api::Reader;
 use crate::doctor::finding::{Finding, counted, some_of};
 use crate::doctor::matching::selects;
@@ -14,7 +15,6 @@ use crate::doctor::references::created_as;
 use crate::doctor::snapshot::Snapshot;
 use crate::doctor::snapshot::rules::KnownRules;
 use crate::request::ObjectKind;
-use crate::rules::Rules;
 
 /// The maximum number of objects to look for: a large cluster has thousands of namespaces.
 const MAX_LOOKUPS: usize = 1000;

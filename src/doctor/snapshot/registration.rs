@@ -6,12 +6,12 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebho
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::config::Rules;
 use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::matching::{
     Condition, NAMESPACE_NAME, calls_for_pods, is_about_the_name, labels_for, selects,
 };
 use crate::doctor::scope::Scope;
-use crate::rules::Rules;
 use crate::spark::Role;
 
 /// Whether the API server knows the webhook.

@@ -4,10 +4,10 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
 
 use super::backend::{Backend, Found, ServiceFound};
+use crate::config::Rules;
 use crate::doctor::api::{Reader, Unreadable};
 use crate::doctor::finding::Finding;
 use crate::doctor::scope::Scope;
-use crate::rules::Rules;
 use crate::trial;
 
 /// The rules in force.

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use spark_webhook::config::Rules;
 use spark_webhook::internals::load_rules;
 use spark_webhook::registration::{condition, registration};
-use spark_webhook::rules::Rules;
 use testkit::webhook;
 
 use super::{

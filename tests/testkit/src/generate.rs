@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use spark_webhook::admission::review;
+use spark_webhook::config::Rules;
 use spark_webhook::internals::load_rules;
-use spark_webhook::rules::Rules;
 
 fn name() -> impl Strategy<Value = &'static str> {
     select(

@@ -1,7 +1,7 @@
 use serde_json::Value as Json;
 
 use super::*;
-use crate::rules::RulesError;
+use crate::config::RulesError;
 
 fn parse(text: &str) -> Result<Rules, RulesError> {
     let (rules, mistakes) = super::parse(text);

@@ -1,7 +1,7 @@
 //! The plain part of the contract as a MutatingAdmissionPolicy: CEL that the API server itself
 //! evaluates, for clusters that want no webhook.
 //!
-//! The policy is written in `policy.yaml`, for people to read before they apply it. If it changes a
+//! The policy is written in `admission_policy.yaml`, for people to read before they apply it. If it changes a
 //! pod, the result is the webhook's, to the byte (`tests/cluster/policy.rs` holds both to the same
 //! pods). It leaves all other pods unchanged. A ValidatingAdmissionPolicy beside it warns the
 //! creator of such a pod. The changes are a JSON patch and not an apply configuration: that would
@@ -10,7 +10,7 @@
 /// The policies and their bindings, as YAML documents for `kubectl apply -f`.
 #[must_use]
 pub fn manifest() -> String {
-    include_str!("policy.yaml").replace("VERSION", env!("CARGO_PKG_VERSION"))
+    include_str!("admission_policy.yaml").replace("VERSION", env!("CARGO_PKG_VERSION"))
 }
 
 #[cfg(test)]
