@@ -15,6 +15,7 @@ use crate::mutation::{self, Plan};
 use crate::patch;
 use crate::pod::{Pairs, Pod};
 use crate::request::{Annotation, Kind, ProblemKind, Problems};
+use crate::resolve;
 use crate::text::Text;
 
 pub use crate::spark::Role;
@@ -203,10 +204,11 @@ fn requests<'a>(
         let label = |key: &str| labels.and_then(|labels| labels.get(key));
         let namespace =
             namespace.or(pod.metadata.namespace.as_ref()).map_or("", |namespace| &**namespace);
-        requests = rules.apply(&PodAttributes { namespace, role, label: &label }, requests);
+        requests =
+            resolve::apply(rules, &PodAttributes { namespace, role, label: &label }, requests);
         // Of labels that are not all known, any may be one that a default selects by.
         requests.has_keys |=
-            labels.is_some_and(Pairs::is_cut) && !rules.requests_in(namespace).is_empty();
+            labels.is_some_and(Pairs::is_cut) && !resolve::requests_in(rules, namespace).is_empty();
     }
     let Some(TooMany { field }) = too_many else { return requests };
     let mib = MAX_VIEW >> 20;

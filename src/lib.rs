@@ -5,8 +5,8 @@
 //! and for programs that want to know what it would do. It flows one way:
 //!
 //! ```text
-//! bytes → admission::review → annotations (what is asked) → mutation (what must change)
-//!       → patch → admission::response → bytes
+//! bytes → admission::review → annotations (what is asked) → resolve (what applies)
+//!       → mutation (what must change) → patch → admission::response → bytes
 //! ```
 //!
 //! Everything between the two is [`admission::admit`], a pure function:
@@ -41,6 +41,7 @@ mod mutation;
 mod patch;
 mod pod;
 pub mod request;
+mod resolve;
 mod spark;
 mod text;
 mod yaml;
@@ -71,5 +72,6 @@ pub mod internals {
     pub use crate::mutation::plan;
     pub use crate::patch::write as write_patch;
     pub use crate::pod::Pod;
+    pub use crate::resolve::apply as apply_rules;
     pub use crate::trial::load as load_rules;
 }

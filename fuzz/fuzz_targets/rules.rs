@@ -7,8 +7,8 @@ mod bounded;
 use libfuzzer_sys::fuzz_target;
 use spark_webhook::admission::Role;
 use spark_webhook::annotations::Requests;
-use spark_webhook::internals::load_rules;
 use spark_webhook::config::{PodAttributes, Rules};
+use spark_webhook::internals::{apply_rules, load_rules};
 
 fuzz_target!(|text: &str| {
     match load_rules(text) {
@@ -34,7 +34,7 @@ fn apply(rules: &Rules) {
         role: Role::Driver,
         label: &|key| (key == "tier").then_some("batch"),
     };
-    let requests = rules.apply(&pod, Requests::default());
+    let requests = apply_rules(rules, &pod, Requests::default());
     assert!(
         requests.problems.is_empty(),
         "a file that is accepted cannot fail later: {:?}",

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::annotations::Requests;
 use crate::config::{self, Permitted, PodAttributes, Rules};
 use crate::registration;
 use crate::request::{Origin, PREFIXES};
+use crate::resolve;
 use crate::spark::Role;
 use crate::trial;
 
@@ -100,7 +102,7 @@ impl CheckConfig {
 }
 
 fn write_defaults(out: &mut impl Write, rules: &Rules, pod: &PodAttributes) -> io::Result<()> {
-    let defaults = rules.defaults_for(pod);
+    let defaults = resolve::apply(rules, pod, Requests::default());
     if defaults.mounts.is_empty() {
         return writeln!(out, "  none");
     }

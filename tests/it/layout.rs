@@ -10,7 +10,7 @@ use spark_webhook::request::kind::KINDS;
 use crate::files_in;
 
 /// The modules of the library, lowest first. A module uses only those before it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "text",
     "json",
     "yaml",
@@ -19,6 +19,7 @@ const ORDER: [&str; 23] = [
     "pod",
     "annotations",
     "config",
+    "resolve",
     "mutation",
     "patch",
     "admission",

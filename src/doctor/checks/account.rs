@@ -18,6 +18,7 @@ use crate::doctor::spark8t::{Account, Keeper, Properties, Stored, annotations, r
 use crate::request::{
     FileName, ObjectKind, ObjectName, Origin, PREFIXES, Problem, ProblemKind, Request, Severity,
 };
+use crate::resolve;
 use crate::spark::{ROLE_LABEL, Role};
 use crate::text::Excerpt;
 
@@ -147,7 +148,11 @@ fn requests<'p>(
             .get(&format!("spark.kubernetes.{role}.label.{key}"))
             .map(|stored| stored.value.as_str()),
     };
-    rules.apply(&PodAttributes { namespace: &account.namespace, role, label: &label }, requests)
+    resolve::apply(
+        rules,
+        &PodAttributes { namespace: &account.namespace, role, label: &label },
+        requests,
+    )
 }
 
 fn shown(key: &str, Stored { value, by }: &Stored) -> String {

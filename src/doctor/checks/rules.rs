@@ -15,6 +15,7 @@ use crate::doctor::references::created_as;
 use crate::doctor::snapshot::Snapshot;
 use crate::doctor::snapshot::rules::KnownRules;
 use crate::request::ObjectKind;
+use crate::resolve;
 
 /// The maximum number of objects to look for: a large cluster has thousands of namespaces.
 const MAX_LOOKUPS: usize = 1000;
@@ -144,7 +145,7 @@ async fn check_namespaces(reader: &Reader, rules: &Rules, namespaces: &[&str]) -
 /// The objects of the defaults in a namespace, each once. One is optional if it is in all defaults.
 fn named_in(rules: &Rules, namespace: &str) -> Vec<Named> {
     let mut named: Vec<Named> = Vec::new();
-    for request in rules.requests_in(namespace) {
+    for request in resolve::requests_in(rules, namespace) {
         let (source, name, is_optional) =
             (request.object_kind(), request.name.as_str(), request.options.optional);
         match named.iter_mut().find(|other| (other.0, other.1.as_str()) == (source, name)) {
