@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use spark_webhook::admission::Role;
 use spark_webhook::admission::{Policy, admit};
 use spark_webhook::annotations;
-use spark_webhook::config::Rules;
-use spark_webhook::internals::{self, load_rules, plan, write_patch};
+use spark_webhook::internals::{self, plan, write_patch};
 
 fn review(case: &str) -> Vec<u8> {
     fs::read(format!("tests/golden/{case}.json")).unwrap()
@@ -143,18 +142,6 @@ fn with_many_containers(body: &[u8], count: usize) -> Vec<u8> {
     serde_json::to_vec(&review).unwrap()
 }
 
-/// Rules that apply to other namespaces.
-fn rules(count: usize) -> Rules {
-    let rule = |i: usize| {
-        json!({
-            "namespaces": [format!("team-{i}-*"), "!team-*-legacy"],
-            "annotations": {"spark-operator.k8s.io/hadoopConfigMap": "hadoop-conf"},
-        })
-    };
-    let rules: Vec<Value> = (0..count).map(rule).collect();
-    load_rules(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
-}
-
 fn admission(criterion: &mut Criterion) {
     let plain = review("conf-dirs.spark-4.1.driver");
     let ours = |body: &[u8]| admit(body, &Policy::default()).unwrap().response;
@@ -193,16 +180,6 @@ fn admission(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("{} kB", body.len() / 1000), |bencher| {
             bencher.iter(|| ours(black_box(&body)));
-        });
-    }
-    group.finish();
-
-    let mut group = criterion.benchmark_group("rules");
-    for count in [0, 100] {
-        let policy = Policy { rules: rules(count), ..Policy::default() };
-        let answer = |body: &[u8]| admit(body, &policy).unwrap().response;
-        group.bench_function(format!("{count} rules for other namespaces"), |bencher| {
-            bencher.iter(|| answer(black_box(&plain)));
         });
     }
     group.finish();

@@ -3,7 +3,7 @@
 //! `cargo bench --no-default-features --bench instructions` counts them under valgrind's callgrind
 //! and compares them with the committed `benches/instructions.txt`; more than 5 % away, in either
 //! direction, fails. `UPDATE_INSTRUCTIONS=1` writes the file: look at its difference before you
-//! commit it.
+//! commit it. What the administrator's rules add has a maximum instead.
 
 mod callgrind;
 
@@ -12,7 +12,10 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::{env, fs};
 
+use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, admit};
+use spark_webhook::config::Rules;
+use spark_webhook::internals::load_rules;
 use testkit::sidecars;
 
 const CASES: [&str; 6] = [
@@ -24,6 +27,11 @@ const CASES: [&str; 6] = [
     "sidecars+all-kinds.spark-3.5.driver",
 ];
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+
+/// A driver that 100 and 200 rules see, by the namespace that they select, and the most that one of
+/// them may take. The driver's namespace is `default`. Each rule is about the same annotation, so
+/// the last one that selects the driver wins.
+const RULES: [(&str, u64); 2] = [("other", 120), ("default", 500)];
 
 /// How far a count may be from the committed one, in percent.
 const TOLERANCE: u64 = 5;
@@ -55,11 +63,21 @@ fn main() -> ExitCode {
         );
         is_within &= is_near;
     }
+    for (namespace, most) in RULES {
+        let of = |count: u64| callgrind::instructions(&format!("{count} rules for {namespace}"));
+        let each = (of(200) - of(100)) / 100;
+        let is_few = each <= most;
+        println!(
+            "a rule for the namespace {namespace}: {each} instructions, at most {most}{}",
+            if is_few { "" } else { ": too many" }
+        );
+        is_within &= is_few;
+    }
     if is_within {
         return ExitCode::SUCCESS;
     }
     eprintln!(
-        "if that is meant, write the file anew: UPDATE_INSTRUCTIONS=1 cargo bench --no-default-features --bench instructions"
+        "if that is meant for a case, write the file anew: UPDATE_INSTRUCTIONS=1 cargo bench --no-default-features --bench instructions"
     );
     ExitCode::FAILURE
 }
@@ -68,11 +86,24 @@ fn admit_often(case: &str, times: u64) {
     let read = |case: &str| {
         fs::read(format!("{}/tests/golden/{case}.json", env!("CARGO_MANIFEST_DIR"))).unwrap()
     };
-    let body = case
-        .strip_prefix("sidecars+")
-        .map_or_else(|| read(case), |case| sidecars::with_sidecars(&read(case)));
-    let policy = Policy::default();
+    let (body, policy) = if let Some((count, namespace)) = case.split_once(" rules for ") {
+        let rules = rules(count.parse().unwrap(), namespace);
+        (read("conf-dirs.spark-4.1.driver"), Policy { rules, ..Policy::default() })
+    } else if let Some(case) = case.strip_prefix("sidecars+") {
+        (sidecars::with_sidecars(&read(case)), Policy::default())
+    } else {
+        (read(case), Policy::default())
+    };
     for _ in 0..times {
         black_box(admit(black_box(&body), &policy).unwrap());
     }
+}
+
+fn rules(count: usize, namespace: &str) -> Rules {
+    let rule = json!({
+        "namespaces": [format!("{namespace}*"), "!team-*-legacy"],
+        "annotations": {"spark-operator.k8s.io/configMap.platform": "/etc/platform"},
+    });
+    let rules: Vec<Value> = vec![rule; count];
+    load_rules(&json!({"apiVersion": "spark-webhook/v1", "defaults": rules}).to_string()).unwrap()
 }

@@ -168,16 +168,15 @@ fn conflicts(rules: &[&DefaultRule], samples: &[Samples]) -> Vec<Mistake> {
 /// The pairs of rules that mount different things at one place, or one below the other: only those
 /// are worth a trial.
 fn neighbours(rules: &[&DefaultRule]) -> BTreeSet<(usize, usize)> {
-    let requests: Vec<_> = rules.iter().map(|rule| rule.requests().mounts).collect();
     let mut at: HashMap<&str, Vec<(usize, Claim)>> = HashMap::new();
-    for (index, requests) in requests.iter().enumerate() {
-        for request in requests {
+    for (index, rule) in rules.iter().enumerate() {
+        for request in &rule.requests {
             at.entry(place(request.path.as_str())).or_default().push((index, request.claim()));
         }
     }
     let mut pairs = BTreeSet::new();
-    for (index, requests) in requests.iter().enumerate() {
-        for request in requests {
+    for (index, rule) in rules.iter().enumerate() {
+        for request in &rule.requests {
             let place = place(request.path.as_str());
             let ends = place.match_indices('/').map(|(end, _)| end).chain([place.len()]);
             let others = ends.filter_map(|end| at.get(place.get(..end)?)).flatten();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Globs, PodAttributes, Selector};
 use crate::annotations::key::PrefixedKey;
 use crate::annotations::{self, Requests};
-use crate::request::{OptionName, Origin, Problem, Request};
+use crate::request::{Claim, Kind, OptionName, Origin, Problem, Problems, Request};
 use crate::spark::Role;
 
 /// A default: annotations for the pods that it selects.
@@ -27,6 +27,12 @@ pub(crate) struct DefaultRule {
     /// As a pod would write them.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub(super) annotations: BTreeMap<String, Written>,
+    /// What its annotations ask for, in the form in which the rule gives it to pods.
+    #[cfg_attr(test, schemars(skip))]
+    pub(crate) requests: Vec<Request<'static>>,
+    /// What they opt out of: earlier defaults.
+    #[cfg_attr(test, schemars(skip))]
+    pub(super) opt_outs: Vec<(Kind, String)>,
     /// Whether pods wait for the object where it is missing; without it they run without.
     #[cfg_attr(test, schemars(default))]
     pub(super) required: bool,
@@ -46,15 +52,22 @@ impl DefaultRule {
     /// Whether the rule is for a pod.
     pub(crate) fn selects(&self, pod: &PodAttributes) -> bool {
         self.namespaces.contains(pod.namespace)
-            && self.roles.as_ref().is_none_or(|roles| roles.contains(&pod.role))
+            && self.has_role(pod.role)
             && self.selector.selects(pod.label)
     }
 
-    pub(crate) fn requests(&self) -> Requests<'_> {
-        annotations::parse(self.annotations.iter().map(|(key, value)| (&**key, &*value.value)))
+    /// Reads the annotations into requests, once for all pods, and returns what is wrong with them.
+    pub(super) fn read_annotations(&mut self) -> Problems {
+        let annotations = self.annotations.iter().map(|(key, written)| (&**key, &*written.value));
+        let Requests { mounts, opt_outs, problems, .. } = annotations::parse(annotations);
+        let requests =
+            mounts.into_iter().map(|request| self.adjust(request.into_owned())).collect();
+        let opt_outs = opt_outs.into_iter().map(|((kind, name), _)| (kind, name.to_owned()));
+        (self.opt_outs, self.requests) = (opt_outs.collect(), requests);
+        problems
     }
 
-    pub(crate) fn adjust<'a>(&self, mut request: Request<'a>) -> Request<'a> {
+    fn adjust(&self, mut request: Request<'static>) -> Request<'static> {
         request.origin = if self.enforce { Origin::Enforced } else { Origin::Default };
         if !self.required {
             request.options.optional = true;
@@ -62,6 +75,12 @@ impl DefaultRule {
             request.options.merge |= request.kind.spec().takes(OptionName::Merge);
         }
         request
+    }
+
+    /// What the rule is about: of earlier rules, nothing stays that is about the same.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+        let opt_outs = self.opt_outs.iter().map(|(kind, name)| (*kind, &**name));
+        self.requests.iter().map(Request::claim).chain(opt_outs)
     }
 
     /// Whether the rule is for every pod of its namespaces.
@@ -88,13 +107,17 @@ impl DefaultRule {
 
     /// The rule as if it were for every pod and enforced.
     pub(crate) fn enforced_everywhere(&self) -> Self {
-        Self {
+        let mut rule = Self {
             namespaces: Globs::default(),
             roles: None,
             selector: Selector::default(),
             enforce: true,
             ..self.clone()
+        };
+        for request in &mut rule.requests {
+            request.origin = Origin::Enforced;
         }
+        rule
     }
 
     /// The annotation that a problem's text begins with.

@@ -144,7 +144,7 @@ impl Reader {
         if !has_annotations && self.mistakes.len() == before {
             self.add(node.line, "annotations is missing; write annotations: {KEY: VALUE}");
         }
-        self.check_annotations(&rule);
+        self.check_annotations(&mut rule);
         (self.mistakes.len() == before).then_some(rule)
     }
 
@@ -301,7 +301,7 @@ impl Reader {
 
     /// What a pod would be told of the annotations, so that a file that is accepted cannot fail
     /// later.
-    fn check_annotations(&mut self, rule: &DefaultRule) {
+    fn check_annotations(&mut self, rule: &mut DefaultRule) {
         let before = self.mistakes.len();
         for (key, Written { line, value }) in &rule.annotations {
             let parsed = PrefixedKey::parse(key);
@@ -342,7 +342,7 @@ impl Reader {
         }
         if self.mistakes.len() == before {
             // What the annotations say together.
-            for problem in rule.requests().problems.iter() {
+            for problem in rule.read_annotations().iter() {
                 self.add(rule.line_of(problem), problem.text());
             }
         }
