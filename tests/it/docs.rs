@@ -4,6 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use spark_webhook::admission::{Policy, review};
+use spark_webhook::request::OptionName;
+use spark_webhook::request::kind::{KINDS, PathFrom, VariableFrom, VolumeName};
 use testkit::contract::{accepts, golden, golden_with, recorded_mounts};
 
 use testkit::documentation::{properties, tasks};
@@ -87,76 +89,93 @@ fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
     assert!(asked >= 4, "{asked}");
 }
 
-/// A key's row in the page, and the mount that the webhook makes of it.
+/// The row of each kind in the page, and what the webhook does with the key and its second
+/// spelling.
 #[test]
 fn the_table_says_what_happens() {
     let page = fs::read_to_string("docs/annotations.md").unwrap();
-    for (key, value, volume, path, variable) in [
-        (
-            "sparkConfigMap",
-            "n",
-            "spark-config-map-volume",
-            "/etc/spark/conf",
-            "SPARK_CONF_DIR=/etc/spark/conf",
-        ),
-        (
-            "hadoopConfigMap",
-            "n",
-            "hadoop-config-map-volume",
-            "/etc/hadoop/conf",
-            "HADOOP_CONF_DIR=/etc/hadoop/conf",
-        ),
-        ("configMap.n", "/p", "n-volume", "/p", ""),
-        ("secret.n", "/p", "n-volume", "/p", ""),
-        (
-            "GCPServiceAccount.n",
-            "/p",
-            "gcp-service-account-secret-volume",
-            "/p",
-            "GOOGLE_APPLICATION_CREDENTIALS=/p/key.json",
-        ),
-        (
-            "hadoopDelegationToken.n",
-            "/p",
-            "n-volume",
-            "/p",
-            "HADOOP_TOKEN_FILE_LOCATION=/p/hadoop.token",
-        ),
-    ] {
-        let documented = key.replace(".n", ".NAME");
-        let row =
-            page.lines().find(|line| line.starts_with(&format!("| `{documented}` |"))).unwrap();
-        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
-        assert_eq!(cells[4].replace("NAME", "n"), volume, "{key}");
-        assert_eq!(cells[5].replace("PATH", "/p"), path, "{key}");
-        let documented_variable = cells[6].replace("PATH", "/p");
-        assert_eq!(
-            if documented_variable == "with `env=" { "" } else { &documented_variable },
-            variable,
-            "{key}"
-        );
+    for spec in &KINDS {
+        let name = if spec.is_named_in_key() { ".NAME" } else { "" };
+        let (path, form) = match spec.path {
+            PathFrom::Default(path) => (path, "NAME"),
+            PathFrom::Value => ("PATH", "PATH"),
+        };
+        let volume = match spec.volume_name {
+            VolumeName::Fixed(volume) => volume,
+            VolumeName::OfObject => "NAME-volume",
+        };
+        let variable = match spec.variable {
+            VariableFrom::Kind(variable, Some(file)) => format!("{variable}={path}/{file}"),
+            VariableFrom::Kind(variable, None) => format!("{variable}={path}"),
+            VariableFrom::Option => "with env=".to_owned(),
+        };
+        let spelling = |key: &str| format!("{key}{name}");
+        let spellings = [Some(spec.key), spec.alias].map(|key| key.map(spelling));
+        let [key, also] = spellings.clone().map(Option::unwrap_or_default);
+        let cells = [&key, &also, &format!("{form}[:option…]"), volume, path, &variable];
+        assert_eq!(row(&page, &key), cells);
+        if let Some(list) = spec.list {
+            let also = list.alias.unwrap_or_default();
+            let as_key = &format!("as {key}");
+            let cells = [list.key, also, "NAME=PATH[:option…],…", as_key, as_key, as_key];
+            assert_eq!(row(&page, list.key), cells);
+        }
 
-        let mut spellings = vec![key.to_owned()];
-        spellings.extend((!cells[2].is_empty()).then(|| cells[2].replace("NAME", "n")));
-        for spelling in spellings {
+        let filled = |text: &str| text.replace("NAME", "n").replace("PATH", "/p");
+        for key in spellings.into_iter().flatten().map(|spelling| filled(&spelling)) {
             let pod = json!({
                 "kind": "Pod",
-                "metadata": {"labels": {"spark-role": "executor"}, "annotations": {format!("spark-operator.k8s.io/{spelling}"): value}},
+                "metadata": {"labels": {"spark-role": "executor"}, "annotations": {format!("spark-operator.k8s.io/{key}"): filled(form)}},
                 "spec": {"containers": [{"name": "executor"}]},
             });
-            let review = review::of(&pod, "default");
-            let patch = accepts(&review, &Policy::default()).patch;
-            assert_eq!(patch[0]["value"][0]["name"], volume, "{spelling}");
-            assert_eq!(patch[1]["value"][0]["mountPath"], path, "{spelling}");
-            if let Some((name, value)) = variable.split_once('=') {
-                assert_eq!(
-                    patch[2]["value"],
-                    json!([{"name": name, "value": value}]),
-                    "{spelling}"
-                );
+            let operations = accepts(&review::of(&pod, "default"), &Policy::default()).patch;
+            assert_eq!(operations[0]["value"][0]["name"], filled(volume), "{key}");
+            assert_eq!(operations[1]["value"][0]["mountPath"], filled(path), "{key}");
+            if let Some((name, value)) =
+                variable.split_once('=').filter(|_| spec.variable != VariableFrom::Option)
+            {
+                let expected = json!([{"name": name, "value": filled(value)}]);
+                assert_eq!(operations[2]["value"], expected, "{key}");
             }
         }
     }
+}
+
+/// Which kinds take an option; the page may say more after that.
+#[test]
+fn the_table_of_options_says_which_kinds_take_them() {
+    let page = fs::read_to_string("docs/annotations.md").unwrap();
+    for option in OptionName::ALL {
+        let takers: Vec<_> = KINDS.iter().filter(|spec| spec.takes(option)).collect();
+        let mut on: Vec<String> = takers
+            .iter()
+            .map(|spec| format!("{}{}", spec.key, if spec.is_named_in_key() { "." } else { "" }))
+            .collect();
+        on.extend(takers.iter().any(|spec| spec.list.is_some()).then(|| "the lists".to_owned()));
+        let on = if takers.len() == KINDS.len() { "all".to_owned() } else { on.join(", ") };
+        let (_, table) = page.split_once("| option | on |").unwrap();
+        let rows: Vec<Vec<String>> = table.lines().skip(1).filter_map(cells).collect();
+        let is_for = |cell: &str| {
+            cell == option.as_str() || cell.starts_with(&format!("{}=", option.as_str()))
+        };
+        let row = rows.iter().find(|row| is_for(&row[0])).unwrap();
+        let more = row[1]
+            .strip_prefix(&*on)
+            .unwrap_or_else(|| panic!("{option:?} is on {on}, not {}", row[1]));
+        assert!(more.is_empty() || more.starts_with(", "), "{option:?}: {more}");
+        assert_eq!(row[0].contains('='), option.takes_value(), "{option:?}");
+    }
+}
+
+/// The cells of a line of a table, without marks of code; nothing for any other line.
+fn cells(line: &str) -> Option<Vec<String>> {
+    let row = line.strip_prefix('|')?.strip_suffix('|')?;
+    Some(row.split('|').map(|cell| cell.trim().replace('`', "")).collect())
+}
+
+/// The row of a table that begins with a cell.
+fn row(page: &str, first: &str) -> Vec<String> {
+    page.lines().filter_map(cells).find(|row| row[0] == first).expect(first)
 }
 
 /// Each claim of docs/comparison.md has a source: a page, or a test that is there.
