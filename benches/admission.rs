@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, Pod, Volume, Vol
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use serde_json::{Value, json};
 use spark_webhook::admission::Role;
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use spark_webhook::annotations;
 use spark_webhook::internals::{self, plan, write_patch};
 
@@ -144,7 +144,7 @@ fn with_many_containers(body: &[u8], count: usize) -> Vec<u8> {
 
 fn admission(criterion: &mut Criterion) {
     let plain = review("conf-dirs.spark-4.1.driver");
-    let ours = |body: &[u8]| admit(body, &Policy::default()).unwrap().response;
+    let ours = |body: &[u8]| admit(body, &Settings::default()).unwrap().response;
     println!(
         "plain driver review ({} bytes), allocations: ours {}, typed {}",
         plain.len(),

@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use spark_webhook::internals::{push_string, read_json};
 
 /// The admission that a step is a part of, a way to do it, and the ways that would do without the
@@ -73,7 +73,7 @@ struct Input {
 impl Input {
     fn of(review: &[u8]) -> Self {
         let answer: Value =
-            serde_json::from_slice(&admit(review, &Policy::default()).unwrap().response).unwrap();
+            serde_json::from_slice(&admit(review, &Settings::default()).unwrap().response).unwrap();
         let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
         let record =
             answer["response"]["auditAnnotations"]["injected"].as_str().unwrap().to_owned();
@@ -95,9 +95,9 @@ impl Input {
 fn run(case: &str, review: &[u8], input: &Input) {
     let Input { without_annotations, patch, text, strings } = black_box(input);
     match case {
-        "admission" => drop(black_box(admit(black_box(review), &Policy::default()).unwrap())),
+        "admission" => drop(black_box(admit(black_box(review), &Settings::default()).unwrap())),
         "admission-without-annotations" => {
-            drop(black_box(admit(without_annotations, &Policy::default()).unwrap()));
+            drop(black_box(admit(without_annotations, &Settings::default()).unwrap()));
         }
         "utf8-simd" => {
             black_box(simdutf8::basic::from_utf8(without_annotations).unwrap());

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use spark_webhook::internals::policy_manifest;
 use testkit::cluster::Cluster;
 use testkit::later::LaterWebhook;
@@ -134,7 +134,7 @@ async fn register_floor(client: &Client, pod: &Pod) -> LaterWebhook {
     let mut review = review;
     review["request"]["object"]["kind"] = json!("Pod");
     let answer = String::from_utf8(
-        admit(review.to_string().as_bytes(), &Policy::default()).unwrap().response,
+        admit(review.to_string().as_bytes(), &Settings::default()).unwrap().response,
     )
     .unwrap();
     let (before, after) = answer

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use testkit::hostile;
 
 /// The program's: much of a hostile review's cost can be allocations.
@@ -138,18 +138,18 @@ fn write(directory: &Path, number: usize, body: &[u8]) -> PathBuf {
 }
 
 fn admit_each(files: &[String]) {
-    let policy = Policy::default();
+    let settings = Settings::default();
     for file in files {
         let body = fs::read(file).unwrap();
         // Once without: the allocator of a server that runs for a while has memory already.
-        let _ = black_box(admit(&body, &policy));
-        counted_admission(&body, &policy);
+        let _ = black_box(admit(&body, &settings));
+        counted_admission(&body, &settings);
     }
 }
 
 /// A function of its own, because callgrind is told its name.
 #[inline(never)]
-fn counted_admission(body: &[u8], policy: &Policy) {
+fn counted_admission(body: &[u8], settings: &Settings) {
     // An error costs as well.
-    let _ = black_box(admit(black_box(body), policy));
+    let _ = black_box(admit(black_box(body), settings));
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use serde_json::{Value, json};
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use spark_webhook::config::Rules;
 use spark_webhook::internals::load_rules;
 use testkit::sidecars;
@@ -86,16 +86,16 @@ fn admit_often(case: &str, times: u64) {
     let read = |case: &str| {
         fs::read(format!("{}/tests/golden/{case}.json", env!("CARGO_MANIFEST_DIR"))).unwrap()
     };
-    let (body, policy) = if let Some((count, namespace)) = case.split_once(" rules for ") {
+    let (body, settings) = if let Some((count, namespace)) = case.split_once(" rules for ") {
         let rules = rules(count.parse().unwrap(), namespace);
-        (read("conf-dirs.spark-4.1.driver"), Policy { rules, ..Policy::default() })
+        (read("conf-dirs.spark-4.1.driver"), Settings { rules, ..Settings::default() })
     } else if let Some(case) = case.strip_prefix("sidecars+") {
-        (sidecars::with_sidecars(&read(case)), Policy::default())
+        (sidecars::with_sidecars(&read(case)), Settings::default())
     } else {
-        (read(case), Policy::default())
+        (read(case), Settings::default())
     };
     for _ in 0..times {
-        black_box(admit(black_box(&body), &policy).unwrap());
+        black_box(admit(black_box(&body), &settings).unwrap());
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use testkit::sidecars;
 
 /// The program's.
@@ -54,11 +54,11 @@ fn main() -> ExitCode {
 }
 
 fn median(body: &[u8]) -> Duration {
-    let policy = Policy::default();
+    let settings = Settings::default();
     let mut took: Vec<Duration> = (0..2001)
         .map(|_| {
             let started = Instant::now();
-            black_box(admit(black_box(body), &policy).unwrap());
+            black_box(admit(black_box(body), &settings).unwrap());
             started.elapsed()
         })
         .collect();

@@ -36,7 +36,7 @@ pub enum OnProblem {
 
 /// How reviews are answered.
 #[derive(Debug, Default)]
-pub struct Policy {
+pub struct Settings {
     /// What becomes of drivers with errors.
     pub on_problem: OnProblem,
     /// The administrator's rules.
@@ -141,15 +141,15 @@ pub struct Summary {
 /// # Example
 ///
 /// ```
-/// use spark_webhook::admission::{Outcome, Policy, admit};
+/// use spark_webhook::admission::{Outcome, Settings, admit};
 ///
 /// let review = std::fs::read("examples/driver-review.json")?;
-/// let admission = admit(&review, &Policy::default())?;
+/// let admission = admit(&review, &Settings::default())?;
 /// assert_eq!(admission.outcome, Outcome::Mutated);
 /// assert!(admission.response.starts_with(br#"{"apiVersion":"admission.k8s.io/v1""#));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, ReviewError> {
+pub fn admit<'a>(body: &'a [u8], settings: &Settings) -> Result<Admission<'a>, ReviewError> {
     let Review { uid, namespace, pod, too_many } = review::parse(body)?;
     let Some(pod) = pod else { return Ok(ignore(uid, namespace, None, Reason::NotAPodCreation)) };
     let Some(role) = pod.role() else {
@@ -158,15 +158,16 @@ pub fn admit<'a>(body: &'a [u8], policy: &Policy) -> Result<Admission<'a>, Revie
     if pod.is_mirror() {
         return Ok(ignore(uid, namespace, Some(pod), Reason::Mirror));
     }
-    let requests = requests(&pod, role, namespace.as_ref(), too_many, &policy.rules);
+    let requests = requests(&pod, role, namespace.as_ref(), too_many, &settings.rules);
     if !requests.has_keys {
         drop(requests);
         return Ok(ignore(uid, namespace, Some(pod), Reason::NoAnnotation));
     }
     let plan = mutation::plan(&pod, role, &requests);
     let patch = if plan.is_empty() { None } else { Some(patch::write(&plan)) };
-    let refused =
-        policy.on_problem == OnProblem::Deny && role == Role::Driver && plan.problems.has_errors();
+    let refused = settings.on_problem == OnProblem::Deny
+        && role == Role::Driver
+        && plan.problems.has_errors();
     let (outcome, verdict) = match &patch {
         _ if refused => (Outcome::Refused, Verdict::Refused),
         Some(patch) => (Outcome::Mutated, Verdict::Patched(patch)),
@@ -254,7 +255,11 @@ mod tests {
     use crate::trial;
 
     /// A driver, or another role, of a namespace `team-a` with a request and whatever else.
-    fn answer(role: &str, policy: &Policy, change: impl FnOnce(&mut Value)) -> (Outcome, Value) {
+    fn answer(
+        role: &str,
+        settings: &Settings,
+        change: impl FnOnce(&mut Value),
+    ) -> (Outcome, Value) {
         let mut pod = json!({
             "kind": "Pod",
             "metadata": {"labels": {"spark-role": role}, "annotations": {"spark-operator.k8s.io/secret.s": "/s"}},
@@ -262,7 +267,7 @@ mod tests {
         });
         change(&mut pod);
         let body = review::of(&pod, "team-a").to_string();
-        let admission = admit(body.as_bytes(), policy).unwrap();
+        let admission = admit(body.as_bytes(), settings).unwrap();
         (
             admission.outcome,
             serde_json::from_slice::<Value>(&admission.response).unwrap()["response"].take(),
@@ -281,8 +286,8 @@ mod tests {
             .into()
     }
 
-    fn deny() -> Policy {
-        Policy { on_problem: OnProblem::Deny, ..Policy::default() }
+    fn deny() -> Settings {
+        Settings { on_problem: OnProblem::Deny, ..Settings::default() }
     }
 
     type Change<'c> = &'c dyn Fn(&mut Value);
@@ -355,10 +360,10 @@ mod tests {
                 let expected = format!(
                     "{field}: too many elements: more than 4096, or 2 MiB in all; remove some, nothing is mounted"
                 );
-                for policy in [Policy::default(), deny()] {
-                    let (outcome, response) = answer("driver", &policy, change);
+                for settings in [Settings::default(), deny()] {
+                    let (outcome, response) = answer("driver", &settings, change);
                     assert_eq!(response["uid"], "00000000-0000-0000-0000-000000000000");
-                    let is_refused = is_too_many && policy.on_problem == OnProblem::Deny;
+                    let is_refused = is_too_many && settings.on_problem == OnProblem::Deny;
                     assert_eq!(
                         outcome,
                         if is_refused { Outcome::Refused } else { Outcome::Mutated },
@@ -407,7 +412,7 @@ mod tests {
             let rules = format!(
                 "apiVersion: spark-webhook/v1\ndefaults: [{{{selection}, enforce: true, annotations: {{spark-operator.k8s.io/secret.s: /s}}}}]"
             );
-            Policy { on_problem: OnProblem::Deny, rules: trial::load(&rules).unwrap() }
+            Settings { on_problem: OnProblem::Deny, rules: trial::load(&rules).unwrap() }
         };
         let (labels, volumes) = ("labels", "volumes");
         for (selection, field, is_refused) in [
@@ -452,13 +457,13 @@ mod tests {
             let metadata = json!({"labels": {"spark-role": role}, "annotations": annotations});
             let pod = json!({"kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "spark"}]}});
             let review = review::of(&pod, "default").to_string();
-            let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
+            let admission = admit(review.as_bytes(), &Settings::default()).unwrap();
             assert_eq!(
                 admission.has_refusable_errors(),
                 is_refusable,
                 "{role} {annotation}={value}"
             );
-            let deny = Policy { on_problem: OnProblem::Deny, ..Policy::default() };
+            let deny = Settings { on_problem: OnProblem::Deny, ..Settings::default() };
             let is_refused = admit(review.as_bytes(), &deny).unwrap().outcome == Outcome::Refused;
             assert_eq!(is_refused, is_refusable, "{role} {annotation}={value}");
         }

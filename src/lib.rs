@@ -12,10 +12,10 @@
 //! Everything between the two is [`admission::admit`], a pure function:
 //!
 //! ```
-//! use spark_webhook::admission::{Policy, admit};
+//! use spark_webhook::admission::{Settings, admit};
 //!
 //! let review = std::fs::read("examples/driver-review.json")?;
-//! let answer = admit(&review, &Policy::default())?;
+//! let answer = admit(&review, &Settings::default())?;
 //! println!("{}", String::from_utf8_lossy(&answer.response));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

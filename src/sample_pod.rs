@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admission::{self, Policy, admit};
+use crate::admission::{self, Settings, admit};
 use crate::request::Problem;
 use crate::spark::Role;
 
@@ -77,9 +77,9 @@ pub fn review(pod: &Value) -> String {
 
 /// What the webhook says of the review of a sample.
 #[must_use]
-pub fn problems(review: &str, policy: &Policy) -> Vec<Problem> {
+pub fn problems(review: &str, settings: &Settings) -> Vec<Problem> {
     // The test below holds samples to be pods that can be answered.
-    admit(review.as_bytes(), policy)
+    admit(review.as_bytes(), settings)
         .ok()
         .and_then(|admission| admission.summary)
         .map(|summary| summary.problems.to_vec())
@@ -105,8 +105,8 @@ mod tests {
                 "spark-operator.k8s.io/secret.s": "/mnt/s",
             });
             let review = review(&pod);
-            assert_eq!(problems(&review, &Policy::default()), [], "{pod}");
-            let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
+            assert_eq!(problems(&review, &Settings::default()), [], "{pod}");
+            let admission = admit(review.as_bytes(), &Settings::default()).unwrap();
             assert_eq!(
                 (admission.outcome, admission.summary.unwrap().role),
                 (Outcome::Mutated, role),
@@ -122,7 +122,7 @@ mod tests {
                 "spark-operator.k8s.io/configMap.a": "/opt/spark/conf/a:file=a",
                 "spark-operator.k8s.io/sparkConfigMap": "c:merge:path=/opt/spark/conf",
             });
-            problems(&review(&pod), &Policy::default())
+            problems(&review(&pod), &Settings::default())
                 .iter()
                 .filter(|problem| problem.severity() == Severity::Error)
                 .count()

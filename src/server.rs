@@ -29,7 +29,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Policy;
+use crate::admission::Settings;
 use crate::metrics::Metrics;
 use crate::tls::{Certificates, Renewal};
 use budget::Budget;
@@ -56,8 +56,8 @@ pub struct Options {
     /// TLS settings, with these certificates.
     pub tls: ServerConfig,
     /// How reviews are answered.
-    pub policy: Policy,
-    /// The file that the policy's rules were read from, to be read again when it changes.
+    pub settings: Settings,
+    /// The file that the rules of the settings were read from, to be read again when it changes.
     pub config: Option<PathBuf>,
     /// Bounds for all clients together.
     pub limits: Limits,
@@ -78,7 +78,7 @@ pub struct Bound {
 
 /// What all connections have in common.
 struct Shared {
-    policy: Arc<ArcSwap<Policy>>,
+    settings: Arc<ArcSwap<Settings>>,
     rules_watcher: Arc<RulesWatcher>,
     certificates: Arc<Certificates>,
     connections: Arc<Connections>,
@@ -118,20 +118,20 @@ impl Options {
             certificates,
             renewal,
             tls,
-            policy,
+            settings,
             config,
             limits,
             metrics,
         } = self;
         let (admissions, address) = bind("--listen", listen)?;
         let (admin, admin_address) = bind("--admin-listen", admin_listen)?;
-        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
         // One accepts connections.
         let threads = threads::count() + memory::READERS + 1;
         let connections = limits.within_open_files(threads).connections;
         let shared = Shared {
-            rules_watcher: Arc::new(RulesWatcher::new(config, policy.clone(), metrics.clone())),
-            policy,
+            rules_watcher: Arc::new(RulesWatcher::new(config, settings.clone(), metrics.clone())),
+            settings,
             certificates,
             connections: Arc::new(Connections::new(connections, MAX_LEAVING)),
             budget: Arc::new(Budget::new(limits.body_bytes)),
@@ -225,11 +225,11 @@ impl Bound {
 impl Shared {
     /// With nothing around it.
     fn for_tests() -> Self {
-        let policy = Arc::new(ArcSwap::default());
+        let settings = Arc::new(ArcSwap::default());
         let metrics = Arc::new(Metrics::new(Box::new(|| 0)));
         Self {
-            rules_watcher: Arc::new(RulesWatcher::new(None, policy.clone(), metrics.clone())),
-            policy,
+            rules_watcher: Arc::new(RulesWatcher::new(None, settings.clone(), metrics.clone())),
+            settings,
             certificates: Certificates::for_tests(),
             connections: Arc::new(Connections::new(16, MAX_LEAVING)),
             budget: Arc::new(Budget::new(1 << 20)),

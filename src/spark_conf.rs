@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::admission::Policy;
+use crate::admission::Settings;
 use crate::annotations;
 use crate::request::{Kind, PREFIXES, Problem};
 use crate::sample_pod;
@@ -126,7 +126,7 @@ pub fn problems(role: Role, annotations: &[(String, String)]) -> Vec<Problem> {
     if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("annotations".to_owned(), prefixed.collect());
     }
-    sample_pod::problems(&sample_pod::review(&pod), &Policy::default())
+    sample_pod::problems(&sample_pod::review(&pod), &Settings::default())
 }
 
 /// The property that puts an annotation on the pods of a role.

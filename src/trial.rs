@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::admission::{OnProblem, Policy};
+use crate::admission::{OnProblem, Settings};
 use crate::annotations::key::{Key, PrefixedKey};
 use crate::config::{DefaultRule, Globs, MAX_MISTAKES, Rules, RulesError};
 use crate::request::{Claim, Kind, Problem, Severity};
@@ -134,7 +134,8 @@ fn errors(rules: &[&DefaultRule], review: &str) -> Vec<Problem> {
         defaults: rules.iter().map(|rule| rule.enforced_everywhere()).collect(),
         allow: None,
     };
-    let mut problems = sample_pod::problems(review, &Policy { on_problem: OnProblem::Warn, rules });
+    let mut problems =
+        sample_pod::problems(review, &Settings { on_problem: OnProblem::Warn, rules });
     problems.retain(|problem| problem.severity() == Severity::Error);
     problems
 }

@@ -8,13 +8,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 
 use crate::https;
 
 /// Answers with what is right for one review, whatever comes.
 pub fn serve(review: &[u8]) {
-    let answer = Bytes::from(admit(review, &Policy::default()).unwrap().response);
+    let answer = Bytes::from(admit(review, &Settings::default()).unwrap().response);
     https::serve(&service_fn(move |request: Request<Incoming>| {
         let answer = answer.clone();
         async move {

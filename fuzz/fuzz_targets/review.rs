@@ -11,15 +11,15 @@ use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use spark_webhook::admission::{OnProblem, Policy, admit};
+use spark_webhook::admission::{OnProblem, Settings, admit};
 use spark_webhook::internals::{Pod, Reading, read_json};
 
 fuzz_target!(|body: &[u8]| {
-    let policies = [OnProblem::Warn, OnProblem::Deny]
-        .map(|on_problem| Policy { on_problem, ..Policy::default() });
-    for policy in &policies {
-        bounded::bounded(|| drop(black_box(admit(body, policy))));
-        if let Ok(admission) = admit(body, policy) {
+    let all_settings = [OnProblem::Warn, OnProblem::Deny]
+        .map(|on_problem| Settings { on_problem, ..Settings::default() });
+    for settings in &all_settings {
+        bounded::bounded(|| drop(black_box(admit(body, settings))));
+        if let Ok(admission) = admit(body, settings) {
             let response: Value = serde_json::from_slice(&admission.response).unwrap();
             assert_eq!(response["response"]["uid"], *admission.uid);
         }

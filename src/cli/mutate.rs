@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use serde_saphyr::Location;
 use similar::{ChangeTag, TextDiff};
 
-use crate::admission::{Admission, OnProblem, Outcome, Policy, admit, review};
+use crate::admission::{Admission, OnProblem, Outcome, Settings, admit, review};
 use crate::text::Excerpt;
 use crate::yaml::{self, Mistake};
 
@@ -66,7 +66,7 @@ enum Output {
 impl Mutate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { file, output, namespace, config, on_problem } = self;
-        let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
+        let settings = Settings { on_problem, rules: super::read_rules(config.as_deref())? };
         let shown = if file.as_os_str() == "-" { Path::new("standard input") } else { &file };
         let text = read(&file).with_context(|| format!("{}: cannot be read", shown.display()))?;
         let reviews = documents(&text)
@@ -75,7 +75,7 @@ impl Mutate {
         let mut exit_code = ExitCode::SUCCESS;
         for (index, (line, review)) in reviews.iter().enumerate() {
             let body = serde_json::to_vec(review)?;
-            let admission = admit(&body, &policy).map_err(|error| {
+            let admission = admit(&body, &settings).map_err(|error| {
                 // The position is one in our own rendering of the document.
                 let error = error.to_string();
                 let reason = error.split(" at byte ").next().unwrap_or_default();

@@ -17,7 +17,7 @@ use clap::Args;
 use serde_json::Value;
 use tokio::runtime::Builder;
 
-use crate::admission::{OnProblem, Policy};
+use crate::admission::{OnProblem, Settings};
 use crate::metrics::Metrics;
 use crate::registration::{self, registration};
 use crate::server::{Options, Signals, Stop};
@@ -107,7 +107,7 @@ impl Serve {
             write_registration,
         } = self;
         let source = certificate.source(listen.ip());
-        let policy = Policy { on_problem, rules: super::read_rules(config.as_deref())? };
+        let settings = Settings { on_problem, rules: super::read_rules(config.as_deref())? };
         // Before anybody is told that it runs, and could tell it to end.
         let signals = Signals::new().context("signals cannot be received")?;
         if matches!(source, CertificateSource::Ephemeral(_)) {
@@ -118,14 +118,14 @@ impl Serve {
             }
         }
         let (certificates, renewal) = Certificates::start(source, certificate.client_ca())?;
-        let condition = registration::condition(&policy.rules);
+        let condition = registration::condition(&settings.rules);
         let server = Options {
             listen,
             admin_listen,
             tls: certificates.server_config()?,
             certificates: certificates.clone(),
             renewal,
-            policy,
+            settings,
             config,
             limits: limits.limits(),
             metrics: Arc::new(Metrics::new(log.dropped_lines())),

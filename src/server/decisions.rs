@@ -167,7 +167,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::admission::{Policy, admit};
+    use crate::admission::{Settings, admit};
 
     #[test]
     fn the_last_256_are_kept_the_latest_first_and_nothing_of_other_annotations() {
@@ -181,7 +181,7 @@ mod tests {
             );
             let review = review
                 .replace("\"namespace\":\"default\"", &format!("\"namespace\":\"n{number}\""));
-            decisions.remember(admit(review.as_bytes(), &Policy::default()).unwrap());
+            decisions.remember(admit(review.as_bytes(), &Settings::default()).unwrap());
         }
         let json = decisions.to_json().unwrap();
         let shown: Vec<Value> = serde_json::from_str(&json).unwrap();
@@ -207,7 +207,7 @@ mod tests {
             r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","operation":"CREATE","namespace":"{hostile}",
             "resource":{{"group":"","version":"v1","resource":"pods"}},"object":{{"kind":"Pod","metadata":{{"name":"{hostile}"}}}}}}}}"#
         );
-        decisions.remember(admit(review.as_bytes(), &Policy::default()).unwrap());
+        decisions.remember(admit(review.as_bytes(), &Settings::default()).unwrap());
         let page = decisions.to_html();
         assert!(
             page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;\\u{202e}"),

@@ -299,7 +299,7 @@ fn admit(body: &[u8], shared: &Shared) -> (Answer, Reply) {
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         tests::provoke_a_panic(body);
-        Ok(tell(admission::admit(body, &shared.policy.load())?, shared))
+        Ok(tell(admission::admit(body, &shared.settings.load())?, shared))
     }));
     match admitted {
         Ok(Ok((outcome, body))) => {

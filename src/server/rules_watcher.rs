@@ -9,17 +9,17 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Policy;
+use crate::admission::Settings;
 use crate::config::{self, Rules};
 use crate::metrics::{Metrics, Reload};
 use crate::trial;
 use crate::watched::{self, WatchedFile};
 
-/// Keeps the rules of a policy those of a file.
+/// Keeps the rules of the settings those of a file.
 pub(super) struct RulesWatcher {
     /// Without it, the rules never change.
     file: Option<PathBuf>,
-    policy: Arc<ArcSwap<Policy>>,
+    settings: Arc<ArcSwap<Settings>>,
     problem: ArcSwapOption<String>,
     metrics: Arc<Metrics>,
 }
@@ -27,10 +27,10 @@ pub(super) struct RulesWatcher {
 impl RulesWatcher {
     pub(super) fn new(
         file: Option<PathBuf>,
-        policy: Arc<ArcSwap<Policy>>,
+        settings: Arc<ArcSwap<Settings>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { file, policy, problem: ArcSwapOption::empty(), metrics }
+        Self { file, settings, problem: ArcSwapOption::empty(), metrics }
     }
 
     /// Why the old rules are in force instead of those of the file.
@@ -43,7 +43,7 @@ impl RulesWatcher {
         let Some(path) = self.file.clone() else { return };
         let mut following = Following {
             // The registration that was written at start has the namespaces of these rules.
-            registered: self.policy.load_full(),
+            registered: self.settings.load_full(),
             file: WatchedFile::new(path, config::read_text),
             is_first: true,
         };
@@ -66,12 +66,12 @@ impl RulesWatcher {
         };
         match rules {
             Ok(rules) => {
-                let old = self.policy.load_full();
+                let old = self.settings.load_full();
                 let is_reload = !is_first || rules != old.rules;
                 let has_more = rules.default_namespaces().any(|globs| {
                     !registered.rules.default_namespaces().any(|known| known == globs)
                 });
-                self.policy.store(Arc::new(Policy { on_problem: old.on_problem, rules }));
+                self.settings.store(Arc::new(Settings { on_problem: old.on_problem, rules }));
                 self.problem.store(None);
                 self.metrics.config_problem.set(0);
                 // Whoever reads the line relies on it.
@@ -99,7 +99,7 @@ impl RulesWatcher {
 /// The file while it is followed.
 struct Following {
     file: WatchedFile<String>,
-    registered: Arc<Policy>,
+    registered: Arc<Settings>,
     /// The rules in force may be those of the file: they were read from it at start.
     is_first: bool,
 }
@@ -135,15 +135,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rules.yaml");
         fs::write(&path, rules("first")).unwrap();
-        let policy = Policy { rules: parsed("first"), ..Policy::default() };
+        let settings = Settings { rules: parsed("first"), ..Settings::default() };
         let metrics = Arc::new(Metrics::new(Box::new(|| 0)));
         let watcher = RulesWatcher::new(
             Some(path.clone()),
-            Arc::new(ArcSwap::from_pointee(policy)),
+            Arc::new(ArcSwap::from_pointee(settings)),
             metrics.clone(),
         );
         let mut following = Following {
-            registered: watcher.policy.load_full(),
+            registered: watcher.settings.load_full(),
             file: WatchedFile::new(path.clone(), config::read_text),
             is_first: true,
         };
@@ -158,7 +158,7 @@ mod tests {
         ] {
             fs::write(&path, &text).unwrap();
             watcher.follow(&mut following).await;
-            assert_eq!(watcher.policy.load().rules, parsed(expected), "{text}");
+            assert_eq!(watcher.settings.load().rules, parsed(expected), "{text}");
             let problem = watcher.problem();
             assert_eq!(problem.is_some(), has_problem, "{problem:?}");
             assert_eq!(metric(&metrics, "config_problem"), u8::from(has_problem).to_string());

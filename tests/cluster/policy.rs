@@ -12,7 +12,7 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
-use spark_webhook::admission::{self, Policy, admit, review};
+use spark_webhook::admission::{self, Settings, admit, review};
 use testkit::cluster::{Cluster, SharedCluster};
 use testkit::generate;
 use testkit::golden::{Case, cases};
@@ -128,7 +128,7 @@ impl Setup {
             // Where both are there, the webhook comes second and finds its work done.
             let review = review::of(&after, "both").to_string();
             assert_eq!(
-                admit(review.as_bytes(), &Policy::default()).unwrap().outcome,
+                admit(review.as_bytes(), &Settings::default()).unwrap().outcome,
                 admission::Outcome::Unchanged,
                 "{pod}"
             );

@@ -5,7 +5,7 @@
 use std::fs;
 use std::hint::black_box;
 
-use spark_webhook::admission::{Policy, admit};
+use spark_webhook::admission::{Settings, admit};
 use spark_webhook::server::memory::admission;
 use testkit::hostile;
 
@@ -19,7 +19,7 @@ fn an_admission_allocates_no_more_than_so_often() {
     ] {
         let body = fs::read(format!("tests/golden/{case}.json")).unwrap();
         let counted = allocation_counter::measure(|| {
-            black_box(admit(&body, &Policy::default()).unwrap().response);
+            black_box(admit(&body, &Settings::default()).unwrap().response);
         });
         assert!(
             counted.count_total <= most,
@@ -36,7 +36,7 @@ fn an_admission_allocates_no_more_than_the_budget_has_for_it() {
     {
         let body = shape.review(size);
         let counted = allocation_counter::measure(|| {
-            let _ = black_box(admit(&body, &Policy::default()));
+            let _ = black_box(admit(&body, &Settings::default()));
         });
         let most = admission(body.len()) as u64;
         assert!(

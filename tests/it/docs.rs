@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use spark_webhook::admission::{Policy, review};
+use spark_webhook::admission::{Settings, review};
 use spark_webhook::request::OptionName;
 use spark_webhook::request::kind::{KINDS, PathFrom, VariableFrom, VolumeName};
 use testkit::contract::{accepts, golden, golden_with, recorded_mounts};
@@ -47,7 +47,7 @@ fn every_task_is_carried_out_without_a_problem() {
             }
             asked += annotations.len();
             let count = annotations.len();
-            let answer = accepts(&of_spark_4(case, annotations), &Policy::default());
+            let answer = accepts(&of_spark_4(case, annotations), &Settings::default());
             let mounts = recorded_mounts(&answer);
             assert_eq!(mounts.len(), count, "{title}");
             // What is mounted is what the kubectl lines make.
@@ -81,7 +81,7 @@ fn what_the_recipes_ask_for_is_carried_out_without_a_problem() {
             let annotations = annotations(&page, role);
             let prefixes = ["spark-operator.k8s.io/", "sparkoperator.k8s.io/"];
             if annotations.keys().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix))) {
-                accepts(&of_spark_4(case, annotations), &Policy::default());
+                accepts(&of_spark_4(case, annotations), &Settings::default());
                 asked += 1;
             }
         }
@@ -128,7 +128,7 @@ fn the_table_says_what_happens() {
                 "metadata": {"labels": {"spark-role": "executor"}, "annotations": {format!("spark-operator.k8s.io/{key}"): filled(form)}},
                 "spec": {"containers": [{"name": "executor"}]},
             });
-            let operations = accepts(&review::of(&pod, "default"), &Policy::default()).patch;
+            let operations = accepts(&review::of(&pod, "default"), &Settings::default()).patch;
             assert_eq!(operations[0]["value"][0]["name"], filled(volume), "{key}");
             assert_eq!(operations[1]["value"][0]["mountPath"], filled(path), "{key}");
             if let Some((name, value)) =

@@ -10,13 +10,13 @@ use std::fmt::Write;
 use std::fs;
 
 use serde_json::{Value, json};
-use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use spark_webhook::admission::{OnProblem, Outcome, Settings};
 use testkit::golden::cases;
 use testkit::sidecars;
 use testkit::soundness::{INJECTED, answer, assert_sound, defaulted};
 
-fn deny() -> Policy {
-    Policy { on_problem: OnProblem::Deny, ..Policy::default() }
+fn deny() -> Settings {
+    Settings { on_problem: OnProblem::Deny, ..Settings::default() }
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn every_review_is_answered_as_its_golden_file_says() {
     settings.bind(|| {
         for case in cases {
             let review = case.review();
-            let answer = answer(&review, &Policy::default());
-            assert_sound(&review, &Policy::default(), &answer);
+            let answer = answer(&review, &Settings::default());
+            assert_sound(&review, &Settings::default(), &answer);
             let mut shown = format!("{:?}\n", answer.outcome);
             for warning in &answer.warnings {
                 writeln!(shown, "warning: {warning}").unwrap();
@@ -67,7 +67,7 @@ fn shown(mut pod: Value) -> String {
 fn every_changed_pod_is_the_one_in_its_yaml_file() {
     let is_update = env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
     for case in cases() {
-        let answer = answer(&case.review(), &Policy::default());
+        let answer = answer(&case.review(), &Settings::default());
         let file = format!("tests/golden/{}.pod.yaml", case.name);
         if answer.patch.is_empty() {
             assert!(!fs::exists(&file).unwrap(), "{file}: the review gets no patch");
@@ -91,8 +91,8 @@ fn what_is_not_ours_is_not_changed() {
     let mut untouched = 0;
     for case in cases() {
         let (name, review) = (&case.name, case.review());
-        for policy in [Policy::default(), deny()] {
-            let answer = answer(&review, &policy);
+        for settings in [Settings::default(), deny()] {
+            let answer = answer(&review, &settings);
             let is_ignored = matches!(answer.outcome, Outcome::Ignored(_));
             assert_eq!(is_ignored, !case.is_ours, "{name}");
             assert!(!is_ignored || answer.patch.is_empty() && answer.warnings.is_empty(), "{name}");
@@ -110,7 +110,7 @@ fn every_spark_made_pod_has_its_mounts_in_the_container_that_spark_runs_in() {
         if review["request"]["object"]["metadata"]["annotations"]["spark-operator.k8s.io/sparkConfigMap"].is_null() {
             continue;
         }
-        let answer = answer(&review, &Policy::default());
+        let answer = answer(&review, &Settings::default());
         let mark =
             if case.role == "driver" { "SPARK_DRIVER_BIND_ADDRESS" } else { "SPARK_EXECUTOR_ID" };
         for container in answer.pod["spec"]["containers"].as_array().into_iter().flatten() {
@@ -145,8 +145,8 @@ fn sidecars_that_came_before_change_nothing_but_the_place_of_sparks_container() 
             serde_json::from_slice(&sidecars::with_sidecars(review.to_string().as_bytes()))
                 .unwrap();
         let [mut without, with] =
-            [&review, &with_sidecars].map(|review| answer(review, &Policy::default()));
-        assert_sound(&with_sidecars, &Policy::default(), &with);
+            [&review, &with_sidecars].map(|review| answer(review, &Settings::default()));
+        assert_sound(&with_sidecars, &Settings::default(), &with);
         for operation in &mut without.patch {
             let path = operation["path"].as_str().unwrap();
             if let Some((index, field)) =
@@ -169,7 +169,7 @@ fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
     let mut refused = 0;
     for case in cases() {
         let (name, review) = (&case.name, case.review());
-        let warned = answer(&review, &Policy::default());
+        let warned = answer(&review, &Settings::default());
         let denied = answer(&review, &deny());
         if denied.outcome == Outcome::Refused {
             assert!(
@@ -191,7 +191,7 @@ fn with_deny_a_driver_with_errors_is_refused_and_an_executor_never() {
 fn a_second_round_after_another_webhook_changes_nothing() {
     for case in cases() {
         let (name, mut review) = (&case.name, case.review());
-        let first = answer(&review, &Policy::default());
+        let first = answer(&review, &Settings::default());
         if first.patch.is_empty() {
             continue;
         }
@@ -213,7 +213,7 @@ fn a_second_round_after_another_webhook_changes_nothing() {
         // Pods that Spark did not make are recognised by the only container they have; with a
         // second one that is over.
         review["request"]["object"] = pod;
-        let second = answer(&review, &Policy::default());
+        let second = answer(&review, &Settings::default());
         if !case.spark.is_empty() {
             assert_eq!(second.patch, [Value::Null; 0], "{name}");
         }

@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
-use spark_webhook::admission::{Policy, review};
+use spark_webhook::admission::{Settings, review};
 use spark_webhook::internals::load_rules;
 use testkit::generate::{self, config, rules_file};
 use testkit::oracle::{
@@ -387,7 +387,7 @@ fn of_more_than_256_requests_none_is_carried_out() {
         let review = pod_with(
             (0..count).map(|number| (format!("configMap.x{number}"), format!("/x/{number}"))),
         );
-        let answer = answer(&review, &Policy::default());
+        let answer = answer(&review, &Settings::default());
         match count {
             257 => assert_too_many(&review, &answer),
             _ => assert_carried_out(&review, &answer),
@@ -405,7 +405,7 @@ fn a_text_that_is_cut_short_leaves_it_open_which_entry_is_named() {
     let annotations = &mut review["request"]["object"]["metadata"]["annotations"];
     annotations["sparkoperator.k8s.io/configMaps"] =
         json!("app=/etc/app/below,app=/mnt/$(X):env=VAR");
-    assert_carried_out(&review, &answer(&review, &Policy::default()));
+    assert_carried_out(&review, &answer(&review, &Settings::default()));
 }
 
 /// A judge who finds nothing wrong is worth something only if he would find it.
@@ -421,7 +421,7 @@ fn a_pod_that_lacks_something_or_has_too_much_is_found_wrong() {
         ("secret.wrong", "mnt/wrong"),
     ];
     let review = pod_with(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    let right = || answer(&review, &Policy::default());
+    let right = || answer(&review, &Settings::default());
     assert_carried_out(&review, &right());
 
     let (container, volumes) = ("/spec/containers/0", "/spec/volumes");
@@ -485,23 +485,23 @@ proptest! {
     /// the API server takes it.
     #[test]
     fn every_request_is_carried_out_or_named_for_a_reason(Review(review) in review()) {
-        let answer = answer(&review, &Policy::default());
+        let answer = answer(&review, &Settings::default());
         assert_valid_pod(&review, &answer);
         assert_carried_out(&review, &answer);
 
         let mut second = review;
         second["request"]["object"] = defaulted(answer.pod);
-        assert_carried_out(&second, &soundness::answer(&second, &Policy::default()));
+        assert_carried_out(&second, &soundness::answer(&second, &Settings::default()));
     }
 
     /// An administrator's defaults never spoil a pod, and what the pod itself asks for is still
     /// mounted, or named. What is enforced is there, or an error says that it is not.
     #[test]
     fn rules_leave_a_valid_pod_and_no_request_unanswered(Review(review) in review(), file in rules_file()) {
-        let policy = Policy { rules: load_rules(&file.to_string()).unwrap(), ..Policy::default() };
-        let answer = answer(&review, &policy);
+        let settings = Settings { rules: load_rules(&file.to_string()).unwrap(), ..Settings::default() };
+        let answer = answer(&review, &settings);
         assert_valid_pod(&review, &answer);
-        assert_mounted_or_named(&review, &answer, &policy);
-        assert_enforced(&review, &answer, &policy, &file);
+        assert_mounted_or_named(&review, &answer, &settings);
+        assert_enforced(&review, &answer, &settings, &file);
     }
 }

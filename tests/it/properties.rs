@@ -4,12 +4,12 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use spark_webhook::admission::{OnProblem, Outcome, Policy, review};
+use spark_webhook::admission::{OnProblem, Outcome, Settings, review};
 use testkit::generate::{config, review, rules};
 use testkit::soundness::{answer, assert_sound};
 
-fn deny() -> Policy {
-    Policy { on_problem: OnProblem::Deny, ..Policy::default() }
+fn deny() -> Settings {
+    Settings { on_problem: OnProblem::Deny, ..Settings::default() }
 }
 
 proptest! {
@@ -19,21 +19,21 @@ proptest! {
     /// second round after the API server's defaulting finds nothing to do and says the same.
     #[test]
     fn every_answer_is_sound(review in review()) {
-        assert_sound(&review, &Policy::default(), &answer(&review, &Policy::default()));
+        assert_sound(&review, &Settings::default(), &answer(&review, &Settings::default()));
     }
 
     /// The same with an administrator's rules.
     #[test]
     fn every_answer_is_sound_under_rules(review in review(), rules in rules()) {
-        let policy = Policy { rules, ..Policy::default() };
-        assert_sound(&review, &policy, &answer(&review, &policy));
+        let settings = Settings { rules, ..Settings::default() };
+        assert_sound(&review, &settings, &answer(&review, &settings));
     }
 
     /// Every ConfigMap or Secret that is asked for rightly is mounted, or the annotation that asks
     /// is named by a problem.
     #[test]
     fn every_request_is_satisfied_or_named(review in review()) {
-        let answer = answer(&review, &Policy::default());
+        let answer = answer(&review, &Settings::default());
         if matches!(answer.outcome, Outcome::Ignored(_)) {
             return Ok(());
         }
@@ -88,7 +88,7 @@ proptest! {
         let mut reversed = review.clone();
         let annotations = review["request"]["object"]["metadata"]["annotations"].as_object().unwrap().clone();
         reversed["request"]["object"]["metadata"]["annotations"] = annotations.into_iter().rev().collect::<serde_json::Map<_, _>>().into();
-        let (one, other) = (answer(&review, &Policy::default()), answer(&reversed, &Policy::default()));
+        let (one, other) = (answer(&review, &Settings::default()), answer(&reversed, &Settings::default()));
         prop_assert_eq!(one.patch, other.patch);
         prop_assert_eq!(one.warnings, other.warnings);
     }
@@ -124,7 +124,7 @@ fn thousands_of_volumes_mounts_and_requests_are_answered_all_the_same() {
     });
     let review = review::of(&pod, "default");
     let started = std::time::Instant::now();
-    let answer = answer(&review, &Policy::default());
+    let answer = answer(&review, &Settings::default());
     assert_eq!(answer.patch.len(), 2 * 256 + 1);
     // A quadratic search took minutes for this; the bound is wide because debug builds and busy
     // machines are slow.

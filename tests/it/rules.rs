@@ -1,14 +1,14 @@
 //! The administrator's rules on real reviews: what a default adds, and where it gives way.
 
 use serde_json::json;
-use spark_webhook::admission::{OnProblem, Outcome, Policy};
+use spark_webhook::admission::{OnProblem, Outcome, Settings};
 use spark_webhook::internals::load_rules;
 use testkit::contract::{golden, recorded_mounts, rejects};
 use testkit::golden::cases;
 use testkit::soundness::{Answer, answer, assert_sound};
 
-fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
-    Policy {
+fn settings(on_problem: OnProblem, yaml: &str) -> Settings {
+    Settings {
         on_problem,
         rules: load_rules(&format!("apiVersion: spark-webhook/v1\n{yaml}")).unwrap(),
     }
@@ -16,11 +16,11 @@ fn policy(on_problem: OnProblem, yaml: &str) -> Policy {
 
 /// What a case is answered with these annotations as defaults.
 fn with_default(case: &str, flags: &str, annotation: &str) -> Answer {
-    let policy =
-        policy(OnProblem::Warn, &format!("defaults: [{{{flags}annotations: {{{annotation}}}}}]"));
+    let settings =
+        settings(OnProblem::Warn, &format!("defaults: [{{{flags}annotations: {{{annotation}}}}}]"));
     let review = golden(case);
-    let answer = answer(&review, &policy);
-    assert_sound(&review, &policy, &answer);
+    let answer = answer(&review, &settings);
+    assert_sound(&review, &settings, &answer);
     answer
 }
 
@@ -95,7 +95,7 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
             vec!["/etc/hadoop/conf/x=configmap/x"],
         ),
     ] {
-        let without = answer(&golden(case), &Policy::default());
+        let without = answer(&golden(case), &Settings::default());
         let with = with_default(case, "", annotation);
         assert_eq!(with.warnings, without.warnings, "{what}");
         let own = recorded_mounts(&without);
@@ -114,10 +114,10 @@ fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its
             .as_array_mut()
             .unwrap()
             .push(env);
-        let policy =
-            policy(OnProblem::Warn, &format!("defaults: [{{annotations: {{{annotation}}}}}]"));
-        let answer = answer(&review, &policy);
-        assert_sound(&review, &policy, &answer);
+        let settings =
+            settings(OnProblem::Warn, &format!("defaults: [{{annotations: {{{annotation}}}}}]"));
+        let answer = answer(&review, &settings);
+        assert_sound(&review, &settings, &answer);
         assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
         let env = answer.pod["spec"]["containers"][0]["env"].as_array().unwrap().clone();
         assert_eq!(env.iter().rfind(|entry| entry["name"] == name).unwrap()["value"], "/mine");
@@ -164,7 +164,7 @@ fn an_enforced_default_replaces_variables_and_what_stands_in_its_way_is_an_error
         "spark-operator.k8s.io/configMap.x: /etc/hadoop/conf",
     );
     assert_eq!(in_the_way.warnings[0], stands);
-    let deny = policy(
+    let deny = settings(
         OnProblem::Deny,
         "defaults: [{enforce: true, annotations: {spark-operator.k8s.io/configMap.x: /etc/hadoop/conf}}]",
     );
@@ -204,7 +204,7 @@ fn who_asks_for_another_conf_dir_than_the_enforced_one_is_told() {
         let mut review = golden("no-annotations.spark-3.5.driver");
         review["request"]["object"]["metadata"]["annotations"] =
             json!({"spark-operator.k8s.io/hadoopConfigMap": name});
-        let answer = rejects(&review, &policy(OnProblem::Warn, yaml), expected);
+        let answer = rejects(&review, &settings(OnProblem::Warn, yaml), expected);
         assert_eq!(recorded_mounts(&answer), ["/etc/hadoop/conf=configmap/h"]);
     }
 }
@@ -223,14 +223,14 @@ fn a_variable_that_a_default_sets_is_nothing_to_merge_with_in_the_second_round()
         ),
         (format!("[{enforced}]"), Some("app:merge")),
     ] {
-        let policy = policy(OnProblem::Warn, &format!("defaults: {rules}"));
+        let settings = settings(OnProblem::Warn, &format!("defaults: {rules}"));
         let mut review = golden("no-annotations.spark-3.5.driver");
         if let Some(own) = own {
             review["request"]["object"]["metadata"]["annotations"] =
                 json!({"spark-operator.k8s.io/hadoopConfigMap": own});
         }
-        let answer = answer(&review, &policy);
-        assert_sound(&review, &policy, &answer);
+        let answer = answer(&review, &settings);
+        assert_sound(&review, &settings, &answer);
         assert_eq!(recorded_mounts(&answer).len(), 2, "{rules}");
     }
 }
@@ -244,19 +244,19 @@ fn every_golden_review_is_sound_under_rules() {
         - {enforce: true, annotations: {spark-operator.k8s.io/secret.e: \"/etc/e:env=HADOOP_CONF_DIR\"}}\n\
         - {required: true, annotations: {spark-operator.k8s.io/configMap.f: \"/etc/f.conf:file=f\"}}\n\
         allow: [{configMaps: [\"*\", \"!spark-*\"]}]\n";
-    let policy = policy(OnProblem::Warn, rules);
-    let elsewhere = self::policy(
+    let settings = settings(OnProblem::Warn, rules);
+    let elsewhere = self::settings(
         OnProblem::Warn,
         "defaults: [{namespaces: [elsewhere], annotations: {spark-operator.k8s.io/secret.e: /e}}]",
     );
     let mut changed = 0;
     for case in cases() {
         let review = case.review();
-        let answer = answer(&review, &policy);
-        assert_sound(&review, &policy, &answer);
+        let answer = answer(&review, &settings);
+        assert_sound(&review, &settings, &answer);
         changed += usize::from(answer.outcome == Outcome::Mutated);
         let (without, not_selected) =
-            (self::answer(&review, &Policy::default()), self::answer(&review, &elsewhere));
+            (self::answer(&review, &Settings::default()), self::answer(&review, &elsewhere));
         assert_eq!(
             (without.patch, without.warnings),
             (not_selected.patch, not_selected.warnings),

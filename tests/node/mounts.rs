@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
-use spark_webhook::admission::{Policy, admit, review};
+use spark_webhook::admission::{Settings, admit, review};
 use spark_webhook::annotations;
 
 use crate::job::{client, config_map, create, create_namespace, phase, secret};
@@ -278,7 +278,7 @@ impl Case {
     /// Whether the webhook mounts what is requested.
     fn is_mounted(&self, number: usize) -> bool {
         let review = review::of(&self.pod(number, false), "default").to_string();
-        let admission = admit(review.as_bytes(), &Policy::default()).unwrap();
+        let admission = admit(review.as_bytes(), &Settings::default()).unwrap();
         !admission.summary.unwrap().problems.has_errors()
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use crate::admission::{Outcome, Policy, Reason, admit, review};
+use crate::admission::{Outcome, Reason, Settings, admit, review};
 use crate::config::Rules;
 use crate::doctor::finding::{Finding, Status, counted, some_of};
 use crate::doctor::matching::{Condition, labels_for, selects, shown_labels};
@@ -94,8 +94,8 @@ fn judge(pod: &Pod, namespace: &str, registration: &Registration, rules: Option<
     };
     // The webhook's record has what the rules do not allow, so only the pod's own requests count
     // here.
-    let policy = Policy::default();
-    let Ok(admission) = admit(&body, &policy) else { return Judged::Fine };
+    let settings = Settings::default();
+    let Ok(admission) = admit(&body, &settings) else { return Judged::Fine };
     let problems = admission.summary.as_ref().map(|summary| &*summary.problems).unwrap_or_default();
     let record =
         pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));

@@ -326,7 +326,7 @@ mod tests {
             pod["kind"] = json!("Pod");
             let body = serde_json::to_vec(&crate::admission::review::of(&pod, "n")).unwrap();
             let admission =
-                crate::admission::admit(&body, &crate::admission::Policy::default()).unwrap();
+                crate::admission::admit(&body, &crate::admission::Settings::default()).unwrap();
             assert_eq!(admission.outcome, crate::admission::Outcome::Mutated);
             assert!(admission.summary.unwrap().problems.is_empty());
         }

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use spark_webhook::admission::review;
-use spark_webhook::admission::{Outcome, Policy};
+use spark_webhook::admission::{Outcome, Settings};
 use testkit::later::LaterWebhook;
 use testkit::soundness::{answer, assert_sound, defaulted};
 
@@ -116,8 +116,8 @@ fn what_a_neighbour_adds_makes_no_difference() {
         for case in PODS {
             let asks = |pod: Value| {
                 let review = review::of(&pod, "default");
-                let answer = answer(&review, &Policy::default());
-                assert_sound(&review, &Policy::default(), &answer);
+                let answer = answer(&review, &Settings::default());
+                assert_sound(&review, &Settings::default(), &answer);
                 answer
             };
             let before = asks(defaulted(patched(pod(case, "default", &[]), patch)));
@@ -280,7 +280,7 @@ async fn pods_of_other_roles_are_left_alone() {
         // And the webhook itself would not, were it asked.
         other["kind"] = json!("Pod");
         assert!(matches!(
-            answer(&review::of(&other, "roles"), &Policy::default()).outcome,
+            answer(&review::of(&other, "roles"), &Settings::default()).outcome,
             Outcome::Ignored(_)
         ));
     }

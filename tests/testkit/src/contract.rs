@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Map, Value};
-use spark_webhook::admission::{Outcome, Policy};
+use spark_webhook::admission::{Outcome, Settings};
 
 use crate::REPOSITORY;
 use crate::soundness::{Answer, answer, assert_sound};
@@ -22,14 +22,14 @@ pub fn golden_with(case: &str, annotations: Map<String, Value>) -> Value {
 }
 
 /// The webhook carries out every request, and says nothing.
-pub fn accepts(review: &Value, policy: &Policy) -> Answer {
-    rejects(review, policy, &[])
+pub fn accepts(review: &Value, settings: &Settings) -> Answer {
+    rejects(review, settings, &[])
 }
 
 /// The webhook carries out every request but those that these problems name.
-pub fn rejects(review: &Value, policy: &Policy, problems: &[&str]) -> Answer {
-    let answer = answer(review, policy);
-    assert_sound(review, policy, &answer);
+pub fn rejects(review: &Value, settings: &Settings, problems: &[&str]) -> Answer {
+    let answer = answer(review, settings);
+    assert_sound(review, settings, &answer);
     let annotations = &review["request"]["object"]["metadata"]["annotations"];
     assert_eq!(answer.problems, problems, "{annotations}");
     assert_eq!(answer.outcome, Outcome::Mutated, "{annotations}");

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
-use spark_webhook::admission::{Admission, Outcome, Policy, admit};
+use spark_webhook::admission::{Admission, Outcome, Settings, admit};
 
 /// The annotation that the webhook writes.
 pub const INJECTED: &str = "spark-operator.k8s.io/injected";
@@ -22,9 +22,9 @@ pub struct Answer {
 }
 
 /// Answers a review and applies the patch.
-pub fn answer(review: &Value, policy: &Policy) -> Answer {
+pub fn answer(review: &Value, settings: &Settings) -> Answer {
     let body = serde_json::to_vec(review).unwrap();
-    let Admission { outcome, response, uid, summary, .. } = admit(&body, policy).unwrap();
+    let Admission { outcome, response, uid, summary, .. } = admit(&body, settings).unwrap();
     let response: Value = serde_json::from_slice(&response).unwrap();
     let response = &response["response"];
     assert_eq!(response["uid"], review["request"]["uid"], "the uid is echoed");
@@ -62,19 +62,19 @@ pub fn answer(review: &Value, policy: &Policy) -> Answer {
 
 /// Checks an answer against the review: only what may change has changed, the result is a pod that
 /// the API server can take, and a second round finds nothing left to do and says the same.
-pub fn assert_sound(review: &Value, policy: &Policy, answer: &Answer) {
+pub fn assert_sound(review: &Value, settings: &Settings, answer: &Answer) {
     let before = &review["request"]["object"];
     if answer.patch.is_empty() {
         assert_eq!(before, &answer.pod);
         return;
     }
     assert_only_additions(before, &answer.pod);
-    assert_variables_lead_to_mounts(review, policy, &answer.pod);
+    assert_variables_lead_to_mounts(review, settings, &answer.pod);
     assert_valid_names(before, &answer.pod);
 
     let mut second = review.clone();
     second["request"]["object"] = defaulted(answer.pod.clone());
-    let again = self::answer(&second, policy);
+    let again = self::answer(&second, settings);
     assert_eq!(again.patch, [Value::Null; 0], "the second round changes nothing");
     assert_eq!(again.warnings, answer.warnings, "the second round says the same");
 }
@@ -149,7 +149,7 @@ const VARIABLES: [&str; 4] = [
 
 /// Each variable that is new or replaced keeps its name, is one that a request sets, and holds the
 /// path of a mount of its container, or of a file in that mount.
-fn assert_variables_lead_to_mounts(review: &Value, policy: &Policy, after: &Value) {
+fn assert_variables_lead_to_mounts(review: &Value, settings: &Settings, after: &Value) {
     let before = &review["request"]["object"];
     let annotations = before["metadata"]["annotations"].to_string();
     let containers =
@@ -171,7 +171,7 @@ fn assert_variables_lead_to_mounts(review: &Value, policy: &Policy, after: &Valu
             let (name, value) = (entry["name"].as_str().unwrap(), entry["value"].as_str().unwrap());
             assert_eq!(entry, &json!({"name": name, "value": value}));
             let is_requested = VARIABLES.contains(&name)
-                || !policy.rules.is_empty()
+                || !settings.rules.is_empty()
                 || annotations.contains(&format!("env={name}"));
             assert!(is_requested, "no request sets {name}");
             let directory = value.rsplit_once('/').map_or("", |(directory, _)| directory);

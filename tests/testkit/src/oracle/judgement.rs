@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::api::core::v1::{EnvVar, Pod, VolumeMount};
 use serde_json::Value;
-use spark_webhook::admission::{Outcome, Policy, admit};
+use spark_webhook::admission::{Outcome, Settings, admit};
 use spark_webhook::request::Severity;
 
 use super::pod::{
@@ -79,9 +79,9 @@ impl Problem {
     }
 }
 
-fn problems(review: &Value, policy: &Policy) -> Vec<Problem> {
+fn problems(review: &Value, settings: &Settings) -> Vec<Problem> {
     let body = serde_json::to_vec(review).unwrap();
-    let admission = admit(&body, policy).unwrap();
+    let admission = admit(&body, settings).unwrap();
     let problems = admission.summary.iter().flat_map(|summary| summary.problems.iter());
     problems
         .map(|problem| Problem {
@@ -133,11 +133,11 @@ fn is_label(name: &str) -> bool {
 }
 
 /// Whatever rules there are: what the pod itself asks for is mounted, or a problem says why not.
-pub fn assert_mounted_or_named(review: &Value, answer: &Answer, policy: &Policy) {
+pub fn assert_mounted_or_named(review: &Value, answer: &Answer, settings: &Settings) {
     let before = typed(&review["request"]["object"]);
     let Some((role, asked)) = summary(&before) else { return };
     let after = typed(&answer.pod);
-    let problems = problems(review, policy);
+    let problems = problems(review, settings);
     let Some(container) = spark_container(&before, role, asked.container.as_deref()) else {
         return;
     };
@@ -172,7 +172,7 @@ struct DefaultRequest {
 
 /// An enforced default of a file of rules is in the pod, at its place and in its variable, or an
 /// error says that something is wrong.
-pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: &Value) {
+pub fn assert_enforced(review: &Value, answer: &Answer, settings: &Settings, rules: &Value) {
     let (before, after) = (typed(&review["request"]["object"]), typed(&answer.pod));
     let role = before
         .metadata
@@ -181,7 +181,7 @@ pub fn assert_enforced(review: &Value, answer: &Answer, policy: &Policy, rules: 
         .and_then(|labels| labels.get("spark-role"))
         .map_or("", |role| role);
     if !["driver", "executor"].contains(&role)
-        || problems(review, policy).iter().any(|problem| problem.is_error)
+        || problems(review, settings).iter().any(|problem| problem.is_error)
     {
         return;
     }
@@ -251,7 +251,7 @@ fn summary(pod: &Pod) -> Option<(&str, Asked)> {
 
 /// Of more requests than there may be, none is carried out, and one problem says so.
 pub fn assert_too_many(review: &Value, answer: &Answer) {
-    let problems = problems(review, &Policy::default());
+    let problems = problems(review, &Settings::default());
     let [problem] = &problems[..] else { panic!("one problem: {:?}", answer.problems) };
     assert!(problem.is_error && problem.begins_with(FIRST), "{}", problem.text);
     assert_eq!(
@@ -265,7 +265,7 @@ pub fn assert_too_many(review: &Value, answer: &Answer) {
 /// there is a reason; and nothing else is done or said. Without rules of an administrator.
 pub fn assert_carried_out(review: &Value, answer: &Answer) {
     let (before, after) = (typed(&review["request"]["object"]), typed(&answer.pod));
-    let problems = problems(review, &Policy::default());
+    let problems = problems(review, &Settings::default());
     assert!(problems.iter().map(|problem| &problem.text).eq(&answer.problems));
     assert!(problems.is_sorted_by_key(|problem| !problem.is_error), "errors come first");
     let Some((role, asked)) = summary(&before) else {
