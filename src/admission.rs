@@ -127,8 +127,8 @@ pub struct Summary {
     pub problems: Problems,
     /// Of each request that is mounted, by us or already.
     pub mounted: Vec<Kind>,
-    /// How many of the administrator's defaults gave way to what the pod has or asks for.
-    pub defaults_given_way: usize,
+    /// How many of the administrator's defaults are overridden by what the pod has or asks for.
+    pub defaults_overridden: usize,
 }
 
 /// Answers a review.
@@ -176,10 +176,10 @@ pub fn admit<'a>(body: &'a [u8], settings: &Settings) -> Result<Admission<'a>, R
     let response =
         Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() }
             .write();
-    let Plan { record, problems, mounted, defaults_given_way, .. } = plan;
+    let Plan { record, problems, mounted, defaults_overridden, .. } = plan;
     drop(requests);
     let (namespace, name) = identify(namespace, Some(pod));
-    let summary = Summary { role, record, problems, mounted, defaults_given_way };
+    let summary = Summary { role, record, problems, mounted, defaults_overridden };
     Ok(Admission { uid, namespace, name, outcome, summary: Some(summary), response })
 }
 

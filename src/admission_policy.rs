@@ -1,11 +1,11 @@
 //! The plain part of the contract as a MutatingAdmissionPolicy: CEL that the API server itself
 //! evaluates, for clusters that want no webhook.
 //!
-//! The policy is written in `admission_policy.yaml`, for people to read before they apply it. If it changes a
-//! pod, the result is the webhook's, to the byte (`tests/cluster/policy.rs` holds both to the same
-//! pods). It leaves all other pods unchanged. A ValidatingAdmissionPolicy beside it warns the
-//! creator of such a pod. The changes are a JSON patch and not an apply configuration: that would
-//! leave a `valueFrom` beside the new value of a variable, which no pod may have.
+//! The policy is written in `admission_policy.yaml`, for people to read before they apply it. If it
+//! changes a pod, the result is the webhook's, to the byte (`tests/cluster/policy.rs` holds both to
+//! the same pods). It leaves all other pods unchanged. A ValidatingAdmissionPolicy beside it warns
+//! the creator of such a pod. The changes are a JSON patch and not an apply configuration: that
+//! would leave a `valueFrom` beside the new value of a variable, which no pod may have.
 
 /// The policies and their bindings, as YAML documents for `kubectl apply -f`.
 #[must_use]

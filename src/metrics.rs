@@ -139,8 +139,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Bytes of bodies that were read.
     pub request_bytes: Counter,
-    /// Defaults that gave way to what a pod has or asks for.
-    pub defaults_given_way: Counter,
+    /// Defaults that are overridden by what a pod has or asks for.
+    pub defaults_overridden: Counter,
     /// Open connections.
     pub connections: Gauge,
     /// Connections that were accepted.
@@ -224,7 +224,7 @@ impl Metrics {
             gauge(&mut registry, "requests_in_flight", "Requests that are read or answered now");
         let request_bytes =
             counter(&mut registry, "request_bytes", "Bytes of bodies that were read");
-        let defaults_given_way = counter(
+        let defaults_overridden = counter(
             &mut registry,
             "defaults_given_way",
             "Defaults that gave way to what a pod has or asks for",
@@ -274,7 +274,7 @@ impl Metrics {
             duration,
             in_flight,
             request_bytes,
-            defaults_given_way,
+            defaults_overridden,
             connections,
             connections_accepted,
             connections_evicted,

@@ -51,7 +51,7 @@ pub struct Plan<'a> {
     pub mounted: Vec<Kind>,
     /// How many of the administrator's defaults were left out, or left a variable alone, for what
     /// the pod has or asks for.
-    pub defaults_given_way: usize,
+    pub defaults_overridden: usize,
 }
 
 /// New elements of an array that the pod may or may not have.

@@ -120,7 +120,7 @@ pub struct Variable<'a> {
     /// Its value: the path, or a file in it.
     pub value: Cow<'a, str>,
     /// Whether a value that the pod has already is left alone, as `env=` does.
-    pub gives_way: bool,
+    pub can_be_overridden: bool,
 }
 
 impl Request<'_> {
@@ -158,9 +158,9 @@ impl Request<'_> {
         let value = self
             .variable_file()
             .map_or(Cow::Borrowed(path), |file| Cow::Owned(format!("{path}/{file}")));
-        let gives_way =
+        let can_be_overridden =
             self.kind.spec().variable == VariableFrom::Option && self.origin != Origin::Enforced;
-        Some(Variable { name, value, gives_way })
+        Some(Variable { name, value, can_be_overridden })
     }
 
     /// The name of the variable that the request sets.

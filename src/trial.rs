@@ -2,7 +2,7 @@
 //! and on pods as Spark makes them, before there is any pod.
 //!
 //! The request path itself judges them, so nothing of its rules is repeated here. A default that is
-//! not enforced gives way silently, so the trial takes every default for an enforced one; and it
+//! not enforced is overridden silently, so the trial takes every default for an enforced one; and it
 //! takes it for one that selects every pod.
 
 use std::collections::{BTreeSet, HashMap};
@@ -388,7 +388,7 @@ mod tests {
         accepts(a(), enforced("", "configMap.a", ""));
         // They mount the same.
         accepts(enforced("", "secret.a", "/x"), enforced("", "GCPServiceAccount.a", "/x"));
-        // One of them gives way.
+        // One of them is overridden.
         accepts(a(), rule("", &[("configMap.b", "/x")]));
     }
 

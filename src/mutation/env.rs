@@ -41,11 +41,13 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
     plan.env.array_exists = container.env.is_some();
     let mut slots = slots(container, mounted);
     for request in mounted {
-        let Some(Variable { name, value, gives_way }) = request.variable() else { continue };
+        let Some(Variable { name, value, can_be_overridden }) = request.variable() else {
+            continue;
+        };
         let Some(slot) = slots.get_mut(name) else { continue };
         match (&slot.decision, state(slot.last, &value)) {
             (Some((set_to, _)), _) if *set_to == value => {}
-            (Some(_), _) if request.origin == Origin::Default => plan.defaults_given_way += 1,
+            (Some(_), _) if request.origin == Origin::Default => plan.defaults_overridden += 1,
             (Some((.., annotation)), _) => {
                 let (name, setter) = (Excerpt::new(name, 30), annotation.excerpt(40));
                 let message = format_args!("mounted, but {name} is set by {setter}");
@@ -53,10 +55,12 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
             }
             // Nothing is said of the value: in a second round it may be one that a later request
             // has set.
-            (None, State::SetOtherwise(_)) if gives_way && request.origin == Origin::Default => {
-                plan.defaults_given_way += 1;
+            (None, State::SetOtherwise(_))
+                if can_be_overridden && request.origin == Origin::Default =>
+            {
+                plan.defaults_overridden += 1;
             }
-            (None, State::SetOtherwise(_)) if gives_way => {
+            (None, State::SetOtherwise(_)) if can_be_overridden => {
                 let message = format_args!(
                     "mounted, but {} has another value and keeps it",
                     Excerpt::new(name, 30)
@@ -125,12 +129,14 @@ fn last<'c>(container: &'c Container<'c>, name: &str) -> Option<(usize, &'c EnvV
 /// Whether a default that is not enforced is left out because its variable has another value: one
 /// that the pod set itself, or a request before it. Not where `env=` names the variable: then the
 /// mount is of use without it.
-pub(super) fn makes_default_give_way(
+pub(super) fn is_overridden(
     container: &Container,
     mounted: &[&Request],
     request: &Request,
 ) -> bool {
-    let Some(Variable { name, value, gives_way: false }) = request.variable() else { return false };
+    let Some(Variable { name, value, can_be_overridden: false }) = request.variable() else {
+        return false;
+    };
     let is_set_otherwise = |other: &&Request| {
         other.variable().is_some_and(|other| other.name == name && other.value != value)
     };
@@ -194,7 +200,7 @@ mod tests {
         planned_with_defaults(env, annotations, &[]).0
     }
 
-    /// Also how many defaults gave way.
+    /// Also how many defaults are overridden.
     fn planned_with_defaults(
         env: &Value,
         annotations: &[(&str, &str)],
@@ -231,7 +237,7 @@ mod tests {
         });
         let planned =
             env.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
-        (planned, plan.defaults_given_way)
+        (planned, plan.defaults_overridden)
     }
 
     #[test]
@@ -329,7 +335,7 @@ mod tests {
     #[test]
     fn a_default_leaves_alone_a_variable_that_has_another_value_and_is_only_counted() {
         let set = |value: &str| json!([{"name": "V", "value": value}]);
-        for (env, own, expected, given_way) in [
+        for (env, own, expected, overridden) in [
             (json!([]), &[][..], &["append V=/d"][..], 0),
             (json!([]), &[("configMap.c", "/c:env=V")], &["append V=/c"], 1),
             (set("/d"), &[], &[], 0),
@@ -338,7 +344,7 @@ mod tests {
             let (planned, counted) =
                 planned_with_defaults(&env, own, &[("configMap.d", "/d:env=V")]);
             assert_eq!(planned, expected, "{env} {own:?}");
-            assert_eq!(counted, given_way, "{env} {own:?}");
+            assert_eq!(counted, overridden, "{env} {own:?}");
         }
     }
 
@@ -367,12 +373,12 @@ mod tests {
             ("/mine", json!([]), false),
         ] {
             let container = json!({"name": "spark", "env": [{"name": "SPARK_CONF_DIR", "value": value}], "volumeMounts": mounts});
-            let (planned, given_way) =
+            let (planned, overridden) =
                 planned_in(&container, &[], &[("sparkConfigMap", "platform")]);
             let expected =
                 if is_planned { vec!["replace 0 SPARK_CONF_DIR=/etc/spark/conf"] } else { vec![] };
             assert_eq!(
-                (planned, given_way),
+                (planned, overridden),
                 (expected.into_iter().map(str::to_owned).collect(), usize::from(!is_planned)),
                 "{container}"
             );

@@ -32,8 +32,8 @@ pub(super) fn apply<'a>(
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
         let is_default = request.origin == Origin::Default;
-        if is_default && env::makes_default_give_way(container, &mounted, request) {
-            plan.defaults_given_way += 1;
+        if is_default && env::is_overridden(container, &mounted, request) {
+            plan.defaults_overridden += 1;
             continue;
         }
         let conflict = if let Some(first) = settled.get(request.path.as_str()) {
@@ -69,8 +69,8 @@ pub(super) fn apply<'a>(
         };
         match conflict {
             None => mounted.push(request),
-            // It gives way to what is there already, and its author is not the pod's.
-            Some(_) if is_default => plan.defaults_given_way += 1,
+            // What is there already overrides it, and its author is not the pod's.
+            Some(_) if is_default => plan.defaults_overridden += 1,
             Some(conflict) => plan.problems.push(ProblemKind::Place, &request.annotation, conflict),
         }
     }

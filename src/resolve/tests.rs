@@ -150,7 +150,7 @@ fn later_rules_win_and_an_empty_value_removes() {
 }
 
 #[test]
-fn an_enforced_default_comes_first_and_never_gives_way() {
+fn an_enforced_default_comes_first_and_is_never_overridden() {
     let rules = rules(
         "defaults: [{enforce: true, required: true, annotations: {spark-operator.k8s.io/configMap.c: /c}}]",
     );

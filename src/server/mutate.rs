@@ -340,7 +340,7 @@ fn tell(mut admission: Admission, shared: &Shared) -> (Outcome, Vec<u8>) {
         for (kind, count) in summary.problems.counts() {
             shared.metrics.count_problems(kind, count);
         }
-        shared.metrics.defaults_given_way.inc_by(summary.defaults_given_way as u64);
+        shared.metrics.defaults_overridden.inc_by(summary.defaults_overridden as u64);
         if outcome != Outcome::Unchanged || !summary.problems.is_empty() {
             tracing::info!(
                 uid = &**uid,

@@ -1,4 +1,4 @@
-//! The administrator's rules on real reviews: what a default adds, and where it gives way.
+//! The administrator's rules on real reviews: what a default adds, and where it is overridden.
 
 use serde_json::json;
 use spark_webhook::admission::{OnProblem, Outcome, Settings};
@@ -62,7 +62,7 @@ fn a_default_conf_dir_is_merged_with_sparks_own() {
 }
 
 #[test]
-fn a_default_gives_way_without_a_word_to_what_is_there() {
+fn a_default_is_overridden_without_a_word_by_what_is_there() {
     for (what, case, annotation, expected) in [
         (
             "a mount at its path",
@@ -106,7 +106,7 @@ fn a_default_gives_way_without_a_word_to_what_is_there() {
 }
 
 #[test]
-fn at_another_value_of_its_variable_a_conf_dir_gives_way_whole_and_env_keeps_its_mount() {
+fn another_value_of_its_variable_overrides_a_whole_conf_dir_but_not_the_mount_of_env() {
     let with_env = |name: &str, annotation: &str| {
         let mut review = golden("no-annotations.spark-3.5.driver");
         let env = json!({"name": name, "value": "/mine"});

@@ -19,7 +19,7 @@ fn planned(spec: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
     planned_with_defaults(spec, annotations, &[]).0
 }
 
-/// Also how many requests are mounted, and how many defaults gave way.
+/// Also how many requests are mounted, and how many defaults are overridden.
 fn planned_with_defaults(
     spec: &Value,
     own: &[(&str, &str)],
@@ -53,7 +53,7 @@ fn planned_with_defaults(
     });
     let planned =
         mounts.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();
-    (planned, plan.mounted.len(), plan.defaults_given_way)
+    (planned, plan.mounted.len(), plan.defaults_overridden)
 }
 
 fn plain() -> Value {

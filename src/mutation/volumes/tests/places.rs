@@ -40,7 +40,7 @@ fn a_default_gives_way_to_what_is_at_its_path_and_is_only_counted() {
         &json!({"name": "v", "mountPath": "/x"}),
     );
     let (a, b, pods) = (("configMap.a", "/x"), ("configMap.b", "/x"), ("configMap.app", "/x"));
-    for (spec, own, defaults, expected, mounted, given_way) in [
+    for (spec, own, defaults, expected, mounted, overridden) in [
         (&plain(), &[][..], &[a][..], &["a-volume ConfigMap/a @/x"][..], 1, 0),
         (&plain(), &[("secret.s", "/x")], &[a], &["s-volume Secret/s @/x"], 1, 1),
         // To another default too, if that is carried out.
@@ -50,7 +50,7 @@ fn a_default_gives_way_to_what_is_at_its_path_and_is_only_counted() {
     ] {
         let (planned, count, counted) = planned_with_defaults(spec, own, defaults);
         assert_eq!(planned, expected, "{own:?} {defaults:?}");
-        assert_eq!((count, counted), (mounted, given_way), "{own:?} {defaults:?}");
+        assert_eq!((count, counted), (mounted, overridden), "{own:?} {defaults:?}");
     }
 }
 

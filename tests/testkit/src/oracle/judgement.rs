@@ -512,13 +512,13 @@ impl<'a> Judge<'a> {
         let mut setters: BTreeMap<&str, &str> = BTreeMap::new();
         for CarriedOut { request, .. } in done {
             let Some((variable, value)) = &request.env else { continue };
-            let gives_way = matches!(request.class, Class::ConfigMap | Class::Secret);
+            let can_be_overridden = matches!(request.class, Class::ConfigMap | Class::Secret);
             let is_value = |env: &EnvVar| {
                 env.value_from.is_none() && env.value.as_deref().unwrap_or_default() == value
             };
             let last = expected.iter().rposition(|env| env.name == *variable);
             if setters.contains_key(&**variable)
-                || (gives_way && last.is_some_and(|last| !is_value(&expected[last])))
+                || (can_be_overridden && last.is_some_and(|last| !is_value(&expected[last])))
             {
                 continue;
             }
