@@ -54,10 +54,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
-
-            fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text)))
-            }
         }
 
         deserializer.deserialize_str(TextVisitor)
@@ -94,7 +90,7 @@ impl<'a> Excerpt<'a> {
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Nearly all texts are ASCII and have nothing to escape.
-        if self.text.bytes().take(self.max_chars + 1).all(|byte| matches!(byte, b' '..=b'~')) {
+        if self.text.bytes().take(self.max_chars).all(|byte| matches!(byte, b' '..=b'~')) {
             return match self.text.get(..self.max_chars.saturating_sub(1)) {
                 Some(shown) if self.text.len() > self.max_chars => {
                     f.write_str(shown).and_then(|()| f.write_char('…'))

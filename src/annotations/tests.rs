@@ -454,6 +454,7 @@ fn what_is_wrong_in_a_list_counts_as_a_request_too() {
     for (what, entry) in [
         ("empty", ""),
         ("no path", "a"),
+        ("no comma", "a=/#;c=/#"),
         ("a relative path", "a=#"),
         ("no name", "=/#"),
         ("right", "a=/#"),

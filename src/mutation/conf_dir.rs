@@ -79,6 +79,7 @@ mod tests {
     use crate::annotations;
     use crate::mutation::{NewVolume, plan};
     use crate::pod::Pod;
+    use crate::request::Origin;
     use crate::spark::Role;
 
     /// The volumes that are planned, then the problems.
@@ -91,13 +92,14 @@ mod tests {
             .collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
         let plan = plan(&pod, Role::Driver, &requests);
-        let written = |volume: &NewVolume| {
-            let mut bytes = Vec::new();
-            volume.write(&mut bytes);
-            serde_json::from_slice(&bytes).unwrap()
-        };
         let volumes = plan.volumes.items.iter().map(written).collect();
         (volumes, plan.problems.iter().map(|problem| problem.text().to_owned()).collect())
+    }
+
+    fn written(volume: &NewVolume) -> Value {
+        let mut bytes = Vec::new();
+        volume.write(&mut bytes);
+        serde_json::from_slice(&bytes).unwrap()
     }
 
     /// A pod whose variable names a directory at which a volume is mounted.
@@ -237,6 +239,29 @@ mod tests {
             [json!({"name": "hadoop-config-map-volume", "projected": {"sources": sources}})]
         );
         assert_eq!(problems, [""; 0]);
+    }
+
+    /// The enforced default comes first. What the variable named before is merged all the same.
+    #[test]
+    fn a_directory_that_loses_its_variable_to_an_enforced_default_is_a_base() {
+        let env = json!([{"name": "HADOOP_CONF_DIR", "value": "/opt/hadoop/conf"}]);
+        let base = json!({"configMap": {"name": "submitted"}});
+        let pod = json!({"spec": spark_with(&env, &base, "/opt/hadoop/conf")}).to_string();
+        let pod: Pod = serde_json::from_str(&pod).unwrap();
+        let mut requests = annotations::parse(
+            [
+                ("spark-operator.k8s.io/hadoopConfigMap", "mine:merge"),
+                ("spark-operator.k8s.io/configMap.enforced", "/etc/enforced:env=HADOOP_CONF_DIR"),
+            ]
+            .into_iter(),
+        );
+        requests.mounts.reverse();
+        requests.mounts[0].origin = Origin::Enforced;
+        let plan = plan(&pod, Role::Driver, &requests);
+        let volumes: Vec<Value> = plan.volumes.items.iter().map(written).collect();
+        let sources =
+            json!([{"configMap": {"name": "submitted"}}, {"configMap": {"name": "mine"}}]);
+        assert_eq!(volumes[1]["projected"]["sources"], sources, "{volumes:?}");
     }
 
     #[test]

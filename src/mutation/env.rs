@@ -348,6 +348,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_default_is_overridden_by_a_request_that_sets_its_variable_to_something_else() {
+        for (own, default, expected, overridden) in [
+            (
+                ("GCPServiceAccount.a", "/a"),
+                ("GCPServiceAccount.b", "/b"),
+                &["append GOOGLE_APPLICATION_CREDENTIALS=/a/key.json"][..],
+                1,
+            ),
+            // To the same value, by a request for the same files.
+            (
+                ("configMap.h", "/etc/hadoop/conf:env=HADOOP_CONF_DIR"),
+                ("hadoopConfigMap", "h"),
+                &["append HADOOP_CONF_DIR=/etc/hadoop/conf"],
+                0,
+            ),
+            // Another variable.
+            (
+                ("sparkConfigMap", "s"),
+                ("hadoopConfigMap", "h"),
+                &[
+                    "append SPARK_CONF_DIR=/etc/spark/conf",
+                    "append HADOOP_CONF_DIR=/etc/hadoop/conf",
+                ],
+                0,
+            ),
+        ] {
+            let (planned, counted) = planned_with_defaults(&json!([]), &[own], &[default]);
+            assert_eq!(
+                (planned, counted),
+                (expected.iter().map(|&text| text.to_owned()).collect(), overridden)
+            );
+        }
+    }
+
     /// Amazon EMR's images have Spark elsewhere.
     #[test]
     fn what_spark_itself_has_set_gives_way_to_a_default() {

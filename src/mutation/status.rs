@@ -286,4 +286,33 @@ mod tests {
             assert_eq!((change, written), (expected, Some(record.clone())));
         }
     }
+
+    /// What is replaced takes no room.
+    #[test]
+    fn it_is_replaced_where_it_fits_in_the_place_of_another() {
+        let record = format!(r#"{{"by":"{BY}","mounts":["/s=secret/s"]}}"#);
+        let forged = "f".repeat(10 * record.len());
+        let request = "spark-operator.k8s.io/secret.s/s".len();
+        let room = MAX_ANNOTATIONS_BYTES - INJECTED.len() - record.len() - request - 1;
+        for (size, expected) in [(room, Some(InjectedChange::Replace)), (room + 1, None)] {
+            let (change, _) = planned(&pod_with(&json!({
+                "x": "y".repeat(size), "spark-operator.k8s.io/secret.s": "/s", INJECTED: forged,
+            })));
+            assert_eq!(change, expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_pod_without_annotations_gets_them_with_it() {
+        for (annotations, expected) in
+            [(Value::Null, InjectedChange::Create), (json!({}), InjectedChange::Add)]
+        {
+            let pod = pod_with(&annotations);
+            let pod: Pod = serde_json::from_str(&pod).unwrap();
+            let default = [("spark-operator.k8s.io/secret.s", "/s")];
+            let requests = annotations::parse(default.into_iter());
+            let plan = super::super::plan(&pod, Role::Driver, &requests);
+            assert_eq!(plan.injected, Some(expected), "{annotations}");
+        }
+    }
 }

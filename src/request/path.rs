@@ -211,7 +211,7 @@ pub fn cleaned(path: &str) -> Cow<'_, str> {
     // dot.
     let begins_oddly = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.']);
     let is_odd = !path.starts_with('/')
-        || (path.len() > 1 && path.ends_with('/'))
+        || path.ends_with('/')
         || path.as_bytes().windows(2).any(begins_oddly)
             && path.split('/').skip(1).any(|element| matches!(element, "" | "." | ".."));
     if !is_odd || path == "/" {

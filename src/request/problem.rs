@@ -331,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn errors_take_no_room_from_notes() {
+        let annotation = Annotation::new("k", "");
+        let mut problems = Problems::default();
+        (0..25).for_each(|number| problems.push(ProblemKind::Place, &annotation, number));
+        assert_eq!(problems.room_for_notes(), MAX_LISTED);
+        problems.push(ProblemKind::UnknownKey, &annotation, "note");
+        assert_eq!(problems.room_for_notes(), MAX_LISTED - 1);
+    }
+
+    #[test]
     fn kinds_are_counted_in_their_order() {
         for (index, kind) in ProblemKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
