@@ -26,7 +26,7 @@ pub(crate) use selector::Selector;
 /// All rules of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(title = "RulesFile", description = "The file as it is written."))]
+#[cfg_attr(test, schemars(title = "RulesFile", description = "The rules file."))]
 #[cfg_attr(test, schemars(deny_unknown_fields, transform = tests::add_api_version))]
 pub struct Rules {
     /// What pods get that do not ask for it; later rules win.

@@ -45,21 +45,14 @@ impl Rules {
 
     /// Takes away what the pod may not request, with an error for each.
     pub(crate) fn restrict(&self, namespace: &str, requests: &mut Requests) {
-        let Some(allow) = &self.allow else { return };
-        let rules: Vec<&AllowRule> =
-            allow.iter().filter(|rule| rule.namespaces.contains(namespace)).collect();
+        let Some(Permitted { config_maps, secrets }) = self.permitted_in(namespace) else { return };
         let problems = &mut requests.problems;
         requests.mounts.retain(|request| {
-            let names = |rule: &&AllowRule| match request.object_kind() {
-                ObjectKind::ConfigMap => rule
-                    .config_maps
-                    .as_ref()
-                    .is_some_and(|names| names.contains(request.name.as_str())),
-                ObjectKind::Secret => {
-                    rule.secrets.as_ref().is_some_and(|names| names.contains(request.name.as_str()))
-                }
+            let lists = match request.object_kind() {
+                ObjectKind::ConfigMap => &config_maps,
+                ObjectKind::Secret => &secrets,
             };
-            let is_allowed = rules.iter().any(names);
+            let is_allowed = lists.iter().any(|names| names.contains(request.name.as_str()));
             if !is_allowed {
                 let kind = request.object_kind().as_str();
                 let message = format_args!(

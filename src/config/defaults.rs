@@ -36,7 +36,7 @@ pub(crate) struct DefaultRule {
     /// Whether pods wait for the object where it is missing; without it they run without.
     #[cfg_attr(test, schemars(default))]
     pub(super) required: bool,
-    /// Whether the default never gives way.
+    /// Whether nothing of a pod overrides the default.
     #[cfg_attr(test, schemars(default))]
     pub(crate) enforce: bool,
 }
