@@ -55,12 +55,25 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
         let Some((byte, after)) = text.split_first().filter(|(byte, _)| is_special(**byte)) else {
             continue;
         };
-        match byte {
-            b'"' => bytes.extend_from_slice(br#"\""#),
-            b'\\' => bytes.extend_from_slice(br"\\"),
-            other => bytes.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
-        }
+        push_escape(bytes, *byte);
         text = after;
+    }
+}
+
+/// Appends the escape of a byte that [`is_special`].
+pub fn push_escape(bytes: &mut Vec<u8>, byte: u8) {
+    let digit = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+    match byte {
+        b'"' => bytes.extend_from_slice(br#"\""#),
+        b'\\' => bytes.extend_from_slice(br"\\"),
+        control => bytes.extend_from_slice(&[
+            b'\\',
+            b'u',
+            b'0',
+            b'0',
+            digit(control >> 4),
+            digit(control & 0xf),
+        ]),
     }
 }
 
@@ -106,7 +119,8 @@ fn special(block: [u8; BLOCK]) -> u32 {
         .to_bitmask()
 }
 
-fn is_special(byte: u8) -> bool {
+/// Whether a string has to escape a byte.
+pub fn is_special(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | ..b' ')
 }
 
