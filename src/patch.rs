@@ -7,77 +7,134 @@
 //! multiple of that in allocations (`benches/admission.rs` shows both), and serve where patches are
 //! applied: in `mutate` and in the tests.
 
+use std::ops::Range;
+
+use pointer::Pointer;
+
 use crate::json::push_string;
 use crate::mutation::{Appended, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
 use crate::request::INJECTED;
+
+mod pointer;
 
 /// Writes the operations of a plan as the bytes of a JSON patch.
 #[must_use]
 pub fn write(plan: &Plan) -> Vec<u8> {
     let Plan { container, volumes, mounts, env, loads_spark_defaults, injected, record, .. } = plan;
     // A patch of five requests has about 1,400 bytes.
-    let mut operations = Operations(Vec::with_capacity(2048));
-    let container = format!("/spec/containers/{container}");
-    operations.append(["/spec", "/volumes"], volumes, |bytes, volume| volume.write(bytes));
-    operations.append([&container, "/volumeMounts"], mounts, |bytes, mount| mount.write(bytes));
+    let mut operations = Operations { bytes: Vec::with_capacity(2048), last: 0..0 };
+    operations.append(
+        |pointer| pointer.name("spec").name("volumes"),
+        volumes,
+        |bytes, volume| volume.write(bytes),
+    );
+    operations.append(
+        |pointer| in_container(pointer, *container).name("volumeMounts"),
+        mounts,
+        |bytes, mount| mount.write(bytes),
+    );
     if env.array_exists {
         for change in &env.items {
+            let value = |bytes: &mut Vec<u8>| change.write(bytes);
             match change.replaces {
                 Some(index) => {
                     operations.add(
                         "replace",
-                        &[&container, "/env/", &index.to_string()],
-                        |bytes| {
-                            change.write(bytes);
-                        },
+                        |pointer| at_env(pointer, *container).index(index),
+                        value,
                     );
                 }
-                None => operations.add("add", &[&container, "/env/-"], |bytes| change.write(bytes)),
+                None => operations.add(
+                    "add",
+                    |pointer| at_env(pointer, *container).end_of_array(),
+                    value,
+                ),
             }
         }
     } else {
-        operations.append([&container, "/env"], env, |bytes, change| change.write(bytes));
+        operations.append(
+            |pointer| at_env(pointer, *container),
+            env,
+            |bytes, change| change.write(bytes),
+        );
     }
     if *loads_spark_defaults {
-        operations.add("add", &[&container, "/args/1"], |bytes| {
-            push_string(bytes, &[LOAD_SPARK_DEFAULTS]);
-        });
+        operations.add(
+            "add",
+            |pointer| in_container(pointer, *container).name("args").index(1),
+            |bytes| push_string(bytes, &[LOAD_SPARK_DEFAULTS]),
+        );
     }
     if let Some((change, record)) = injected.zip(record.as_ref()) {
         let value = |bytes: &mut Vec<u8>| push_string(bytes, &[record]);
         match change {
-            InjectedChange::Create => operations.add("add", &["/metadata/annotations"], |bytes| {
+            InjectedChange::Create => operations.add("add", at_annotations, |bytes| {
                 bytes.push(b'{');
                 push_string(bytes, &[INJECTED]);
                 bytes.push(b':');
                 value(bytes);
                 bytes.push(b'}');
             }),
-            InjectedChange::Add => operations.add("add", &[INJECTED_POINTER], value),
-            InjectedChange::Replace => operations.add("replace", &[INJECTED_POINTER], value),
+            InjectedChange::Add => operations.add("add", at_injected, value),
+            InjectedChange::Replace => operations.add("replace", at_injected, value),
         }
     }
     operations.finish()
 }
 
-/// [`INJECTED`] in the pod, as a JSON pointer: `/` in a name is `~1`.
-const INJECTED_POINTER: &str = "/metadata/annotations/spark-operator.k8s.io~1injected";
+#[inline]
+fn in_container(pointer: Pointer, container: usize) -> Pointer {
+    pointer.name("spec").name("containers").index(container)
+}
+
+#[inline]
+fn at_env(pointer: Pointer, container: usize) -> Pointer {
+    in_container(pointer, container).name("env")
+}
+
+fn at_annotations(pointer: Pointer) -> Pointer {
+    pointer.name("metadata").name("annotations")
+}
+
+fn at_injected(pointer: Pointer) -> Pointer {
+    at_annotations(pointer).name(INJECTED)
+}
 
 /// The array of operations, without its end.
-struct Operations(Vec<u8>);
+struct Operations {
+    bytes: Vec<u8>,
+    /// Where the last operation is, from its first brace to its value.
+    last: Range<usize>,
+}
 
 impl Operations {
-    /// An operation on what a JSON pointer points at. The pointer is made of parts, none of which
-    /// needs escapes in JSON: they are numbers, and names that are written in this program.
-    fn add(&mut self, op: &str, pointer: &[&str], value: impl FnOnce(&mut Vec<u8>)) {
-        let Self(bytes) = self;
-        bytes.extend_from_slice(if bytes.is_empty() { br#"[{"op":""# } else { br#",{"op":""# });
+    /// An operation on what a JSON pointer points at.
+    fn add(
+        &mut self,
+        op: &str,
+        at: impl FnOnce(Pointer) -> Pointer,
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Self { bytes, last } = self;
+        bytes.push(if bytes.is_empty() { b'[' } else { b',' });
+        let start = bytes.len();
+        bytes.extend_from_slice(br#"{"op":""#);
         bytes.extend_from_slice(op.as_bytes());
-        bytes.extend_from_slice(br#"","path":""#);
-        for part in pointer {
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        bytes.extend_from_slice(br#"","value":"#);
+        bytes.extend_from_slice(br#"","path":"#);
+        at(Pointer::new(bytes)).finish();
+        bytes.extend_from_slice(br#","value":"#);
+        *last = start..bytes.len();
+        value(bytes);
+        bytes.push(b'}');
+    }
+
+    /// The last operation once more, with another value: its pointer need not be written again.
+    fn repeat(&mut self, value: impl FnOnce(&mut Vec<u8>)) {
+        let Self { bytes, last } = self;
+        bytes.push(b',');
+        let start = bytes.len();
+        bytes.extend_from_within(last.clone());
+        *last = start..bytes.len();
         value(bytes);
         bytes.push(b'}');
     }
@@ -85,17 +142,21 @@ impl Operations {
     /// Operations that append to an array, or the one that makes it.
     fn append<T>(
         &mut self,
-        [parent, array]: [&str; 2],
+        at: impl Fn(Pointer) -> Pointer,
         appended: &Appended<T>,
         write: impl Fn(&mut Vec<u8>, &T),
     ) {
         let Appended { array_exists, items } = appended;
         if *array_exists {
+            let mut items = items.iter();
+            if let Some(item) = items.next() {
+                self.add("add", |pointer| at(pointer).end_of_array(), |bytes| write(bytes, item));
+            }
             for item in items {
-                self.add("add", &[parent, array, "/-"], |bytes| write(bytes, item));
+                self.repeat(|bytes| write(bytes, item));
             }
         } else if !items.is_empty() {
-            self.add("add", &[parent, array], |bytes| {
+            self.add("add", at, |bytes| {
                 for (index, item) in items.iter().enumerate() {
                     bytes.push(if index == 0 { b'[' } else { b',' });
                     write(bytes, item);
@@ -106,7 +167,7 @@ impl Operations {
     }
 
     fn finish(self) -> Vec<u8> {
-        let Self(mut bytes) = self;
+        let Self { mut bytes, last: _ } = self;
         bytes.extend_from_slice(if bytes.is_empty() { b"[]" } else { b"]" });
         bytes
     }
@@ -132,12 +193,6 @@ mod tests {
         let mut patched = pod.clone();
         json_patch::patch(&mut patched, &patch).unwrap();
         patched
-    }
-
-    #[test]
-    fn the_pointer_is_the_annotations_key_escaped() {
-        let token = json_patch::jsonptr::Token::new(crate::request::INJECTED);
-        assert_eq!(INJECTED_POINTER, format!("/metadata/annotations/{}", token.encoded()));
     }
 
     /// Bug 1 of the 2018 webhook: with an empty list and two additions, the second operation
