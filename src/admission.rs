@@ -176,7 +176,7 @@ pub fn admit<'a>(body: &'a [u8], settings: &Settings) -> Result<Admission<'a>, R
     let response =
         Response { uid: &uid, verdict, problems: &plan.problems, record: plan.record.as_deref() }
             .write();
-    let Plan { record, problems, mounted, defaults_overridden, .. } = plan;
+    let Plan { edits: _, record, problems, mounted, defaults_overridden } = plan;
     drop(requests);
     let (namespace, name) = identify(namespace, Some(pod));
     let summary = Summary { role, record, problems, mounted, defaults_overridden };

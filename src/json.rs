@@ -61,6 +61,7 @@ fn escape(mut text: &[u8], bytes: &mut Vec<u8>) {
 }
 
 /// Appends the escape of a byte that [`is_special`].
+#[inline]
 pub fn push_escape(bytes: &mut Vec<u8>, byte: u8) {
     let digit = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
     match byte {

@@ -14,6 +14,7 @@ use crate::spark::Role;
 
 mod arguments;
 mod conf_dir;
+mod edit;
 mod env;
 mod lookup;
 mod mounts;
@@ -22,26 +23,15 @@ mod status;
 mod volume_name;
 mod volumes;
 
-pub use arguments::LOAD_SPARK_DEFAULTS;
-pub use env::EnvChange;
+pub use edit::{Array, Edit, NewValue, Place};
+pub use env::NewVariable;
 pub use new_volume::{NewMount, NewVolume};
-pub use status::InjectedChange;
 
 /// The changes to one pod, and what is to be said about them.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
-    /// The index of Spark's container.
-    pub container: usize,
-    /// Volumes to append.
-    pub volumes: Appended<NewVolume<'a>>,
-    /// Mounts to append in Spark's container.
-    pub mounts: Appended<NewMount<'a>>,
-    /// Variables to set in Spark's container.
-    pub env: Appended<EnvChange<'a>>,
-    /// Whether the driver's second argument becomes [`LOAD_SPARK_DEFAULTS`].
-    pub loads_spark_defaults: bool,
-    /// What happens to the annotation `injected`.
-    pub injected: Option<InjectedChange>,
+    /// The changes, in the order of the patch.
+    pub edits: Vec<Edit<'a>>,
     /// What was done, as JSON: the value of the annotation `injected`, also where the pod does not
     /// get it. Absent where there is nothing to say.
     pub record: Option<String>,
@@ -54,33 +44,38 @@ pub struct Plan<'a> {
     pub defaults_overridden: usize,
 }
 
-/// New elements of an array that the pod may or may not have.
-#[derive(Debug)]
-pub struct Appended<T> {
-    /// Whether the pod has the array; if not, it is made with all elements at once.
-    pub array_exists: bool,
-    /// The elements.
-    pub items: Vec<T>,
-}
-
-impl<T> Default for Appended<T> {
-    fn default() -> Self {
-        Self { array_exists: true, items: Vec::new() }
-    }
-}
-
 impl Plan<'_> {
     /// Whether the pod stays as it is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes_nothing_that_runs() && self.injected.is_none()
+        self.edits.is_empty()
+    }
+}
+
+#[cfg(test)]
+impl<'a> Plan<'a> {
+    fn volumes(&self) -> Vec<&NewVolume<'a>> {
+        let volume = |edit| match edit {
+            &Edit::Append { item: NewValue::Volume(ref volume), .. } => Some(volume),
+            _ => None,
+        };
+        self.edits.iter().filter_map(volume).collect()
     }
 
+    fn mounts(&self) -> Vec<&NewMount<'a>> {
+        let mount = |edit| match edit {
+            &Edit::Append { item: NewValue::Mount(ref mount), .. } => Some(mount),
+            _ => None,
+        };
+        self.edits.iter().filter_map(mount).collect()
+    }
+
+    /// Whether there are only edits of the annotation `injected`.
     fn changes_nothing_that_runs(&self) -> bool {
-        self.volumes.items.is_empty()
-            && self.mounts.items.is_empty()
-            && self.env.items.is_empty()
-            && !self.loads_spark_defaults
+        let is_record = |edit: &Edit| {
+            matches!(edit, Edit::Set { place: Place::Annotations | Place::Annotation(_), .. })
+        };
+        self.edits.iter().all(is_record)
     }
 }
 
@@ -104,11 +99,12 @@ pub fn plan<'a>(pod: &'a Pod<'a>, role: Role, requests: &'a Requests<'a>) -> Pla
             .spark_container(role, requests.container.as_ref().map(|annotation| &*annotation.value))
         {
             Ok(index) => {
-                plan.container = index;
                 if let Some(container) = pod.containers().get(index) {
-                    mounted = volumes::apply(pod, container, requests, &mut plan);
-                    env::apply(container, &mounted, &mut plan);
-                    arguments::apply(pod, role, container, &mounted, &mut plan);
+                    // A volume, a mount and a variable for each, an argument and the annotation.
+                    plan.edits.reserve(3 * requests.mounts.len() + 2);
+                    mounted = volumes::apply(pod, index, container, requests, &mut plan);
+                    env::apply(index, container, &mounted, &mut plan);
+                    arguments::apply(pod, role, index, container, &mounted, &mut plan);
                 }
             }
             Err(reason) => plan.problems.add(no_container(pod, requests, reason)),
@@ -242,7 +238,10 @@ mod tests {
             );
             let plan = plan(&pod, Role::Driver, &requests);
             assert_eq!(*plan.problems, [], "{what}");
-            assert_eq!((plan.is_empty(), plan.injected.is_none()), (is_empty, is_empty), "{what}");
+            let is_recorded = plan.edits.iter().any(|edit| {
+                matches!(edit, Edit::Set { place: Place::Annotation(_) | Place::Annotations, .. })
+            });
+            assert_eq!((plan.is_empty(), is_recorded), (is_empty, !is_empty), "{what}");
         }
     }
 

@@ -9,113 +9,130 @@
 
 use std::ops::Range;
 
-use pointer::Pointer;
+use pointer::{Fields, Pointer};
 
 use crate::json::push_string;
-use crate::mutation::{Appended, InjectedChange, LOAD_SPARK_DEFAULTS, Plan};
-use crate::request::INJECTED;
+use crate::mutation::{Array, Edit, NewValue, Place, Plan};
 
 mod pointer;
 
-/// Writes the operations of a plan as the bytes of a JSON patch.
+/// Writes the edits of a plan as the bytes of a JSON patch.
 #[must_use]
 pub fn write(plan: &Plan) -> Vec<u8> {
-    let Plan { container, volumes, mounts, env, loads_spark_defaults, injected, record, .. } = plan;
+    let Plan { edits, record, problems: _, mounted: _, defaults_overridden: _ } = plan;
+    let record = record.as_deref().unwrap_or_default();
     // A patch of five requests has about 1,400 bytes.
-    let mut operations = Operations { bytes: Vec::with_capacity(2048), last: 0..0 };
-    operations.append(
-        |pointer| pointer.name("spec").name("volumes"),
-        volumes,
-        |bytes, volume| volume.write(bytes),
-    );
-    operations.append(
-        |pointer| in_container(pointer, *container).name("volumeMounts"),
-        mounts,
-        |bytes, mount| mount.write(bytes),
-    );
-    if env.array_exists {
-        for change in &env.items {
-            let value = |bytes: &mut Vec<u8>| change.write(bytes);
-            match change.replaces {
-                Some(index) => {
-                    operations.add(
-                        "replace",
-                        |pointer| at_env(pointer, *container).index(index),
-                        value,
+    let mut operations = Operations { bytes: Vec::with_capacity(2048), head: 0..0, array: None };
+    for (number, edit) in edits.iter().enumerate() {
+        match edit {
+            Edit::Set { place, exists, value } => operations.push(
+                if *exists { "replace" } else { "add" },
+                |pointer| at(pointer, *place),
+                |bytes| write_value(value, record, bytes),
+            ),
+            Edit::Insert { array, index, item } => operations.push(
+                "add",
+                |pointer| at(pointer, Place::Element(*array, *index)),
+                |bytes| write_value(item, record, bytes),
+            ),
+            Edit::Append { array, exists: true, item } => {
+                operations.append(*array, |bytes| write_value(item, record, bytes));
+            }
+            Edit::Append { array, exists: false, item: _ } => {
+                let (before, from_here) = edits.split_at_checked(number).unwrap_or_default();
+                // The first one has created the array with all items.
+                if appended(before, *array).next_back().is_none() {
+                    let items = appended(from_here, *array);
+                    operations.push(
+                        "add",
+                        |pointer| in_array(pointer, *array),
+                        |bytes| write_array(items, record, bytes),
                     );
                 }
-                None => operations.add(
-                    "add",
-                    |pointer| at_env(pointer, *container).end_of_array(),
-                    value,
-                ),
             }
-        }
-    } else {
-        operations.append(
-            |pointer| at_env(pointer, *container),
-            env,
-            |bytes, change| change.write(bytes),
-        );
-    }
-    if *loads_spark_defaults {
-        operations.add(
-            "add",
-            |pointer| in_container(pointer, *container).name("args").index(1),
-            |bytes| push_string(bytes, &[LOAD_SPARK_DEFAULTS]),
-        );
-    }
-    if let Some((change, record)) = injected.zip(record.as_ref()) {
-        let value = |bytes: &mut Vec<u8>| push_string(bytes, &[record]);
-        match change {
-            InjectedChange::Create => operations.add("add", at_annotations, |bytes| {
-                bytes.push(b'{');
-                push_string(bytes, &[INJECTED]);
-                bytes.push(b':');
-                value(bytes);
-                bytes.push(b'}');
-            }),
-            InjectedChange::Add => operations.add("add", at_injected, value),
-            InjectedChange::Replace => operations.add("replace", at_injected, value),
         }
     }
     operations.finish()
 }
 
-#[inline]
-fn in_container(pointer: Pointer, container: usize) -> Pointer {
-    pointer.name("spec").name("containers").index(container)
+/// The items that edits append to an array.
+fn appended<'p, 'a>(
+    edits: &'p [Edit<'a>],
+    array: Array,
+) -> impl DoubleEndedIterator<Item = &'p NewValue<'a>> {
+    edits.iter().filter_map(move |edit| match edit {
+        Edit::Append { array: other, exists: _, item } => (*other == array).then_some(item),
+        Edit::Set { .. } | Edit::Insert { .. } => None,
+    })
 }
 
-#[inline]
-fn at_env(pointer: Pointer, container: usize) -> Pointer {
-    in_container(pointer, container).name("env")
+fn at<'b>(pointer: Pointer<'b>, place: Place) -> Pointer<'b> {
+    let annotations =
+        |pointer: Pointer<'b>| pointer.fields(const { Fields::new("/metadata/annotations") });
+    match place {
+        Place::Annotations => annotations(pointer),
+        Place::Annotation(key) => annotations(pointer).name(key),
+        Place::Element(array, index) => in_array(pointer, array).index(index),
+    }
 }
 
-fn at_annotations(pointer: Pointer) -> Pointer {
-    pointer.name("metadata").name("annotations")
+fn in_array(pointer: Pointer, array: Array) -> Pointer {
+    let (container, fields) = match array {
+        Array::Volumes => return pointer.fields(const { Fields::new("/spec/volumes") }),
+        Array::VolumeMounts { container } => (container, const { Fields::new("/volumeMounts") }),
+        Array::Env { container } => (container, const { Fields::new("/env") }),
+        Array::Args { container } => (container, const { Fields::new("/args") }),
+    };
+    pointer.fields(const { Fields::new("/spec/containers") }).index(container).fields(fields)
 }
 
-fn at_injected(pointer: Pointer) -> Pointer {
-    at_annotations(pointer).name(INJECTED)
+fn write_array<'p, 'a: 'p>(
+    items: impl Iterator<Item = &'p NewValue<'a>>,
+    record: &str,
+    bytes: &mut Vec<u8>,
+) {
+    for (index, item) in items.enumerate() {
+        bytes.push(if index == 0 { b'[' } else { b',' });
+        write_value(item, record, bytes);
+    }
+    bytes.push(b']');
+}
+
+fn write_value(value: &NewValue, record: &str, bytes: &mut Vec<u8>) {
+    match value {
+        NewValue::Volume(volume) => volume.write(bytes),
+        NewValue::Mount(mount) => mount.write(bytes),
+        NewValue::Variable(variable) => variable.write(bytes),
+        NewValue::Text(text) => push_string(bytes, &[text]),
+        NewValue::Record => push_string(bytes, &[record]),
+        NewValue::RecordUnder(key) => {
+            bytes.push(b'{');
+            push_string(bytes, &[key]);
+            bytes.push(b':');
+            push_string(bytes, &[record]);
+            bytes.push(b'}');
+        }
+    }
 }
 
 /// The array of operations, without its end.
 struct Operations {
     bytes: Vec<u8>,
-    /// Where the last operation is, from its first brace to its value.
-    last: Range<usize>,
+    /// Where the last operation is, from its brace to its value.
+    head: Range<usize>,
+    /// The array that the last operation appends to, if it does.
+    array: Option<Array>,
 }
 
 impl Operations {
-    /// An operation on what a JSON pointer points at.
-    fn add(
+    /// An operation at the place of a pointer.
+    fn push(
         &mut self,
         op: &str,
         at: impl FnOnce(Pointer) -> Pointer,
         value: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Self { bytes, last } = self;
+        let Self { bytes, head, array } = self;
         bytes.push(if bytes.is_empty() { b'[' } else { b',' });
         let start = bytes.len();
         bytes.extend_from_slice(br#"{"op":""#);
@@ -123,51 +140,28 @@ impl Operations {
         bytes.extend_from_slice(br#"","path":"#);
         at(Pointer::new(bytes)).finish();
         bytes.extend_from_slice(br#","value":"#);
-        *last = start..bytes.len();
+        (*head, *array) = (start..bytes.len(), None);
         value(bytes);
         bytes.push(b'}');
     }
 
-    /// The last operation once more, with another value: its pointer need not be written again.
-    fn repeat(&mut self, value: impl FnOnce(&mut Vec<u8>)) {
-        let Self { bytes, last } = self;
-        bytes.push(b',');
-        let start = bytes.len();
-        bytes.extend_from_within(last.clone());
-        *last = start..bytes.len();
-        value(bytes);
-        bytes.push(b'}');
-    }
-
-    /// Operations that append to an array, or the one that makes it.
-    fn append<T>(
-        &mut self,
-        at: impl Fn(Pointer) -> Pointer,
-        appended: &Appended<T>,
-        write: impl Fn(&mut Vec<u8>, &T),
-    ) {
-        let Appended { array_exists, items } = appended;
-        if *array_exists {
-            let mut items = items.iter();
-            if let Some(item) = items.next() {
-                self.add("add", |pointer| at(pointer).end_of_array(), |bytes| write(bytes, item));
-            }
-            for item in items {
-                self.repeat(|bytes| write(bytes, item));
-            }
-        } else if !items.is_empty() {
-            self.add("add", at, |bytes| {
-                for (index, item) in items.iter().enumerate() {
-                    bytes.push(if index == 0 { b'[' } else { b',' });
-                    write(bytes, item);
-                }
-                bytes.push(b']');
-            });
+    /// An operation that appends to an array. After another one for the array, it is a copy but for
+    /// its value: a pod gets several volumes, mounts and variables.
+    fn append(&mut self, to: Array, value: impl FnOnce(&mut Vec<u8>)) {
+        let Self { bytes, head, array } = self;
+        if *array == Some(to) {
+            bytes.push(b',');
+            bytes.extend_from_within(head.clone());
+            value(bytes);
+            bytes.push(b'}');
+        } else {
+            self.push("add", |pointer| in_array(pointer, to).end_of_array(), value);
+            self.array = Some(to);
         }
     }
 
     fn finish(self) -> Vec<u8> {
-        let Self { mut bytes, last: _ } = self;
+        let Self { mut bytes, head: _, array: _ } = self;
         bytes.extend_from_slice(if bytes.is_empty() { b"[]" } else { b"]" });
         bytes
     }
@@ -239,6 +233,37 @@ mod tests {
         assert_eq!(
             pod["spec"]["containers"][0]["env"],
             json!([{"name": "A", "value": "1"}, {"name": "SPARK_CONF_DIR", "value": "/etc/spark/conf"}, {"name": "B", "value": "2"}])
+        );
+    }
+
+    /// Whatever else is between them.
+    #[test]
+    fn an_absent_array_is_created_once_with_all_its_items() {
+        let append =
+            |array, exists, item| Edit::Append { array, exists, item: NewValue::Text(item) };
+        let [first, second] = [0, 1].map(|container| Array::Args { container });
+        let (env, volumes) = (Array::Env { container: 10 }, Array::Volumes);
+        let edits = vec![
+            append(first, false, "a"),
+            append(second, false, "b"),
+            append(env, true, "c"),
+            append(first, false, "d"),
+            append(volumes, false, "e"),
+            append(env, true, "f"),
+            append(first, false, "g"),
+        ];
+        let patch = write(&Plan { edits, ..Plan::default() });
+        let operation =
+            |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
+        assert_eq!(
+            serde_json::from_slice::<Value>(&patch).unwrap(),
+            json!([
+                operation("/spec/containers/0/args", json!(["a", "d", "g"])),
+                operation("/spec/containers/1/args", json!(["b"])),
+                operation("/spec/containers/10/env/-", json!("c")),
+                operation("/spec/volumes", json!(["e"])),
+                operation("/spec/containers/10/env/-", json!("f")),
+            ])
         );
     }
 

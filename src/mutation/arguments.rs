@@ -4,19 +4,20 @@
 //! `--load-spark-defaults` is there too; what was set at submission still wins (seen with 4.1.2).
 //! The option is new in Spark 4: 3.5.9 ends with "Unrecognized option" (seen).
 
-use super::Plan;
+use super::{Array, Edit, NewValue, Plan};
 use crate::pod::{Container, Pod};
 use crate::request::{ProblemKind, Request};
 use crate::spark::Role;
 use crate::text::Text;
 
 /// The option that is inserted after the first argument, `driver`.
-pub const LOAD_SPARK_DEFAULTS: &str = "--load-spark-defaults";
+const LOAD_SPARK_DEFAULTS: &str = "--load-spark-defaults";
 
 /// Plans the driver's arguments for the requests that are mounted.
 pub(super) fn apply(
     pod: &Pod,
     role: Role,
+    index: usize,
     container: &Container,
     mounted: &[&Request],
     plan: &mut Plan,
@@ -30,8 +31,13 @@ pub(super) fn apply(
     match obstacle(pod, arguments.first().map(|argument| &**argument)) {
         // Once: it may be there since the first round, or by a template.
         None => {
-            plan.loads_spark_defaults =
-                !has_option(arguments.get(1..).unwrap_or_default(), LOAD_SPARK_DEFAULTS);
+            if !has_option(arguments.get(1..).unwrap_or_default(), LOAD_SPARK_DEFAULTS) {
+                plan.edits.push(Edit::Insert {
+                    array: Array::Args { container: index },
+                    index: 1,
+                    item: NewValue::Text(LOAD_SPARK_DEFAULTS),
+                });
+            }
         }
         Some(reason) => plan.problems.push(
             ProblemKind::Defaults,
@@ -172,13 +178,14 @@ mod tests {
                 [("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter(),
             );
             let plan = plan(&pod, role, &requests);
-            assert_eq!(plan.loads_spark_defaults, inserted, "{version} {args}");
+            let is_inserted = plan.edits.iter().any(|edit| matches!(edit, Edit::Insert { .. }));
+            assert_eq!(is_inserted, inserted, "{version} {args}");
             assert_eq!(
                 plan.problems.first().map(|problem| problem.text().to_owned()),
                 expected,
                 "{version} {args}"
             );
-            assert_eq!(plan.mounts.items.len(), 1);
+            assert_eq!(plan.mounts().len(), 1);
         }
     }
 }

@@ -92,7 +92,7 @@ mod tests {
             .collect();
         let requests = annotations::parse(annotations.iter().map(|(key, value)| (&**key, *value)));
         let plan = plan(&pod, Role::Driver, &requests);
-        let volumes = plan.volumes.items.iter().map(written).collect();
+        let volumes = plan.volumes().into_iter().map(written).collect();
         (volumes, plan.problems.iter().map(|problem| problem.text().to_owned()).collect())
     }
 
@@ -258,7 +258,7 @@ mod tests {
         requests.mounts.reverse();
         requests.mounts[0].origin = Origin::Enforced;
         let plan = plan(&pod, Role::Driver, &requests);
-        let volumes: Vec<Value> = plan.volumes.items.iter().map(written).collect();
+        let volumes: Vec<Value> = plan.volumes().into_iter().map(written).collect();
         let sources =
             json!([{"configMap": {"name": "submitted"}}, {"configMap": {"name": "mine"}}]);
         assert_eq!(volumes[1]["projected"]["sources"], sources, "{volumes:?}");

@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 
-use super::Plan;
 use super::lookup::{FEW, Lookup};
+use super::{Array, Edit, NewValue, Place, Plan};
 use crate::json::push_string;
 use crate::pod::{Container, EnvVar, VolumeMount};
 use crate::request::path::cleaned;
@@ -17,17 +17,15 @@ use crate::text::Excerpt;
 
 /// A variable to set in Spark's container.
 #[derive(Debug)]
-pub struct EnvChange<'a> {
-    /// The index of the entry that is replaced whole; absent where one is appended.
-    pub replaces: Option<usize>,
+pub struct NewVariable<'a> {
     name: &'a str,
     value: Cow<'a, str>,
 }
 
-impl EnvChange<'_> {
+impl NewVariable<'_> {
     /// As an entry of a container's `env`, in JSON.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
-        let Self { replaces: _, name, value } = self;
+        let Self { name, value } = self;
         bytes.extend_from_slice(br#"{"name":"#);
         push_string(bytes, &[name]);
         bytes.extend_from_slice(br#","value":"#);
@@ -37,8 +35,13 @@ impl EnvChange<'_> {
 }
 
 /// Plans the variables of all requests that are mounted.
-pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan: &mut Plan<'a>) {
-    plan.env.array_exists = container.env.is_some();
+pub(super) fn apply<'a>(
+    index: usize,
+    container: &Container,
+    mounted: &[&'a Request<'a>],
+    plan: &mut Plan<'a>,
+) {
+    let array = Array::Env { container: index };
     let mut slots = slots(container, mounted);
     for request in mounted {
         let Some(Variable { name, value, can_be_overridden }) = request.variable() else {
@@ -68,16 +71,18 @@ pub(super) fn apply<'a>(container: &Container, mounted: &[&'a Request<'a>], plan
                 plan.problems.push(ProblemKind::Variable, &request.annotation, message);
             }
             (None, state) => {
-                let change = match state {
+                let variable = || NewValue::Variable(NewVariable { name, value: value.clone() });
+                plan.edits.extend(match state {
                     State::Set => None,
-                    State::SetOtherwise(index) => Some(Some(index)),
-                    State::Unset => Some(None),
-                };
-                plan.env.items.extend(change.map(|replaces| EnvChange {
-                    replaces,
-                    name,
-                    value: value.clone(),
-                }));
+                    State::SetOtherwise(index) => {
+                        let place = Place::Element(array, index);
+                        Some(Edit::Set { place, exists: true, value: variable() })
+                    }
+                    State::Unset => {
+                        let exists = container.env.is_some();
+                        Some(Edit::Append { array, exists, item: variable() })
+                    }
+                });
                 slot.decision = Some((value, &request.annotation));
             }
         }
@@ -191,6 +196,7 @@ fn state(last: Option<(usize, &EnvVar)>, value: &str) -> State {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::*;
     use crate::annotations;
     use crate::pod::Pod;
     use crate::request::{Origin, Request};
@@ -230,10 +236,14 @@ mod tests {
             defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }),
         );
         let plan = super::super::plan(&pod, Role::Driver, &requests);
-        let env = plan.env.items.iter().map(|change| {
-            let how =
-                change.replaces.map_or("append".to_owned(), |index| format!("replace {index}"));
-            format!("{how} {}={}", change.name, change.value)
+        let env = plan.edits.iter().filter_map(|edit| match edit {
+            Edit::Append { item: NewValue::Variable(NewVariable { name, value }), .. } => {
+                Some(format!("append {name}={value}"))
+            }
+            Edit::Set {
+                place: Place::Element(_, index), value: NewValue::Variable(new), ..
+            } => Some(format!("replace {index} {}={}", new.name, new.value)),
+            _ => None,
         });
         let planned =
             env.chain(plan.problems.iter().map(|problem| problem.text().to_owned())).collect();

@@ -4,22 +4,11 @@
 //! It is compact JSON with its keys in alphabetical order and at most 4 KiB, so that it is the same
 //! bytes for the same pod and never the reason why a pod's annotations grow too large.
 
-use super::Plan;
 use super::lookup::{FEW, Lookup};
+use super::{Edit, NewValue, Place, Plan};
 use crate::json::push_string;
 use crate::pod::{Pairs, Pod};
 use crate::request::{INJECTED, MAX_LISTED, ObjectKind, Problem, Problems, Request};
-
-/// How the annotation is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InjectedChange {
-    /// The pod has no annotations at all.
-    Create,
-    /// The pod does not have it.
-    Add,
-    /// The pod has it with another content, whoever wrote it.
-    Replace,
-}
 
 /// The most bytes of the annotation's value.
 const MAX_BYTES: usize = 4096;
@@ -32,19 +21,24 @@ const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
 pub(super) fn apply(pod: &Pod, mounted: &[&Request], plan: &mut Plan) {
     let existing =
         pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INJECTED));
-    if plan.changes_nothing_that_runs() && plan.problems.count() == 0 && existing.is_none() {
+    if plan.is_empty() && plan.problems.count() == 0 && existing.is_none() {
         return;
     }
     let record = record(mounted, &plan.problems);
     let all = pod.metadata.annotations.as_ref().map_or(0, Pairs::bytes);
     let others = existing.map_or(all, |existing| all - INJECTED.len() - existing.len());
     let fits = others + INJECTED.len() + record.len() <= MAX_ANNOTATIONS_BYTES;
-    plan.injected = match existing {
-        None if fits && pod.metadata.annotations.is_none() => Some(InjectedChange::Create),
-        None if fits => Some(InjectedChange::Add),
-        Some(existing) if fits && existing != record => Some(InjectedChange::Replace),
+    let set = |place, exists, value| Some(Edit::Set { place, exists, value });
+    let place = Place::Annotation(INJECTED);
+    plan.edits.extend(match existing {
+        None if fits && pod.metadata.annotations.is_none() => {
+            set(Place::Annotations, false, NewValue::RecordUnder(INJECTED))
+        }
+        None if fits => set(place, false, NewValue::Record),
+        // Whoever wrote it.
+        Some(existing) if fits && existing != record => set(place, true, NewValue::Record),
         _ => None,
-    };
+    });
     plan.record = Some(record);
 }
 
@@ -136,12 +130,35 @@ mod tests {
         json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "spark"}]}}).to_string()
     }
 
-    fn planned(pod: &str) -> (Option<InjectedChange>, Option<String>) {
+    /// Where the annotation is set, and whether there is a value.
+    fn injected(plan: &Plan) -> Option<(Place<'static>, bool)> {
+        plan.edits.iter().find_map(|edit| match edit {
+            Edit::Set {
+                place: Place::Annotations,
+                exists,
+                value: NewValue::RecordUnder(INJECTED),
+            } => Some((Place::Annotations, *exists)),
+            Edit::Set { place: Place::Annotation(INJECTED), exists, value: NewValue::Record } => {
+                Some((Place::Annotation(INJECTED), *exists))
+            }
+            _ => None,
+        })
+    }
+
+    /// How the annotation is set, and the record.
+    fn planned(pod: &str) -> (Option<(Place<'static>, bool)>, Option<String>) {
         let pod: Pod = serde_json::from_str(pod).unwrap();
         let requests = annotations::parse(pod.annotations());
         let plan = super::super::plan(&pod, Role::Driver, &requests);
-        (plan.injected, plan.record)
+        (injected(&plan), plan.record)
     }
+
+    /// The pod has no annotations at all.
+    const CREATE: (Place, bool) = (Place::Annotations, false);
+    /// The pod does not have it.
+    const ADD: (Place, bool) = (Place::Annotation(INJECTED), false);
+    /// The pod has it with another content.
+    const REPLACE: (Place, bool) = (Place::Annotation(INJECTED), true);
 
     const BY: &str = concat!("spark-webhook/", env!("CARGO_PKG_VERSION"));
 
@@ -153,7 +170,7 @@ mod tests {
             "spark-operator.k8s.io/configMap.c": "/etc/spark/conf",
             "spark-operator.k8s.io/configMap.x": "rel",
         })));
-        assert_eq!(change, Some(InjectedChange::Add));
+        assert_eq!(change, Some(ADD));
         let expected = format!(
             r#"{{"by":"{BY}","mounts":["/etc/spark/conf=configmap/c","/s=secret/s"],"problems":["configMap.x=rel: the path must start with \"/\", write configMap.x=/rel"]}}"#
         );
@@ -165,13 +182,13 @@ mod tests {
         let nothing = format!(r#"{{"by":"{BY}","mounts":[]}}"#);
         for (what, annotations, expected) in [
             ("nothing to say", json!({"spark-operator.k8s.io/secret.s": ""}), None),
-            ("a note", json!({"spark-operator.k8s.io/typo": ""}), Some(InjectedChange::Add)),
-            ("forged", json!({INJECTED: "all is well"}), Some(InjectedChange::Replace)),
+            ("a note", json!({"spark-operator.k8s.io/typo": ""}), Some(ADD)),
+            ("forged", json!({INJECTED: "all is well"}), Some(REPLACE)),
             ("right", json!({INJECTED: nothing}), None),
             (
                 "forged under the other prefix",
                 json!({"sparkoperator.k8s.io/injected": "x"}),
-                Some(InjectedChange::Add),
+                Some(ADD),
             ),
         ] {
             assert_eq!(planned(&pod_with(&annotations)).0, expected, "{what}");
@@ -279,7 +296,7 @@ mod tests {
         let record = format!(r#"{{"by":"{BY}","mounts":["/s=secret/s"]}}"#);
         let request = "spark-operator.k8s.io/secret.s/s".len();
         let room = MAX_ANNOTATIONS_BYTES - INJECTED.len() - record.len() - request - 1;
-        for (size, expected) in [(room, Some(InjectedChange::Add)), (room + 1, None)] {
+        for (size, expected) in [(room, Some(ADD)), (room + 1, None)] {
             let (change, written) = planned(&pod_with(
                 &json!({"x": "y".repeat(size), "spark-operator.k8s.io/secret.s": "/s"}),
             ));
@@ -294,7 +311,7 @@ mod tests {
         let forged = "f".repeat(10 * record.len());
         let request = "spark-operator.k8s.io/secret.s/s".len();
         let room = MAX_ANNOTATIONS_BYTES - INJECTED.len() - record.len() - request - 1;
-        for (size, expected) in [(room, Some(InjectedChange::Replace)), (room + 1, None)] {
+        for (size, expected) in [(room, Some(REPLACE)), (room + 1, None)] {
             let (change, _) = planned(&pod_with(&json!({
                 "x": "y".repeat(size), "spark-operator.k8s.io/secret.s": "/s", INJECTED: forged,
             })));
@@ -304,15 +321,13 @@ mod tests {
 
     #[test]
     fn a_pod_without_annotations_gets_them_with_it() {
-        for (annotations, expected) in
-            [(Value::Null, InjectedChange::Create), (json!({}), InjectedChange::Add)]
-        {
+        for (annotations, expected) in [(Value::Null, CREATE), (json!({}), ADD)] {
             let pod = pod_with(&annotations);
             let pod: Pod = serde_json::from_str(&pod).unwrap();
             let default = [("spark-operator.k8s.io/secret.s", "/s")];
             let requests = annotations::parse(default.into_iter());
             let plan = super::super::plan(&pod, Role::Driver, &requests);
-            assert_eq!(plan.injected, Some(expected), "{annotations}");
+            assert_eq!(injected(&plan), Some(expected), "{annotations}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::lookup::{FEW, Lookup};
-use super::new_volume::NewVolume;
+use super::{Edit, NewValue};
 use crate::pod::Volume;
 use crate::request::Request;
 use crate::request::kind::VolumeName;
@@ -26,19 +26,19 @@ impl<'a> VolumeNames<'a> {
         Self { theirs, all: (theirs.len() + requests > FEW).then(|| Lookup::new(names.collect())) }
     }
 
-    fn is_free(&self, name: &str, ours: &[NewVolume]) -> bool {
+    fn is_free(&self, name: &str, ours: &[Edit]) -> bool {
         match &self.all {
             Some(all) => !all.contains(name),
             None => {
                 self.theirs.iter().all(|volume| &*volume.name != name)
-                    && ours.iter().all(|volume| volume.name != name)
+                    && ours.iter().all(|edit| !is_volume(edit, name))
             }
         }
     }
 
     /// The initializer's name for the volume of a request if a volume can have it and none has;
     /// otherwise one that holds a hash.
-    pub(super) fn add(&mut self, request: &Request<'a>, ours: &[NewVolume]) -> Cow<'a, str> {
+    pub(super) fn add(&mut self, request: &Request<'a>, ours: &[Edit]) -> Cow<'a, str> {
         let name = self.choose(request, ours);
         if let Some(all) = &mut self.all {
             all.insert(name.clone(), ());
@@ -46,7 +46,7 @@ impl<'a> VolumeNames<'a> {
         name
     }
 
-    fn choose(&self, request: &Request<'a>, ours: &[NewVolume]) -> Cow<'a, str> {
+    fn choose(&self, request: &Request<'a>, ours: &[Edit]) -> Cow<'a, str> {
         let preferred = match request.kind.spec().volume_name {
             VolumeName::Fixed(name) => Cow::Borrowed(name),
             VolumeName::OfObject => Cow::Owned([request.name.as_str(), "-volume"].concat()),
@@ -73,6 +73,14 @@ impl<'a> VolumeNames<'a> {
             }
             number += 1;
         }
+    }
+}
+
+/// Whether an edit adds the volume of this name.
+fn is_volume(edit: &Edit, name: &str) -> bool {
+    match edit {
+        Edit::Append { item: NewValue::Volume(volume), array: _, exists: _ } => volume.name == name,
+        Edit::Append { .. } | Edit::Set { .. } | Edit::Insert { .. } => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::lookup::Lookup;
 use super::mounts::{Conflict, MountTable, Placement, are_one_by_link};
 use super::volume_name::VolumeNames;
-use super::{NewMount, NewVolume, Plan, conf_dir, env};
+use super::{Array, Edit, NewMount, NewValue, NewVolume, Plan, conf_dir, env};
 use crate::annotations::Requests;
 use crate::pod::{ConfigMapVolumeSource, Container, Pod};
 use crate::request::{ObjectKind, Origin, ProblemKind, Request};
@@ -18,17 +18,14 @@ use crate::request::{ObjectKind, Origin, ProblemKind, Request};
 /// order.
 pub(super) fn apply<'a>(
     pod: &'a Pod<'a>,
+    index: usize,
     container: &'a Container<'a>,
     requests: &'a Requests<'a>,
     plan: &mut Plan<'a>,
 ) -> Vec<&'a Request<'a>> {
-    plan.volumes.array_exists = pod.spec.volumes.is_some();
-    plan.mounts.array_exists = container.volume_mounts.is_some();
     let mut table = MountTable::new(pod, container, requests);
     let mut settled: Lookup<&str, Settled> = Lookup::with_capacity(requests.mounts.len());
-    let mut names =
-        VolumeNames::new(pod.spec.volumes.as_deref().unwrap_or_default(), requests.mounts.len());
-    let mut shared: Vec<(SourceForm, Cow<'a, str>)> = Vec::new();
+    let mut added = Added::new(pod, requests);
     let mut mounted = Vec::with_capacity(requests.mounts.len());
     for request in &requests.mounts {
         let is_default = request.origin == Origin::Default;
@@ -56,7 +53,7 @@ pub(super) fn apply<'a>(
                 Err(conflict) => Some(conflict.to_string()),
                 Ok(Placement::AlreadyThere) => None,
                 Ok(Placement::New(base)) => {
-                    plan_mount(request, base, &mut names, &mut shared, plan);
+                    added.add(request, base, &mut plan.edits);
                     table.add(request);
                     None
                 }
@@ -74,6 +71,12 @@ pub(super) fn apply<'a>(
             Some(conflict) => plan.problems.push(ProblemKind::Place, &request.annotation, conflict),
         }
     }
+    let (array, exists) =
+        (Array::VolumeMounts { container: index }, container.volume_mounts.is_some());
+    plan.edits.extend(added.mounts.into_iter().map(|mount| {
+        let item = NewValue::Mount(mount);
+        Edit::Append { array, exists, item }
+    }));
     mounted
 }
 
@@ -111,27 +114,55 @@ impl<'a> SourceForm<'a> {
     }
 }
 
-fn plan_mount<'a>(
-    request: &'a Request<'a>,
-    base: Option<&'a ConfigMapVolumeSource<'a>>,
-    names: &mut VolumeNames<'a>,
-    shared: &mut Vec<(SourceForm<'a>, Cow<'a, str>)>,
-    plan: &mut Plan<'a>,
-) {
-    let form = SourceForm::of(request);
-    let same = shared.iter().filter(|_| request.is_listed).find(|(other, _)| *other == form);
-    let name = if let Some((_, name)) = same {
-        name.clone()
-    } else {
-        let name = names.add(request, &plan.volumes.items);
-        plan.volumes.items.push(NewVolume::new(name.clone(), request, base));
-        if request.is_listed {
-            shared.push((form, name.clone()));
+/// What is known of the volumes and mounts that are added.
+struct Added<'a> {
+    names: VolumeNames<'a>,
+    /// The names of volumes that entries of lists share.
+    shared: Vec<(SourceForm<'a>, Cow<'a, str>)>,
+    /// Whether the pod has volumes.
+    volumes_exist: bool,
+    /// They follow the volumes in the patch.
+    mounts: Vec<NewMount<'a>>,
+}
+
+impl<'a> Added<'a> {
+    fn new(pod: &'a Pod<'a>, requests: &Requests) -> Self {
+        let theirs = pod.spec.volumes.as_deref().unwrap_or_default();
+        Self {
+            names: VolumeNames::new(theirs, requests.mounts.len()),
+            shared: Vec::new(),
+            volumes_exist: pod.spec.volumes.is_some(),
+            mounts: Vec::new(),
         }
-        name
-    };
-    let sub_path = request.file();
-    plan.mounts.items.push(NewMount { name, mount_path: request.path.as_str(), sub_path });
+    }
+
+    /// Adds the mount of a request, and its volume unless an entry of a list has added it.
+    fn add(
+        &mut self,
+        request: &'a Request<'a>,
+        base: Option<&'a ConfigMapVolumeSource<'a>>,
+        edits: &mut Vec<Edit<'a>>,
+    ) {
+        let Self { names, shared, volumes_exist, mounts } = self;
+        let form = SourceForm::of(request);
+        let same = shared.iter().filter(|_| request.is_listed).find(|(other, _)| *other == form);
+        let name = if let Some((_, name)) = same {
+            name.clone()
+        } else {
+            let name = names.add(request, edits);
+            edits.push(Edit::Append {
+                array: Array::Volumes,
+                exists: *volumes_exist,
+                item: NewValue::Volume(NewVolume::new(name.clone(), request, base)),
+            });
+            if request.is_listed {
+                shared.push((form, name.clone()));
+            }
+            name
+        };
+        let sub_path = request.file();
+        mounts.push(NewMount { name, mount_path: request.path.as_str(), sub_path });
+    }
 }
 
 #[cfg(test)]

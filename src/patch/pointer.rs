@@ -1,16 +1,28 @@
 //! A JSON pointer (RFC 6901), written as a JSON string.
 //!
-//! A part may be any text: an annotation's key has a slash, and nothing keeps a name from having a
-//! quotation mark. So each part is escaped twice while it is copied, once for the pointer and once
-//! for the string. A part is borrowed and nothing is allocated, because an admission writes a dozen
-//! pointers.
-
-use wide::u8x16;
+//! A name may be any text: an annotation's key has a slash, and nothing keeps a name from having a
+//! quotation mark. So it is escaped twice while it is copied, once for the pointer and once for the
+//! string. The names of a pod's fields need none of that, and the compiler checks it. A part is
+//! borrowed and nothing is allocated, because an admission writes a dozen pointers.
 
 use crate::json::{is_special, push_escape};
 
-/// So many bytes are looked at at once.
-const BLOCK: usize = 16;
+/// Names of fields, with a slash before each: `/spec/volumes`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields(&'static str);
+
+impl Fields {
+    /// In a constant, anything but letters and slashes does not compile.
+    pub const fn new(fields: &'static str) -> Self {
+        assert!(matches!(fields.as_bytes(), [b'/', ..]), "a slash comes first");
+        let mut rest = fields.as_bytes();
+        while let [byte, after @ ..] = rest {
+            assert!(byte.is_ascii_alphabetic() || *byte == b'/', "only letters and slashes");
+            rest = after;
+        }
+        Self(fields)
+    }
+}
 
 /// A pointer without its end.
 #[must_use = "finish() ends the string"]
@@ -24,17 +36,31 @@ impl<'b> Pointer<'b> {
         Self(bytes)
     }
 
-    /// Steps to what an object has under a name.
+    /// Steps to a field of a field.
     #[inline]
+    pub fn fields(self, fields: Fields) -> Self {
+        let Self(bytes) = self;
+        bytes.extend_from_slice(fields.0.as_bytes());
+        Self(bytes)
+    }
+
+    /// Steps to what an object has under a name.
     pub fn name(self, name: &str) -> Self {
         let Self(bytes) = self;
         bytes.push(b'/');
-        let start = bytes.len();
-        bytes.extend_from_slice(name.as_bytes());
-        if !ends_with_letters(bytes, name.len()) {
-            bytes.truncate(start);
-            push_escaped(bytes, name);
+        let mut rest = name.as_bytes();
+        while let Some(place) = rest.iter().position(|byte| is_escaped(*byte)) {
+            let (plain, escaped) = rest.split_at(place);
+            bytes.extend_from_slice(plain);
+            let Some((byte, after)) = escaped.split_first() else { break };
+            match byte {
+                b'~' => bytes.extend_from_slice(b"~0"),
+                b'/' => bytes.extend_from_slice(b"~1"),
+                other => push_escape(bytes, *other),
+            }
+            rest = after;
         }
+        bytes.extend_from_slice(rest);
         Self(bytes)
     }
 
@@ -76,35 +102,6 @@ impl<'b> Pointer<'b> {
     }
 }
 
-/// Whether the last bytes, so many, are letters, which need no escapes. The fields of a pod have such
-/// names, and a block is all that is looked at.
-#[inline]
-fn ends_with_letters(bytes: &[u8], count: usize) -> bool {
-    let Some(block) = bytes.last_chunk().filter(|_| count <= BLOCK) else { return false };
-    // A capital and its small letter differ in one bit.
-    let place = (u8x16::new(*block) | u8x16::splat(0x20)) - u8x16::splat(b'a');
-    let is_letter = place.min(u8x16::splat(25)).simd_eq(place).to_bitmask();
-    // The block's first byte is the lowest bit.
-    (!is_letter & 0xffff) >> (BLOCK - count) == 0
-}
-
-#[cold]
-fn push_escaped(bytes: &mut Vec<u8>, name: &str) {
-    let mut rest = name.as_bytes();
-    while let Some(place) = rest.iter().position(|byte| is_escaped(*byte)) {
-        let (plain, escaped) = rest.split_at(place);
-        bytes.extend_from_slice(plain);
-        let Some((byte, after)) = escaped.split_first() else { break };
-        match byte {
-            b'~' => bytes.extend_from_slice(b"~0"),
-            b'/' => bytes.extend_from_slice(b"~1"),
-            other => push_escape(bytes, *other),
-        }
-        rest = after;
-    }
-    bytes.extend_from_slice(rest);
-}
-
 /// Whether a byte is written as an escape of the pointer or of the string.
 fn is_escaped(byte: u8) -> bool {
     matches!(byte, b'~' | b'/') || is_special(byte)
@@ -120,6 +117,7 @@ mod tests {
     /// One step of a pointer.
     #[derive(Clone, Debug)]
     enum Step {
+        Fields(Fields),
         Name(String),
         Index(usize),
         End,
@@ -133,6 +131,7 @@ mod tests {
 
     fn write(steps: &[Step], bytes: &mut Vec<u8>) {
         let pointer = steps.iter().fold(Pointer::new(bytes), |pointer, step| match step {
+            Step::Fields(fields) => pointer.fields(*fields),
             Step::Name(name) => pointer.name(name),
             Step::Index(index) => pointer.index(*index),
             Step::End => pointer.end_of_array(),
@@ -142,6 +141,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
+            Just(Step::Fields(Fields::new("/spec/volumes"))),
             any::<String>().prop_map(Step::Name),
             r#"[~/01"\\\u{0}-\u{20}a]{0,8}"#.prop_map(Step::Name),
             any::<usize>().prop_map(Step::Index),
@@ -153,10 +153,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_pointer_is_what_jsonptr_writes(steps in steps()) {
-            let tokens = steps.iter().map(|step| match step {
-                Step::Name(name) => Token::new(name),
-                Step::Index(index) => Token::from(*index),
-                Step::End => Token::new("-"),
+            let tokens = steps.iter().flat_map(|step| match step {
+                Step::Fields(_) => vec![Token::new("spec"), Token::new("volumes")],
+                Step::Name(name) => vec![Token::new(name)],
+                Step::Index(index) => vec![Token::from(*index)],
+                Step::End => vec![Token::new("-")],
             });
             let text: String = serde_json::from_slice(&written(&steps)).unwrap();
             prop_assert_eq!(text, PointerBuf::from_tokens(tokens).to_string());
@@ -168,7 +169,7 @@ mod tests {
         let name = |name: &str| Step::Name(name.to_owned());
         for (steps, expected) in [
             (vec![], r#""""#),
-            (vec![name("spec"), name("volumes"), Step::End], r#""/spec/volumes/-""#),
+            (vec![Step::Fields(Fields::new("/spec/volumes")), Step::End], r#""/spec/volumes/-""#),
             (vec![name("env"), Step::Index(0)], r#""/env/0""#),
             (vec![Step::Index(10), Step::Index(4096)], r#""/10/4096""#),
             (vec![name("")], r#""/""#),
@@ -179,6 +180,13 @@ mod tests {
         }
         let most = written(&[Step::Index(usize::MAX)]);
         assert_eq!(String::from_utf8(most).unwrap(), format!("\"/{}\"", usize::MAX));
+    }
+
+    #[test]
+    fn fields_have_nothing_to_escape() {
+        for fields in ["", "spec", "/a~b", "/a\"", "/a/0", "/é", "/a b"] {
+            assert!(std::panic::catch_unwind(|| Fields::new(fields)).is_err(), "{fields:?}");
+        }
     }
 
     #[test]

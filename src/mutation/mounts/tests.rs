@@ -63,7 +63,7 @@ fn with_plan(theirs: &[Theirs], requests: &[&str], check: impl Fn(&Plan)) {
 fn accepts(theirs: &[Theirs], requests: &[&str]) {
     with_plan(theirs, requests, |plan| {
         assert_eq!(*plan.problems, [], "{theirs:?} {requests:?}");
-        assert_eq!(plan.mounts.items.len(), requests.len(), "{theirs:?} {requests:?}");
+        assert_eq!(plan.mounts().len(), requests.len(), "{theirs:?} {requests:?}");
     });
 }
 
@@ -72,7 +72,7 @@ fn finds(theirs: &[Theirs], request: &str) {
     with_plan(theirs, &[request], |plan| {
         assert_eq!(*plan.problems, [], "{theirs:?} {request}");
         assert_eq!(plan.mounted.len(), 1, "{theirs:?} {request}");
-        assert_eq!(plan.mounts.items.len(), 0, "{theirs:?} {request}");
+        assert_eq!(plan.mounts().len(), 0, "{theirs:?} {request}");
     });
 }
 
@@ -82,7 +82,7 @@ fn rejects(theirs: &[Theirs], requests: &[&str], reason: &str) {
         let problems: Vec<&str> = plan.problems.iter().map(Problem::text).collect();
         let last = requests.last().unwrap();
         assert_eq!(problems, [format!("{last}: {reason}")], "{theirs:?}");
-        assert_eq!(plan.mounts.items.len(), requests.len() - 1, "{theirs:?} {requests:?}");
+        assert_eq!(plan.mounts().len(), requests.len() - 1, "{theirs:?} {requests:?}");
     });
 }
 

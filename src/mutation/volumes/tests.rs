@@ -39,7 +39,7 @@ fn planned_with_defaults(
         .mounts
         .extend(defaults.into_iter().map(|default| Request { origin: Origin::Default, ..default }));
     let plan = crate::mutation::plan(&pod, Role::Driver, &requests);
-    let mounts = plan.volumes.items.iter().zip(&plan.mounts.items).map(|(volume, mount)| {
+    let mounts = plan.volumes().into_iter().zip(plan.mounts()).map(|(volume, mount)| {
         assert_eq!(volume.name, mount.name);
         let json = written(|bytes| volume.write(bytes));
         let (kind, object) = match (&json["configMap"]["name"], &json["secret"]["secretName"]) {

@@ -115,8 +115,8 @@ fn options_are_in_the_volume_and_the_mount() {
         let plan = crate::mutation::plan(&pod, Role::Driver, &requests);
         assert!(plan.problems.is_empty(), "{:?}", plan.problems);
         (
-            written(|bytes| plan.volumes.items[0].write(bytes)),
-            written(|bytes| plan.mounts.items[0].write(bytes)),
+            written(|bytes| plan.volumes()[0].write(bytes)),
+            written(|bytes| plan.mounts()[0].write(bytes)),
         )
     };
     assert_eq!(
@@ -146,9 +146,9 @@ fn entries_of_lists_share_the_volume_of_one_source_in_one_form() {
         serde_json::from_str(r#"{"spec": {"containers": [{"name": "spark"}]}}"#).unwrap();
     let requests = annotations::parse(annotations.into_iter());
     let plan = crate::mutation::plan(&pod, Role::Driver, &requests);
-    let volumes: Vec<_> = plan.volumes.items.iter().map(|volume| &*volume.name).collect();
+    let volumes: Vec<_> = plan.volumes().iter().map(|volume| &*volume.name).collect();
     let mounts: Vec<_> =
-        plan.mounts.items.iter().map(|mount| (mount.mount_path, &*mount.name)).collect();
+        plan.mounts().iter().map(|mount| (mount.mount_path, &*mount.name)).collect();
     // The beginnings of SHA-256 of `ConfigMap/c:mode=0440` and of `ConfigMap/c:`.
     assert_eq!(volumes, ["c-volume", "c-volume-7151715d", "c-volume-3fa00ad2"]);
     assert_eq!(
