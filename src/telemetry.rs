@@ -11,6 +11,9 @@
 
 mod fields;
 
+#[cfg(test)]
+pub(crate) use fields::tests::Logged;
+
 use std::io::{self, Write};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -111,7 +111,6 @@ impl DefaultRule {
             namespaces: Globs::default(),
             roles: None,
             selector: Selector::default(),
-            enforce: true,
             ..self.clone()
         };
         for request in &mut rule.requests {

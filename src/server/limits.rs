@@ -299,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn connections_need_files_and_each_has_one() {
+        let most = connections_of(open_files().unwrap(), 3);
+        for (connections, expected) in [(usize::MAX, most), (most, most), (7, 7)] {
+            let limits = Limits { connections, ..Limits::default() }.within_open_files(3);
+            assert_eq!(limits.connections, expected);
+        }
+    }
+
+    #[test]
     fn the_deadline_is_what_the_client_says_less_a_margin() {
         for (query, expected) in [
             (Some("timeout=5s"), 4_750),

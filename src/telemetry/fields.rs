@@ -104,7 +104,7 @@ fn write_quoted(out: &mut impl Write, text: &str) -> fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -134,10 +134,11 @@ mod tests {
         }
     }
 
+    /// What is logged.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Logged(pub(crate) Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for Logged {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -149,7 +150,7 @@ mod tests {
     }
 
     /// A line of an event that has every kind of field.
-    fn line(logging: impl tracing::Subscriber + Send + Sync, lines: &Lines) -> String {
+    fn line(logging: impl tracing::Subscriber + Send + Sync, lines: &Logged) -> String {
         tracing::subscriber::with_default(logging, || {
             let error = io::Error::other("why");
             tracing::info!(text = "a \"b\"", number = 7, flag = true, %error, debug = ?Some("x"), "what happened, {}", "once");
@@ -166,9 +167,10 @@ mod tests {
 
     #[test]
     fn a_line_is_what_tracing_subscriber_writes() {
-        let [ours, theirs] = [Lines::default(), Lines::default()];
-        let settings =
-            |lines: Lines| fmt().without_time().with_ansi(false).with_writer(move || lines.clone());
+        let [ours, theirs] = [Logged::default(), Logged::default()];
+        let settings = |lines: Logged| {
+            fmt().without_time().with_ansi(false).with_writer(move || lines.clone())
+        };
         let theirs = line(settings(theirs.clone()).finish(), &theirs);
         assert_eq!(line(settings(ours.clone()).fmt_fields(TextFields).finish(), &ours), theirs);
         assert!(

@@ -230,6 +230,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_address_that_is_listened_on_is_a_name_unless_it_stands_for_all() {
+        let address = |address: &str| SanType::IpAddress(address.parse().unwrap());
+        for (listen, expected) in
+            [("10.0.0.1", true), ("fd00::1", true), ("0.0.0.0", false), ("::", false)]
+        {
+            let names = names(listen.parse().unwrap(), &[]).unwrap();
+            assert_eq!(names.contains(&address(listen)), expected, "{listen}");
+            assert!(names.contains(&address("127.0.0.1")), "{listen}");
+        }
+    }
+
+    #[test]
+    fn an_ephemeral_ca_is_valid_whatever_becomes_of_the_clock() {
+        let now = SystemTime::now();
+        let year = 365 * 24 * HOUR;
+        let ca = Authority::ephemeral(now).unwrap().validity();
+        assert_eq!(ca.not_before, SystemTime::UNIX_EPOCH);
+        assert!(ca.not_after > now + 99 * year && ca.not_after < now + 101 * year, "{ca:?}");
+    }
+
     fn authority(now: SystemTime, lifetime: Duration) -> Authority {
         let (certificate, key) = Authority::generate("test", now, lifetime).unwrap();
         Authority::from_pem(certificate.as_bytes(), key.as_bytes(), "").unwrap()
@@ -247,7 +268,8 @@ mod tests {
             );
         };
         let leaf = |now: SystemTime| ca.issue(&[], now, HOUR).unwrap().validity;
-        is_at(leaf(now).not_before, now - LEAF_BACKDATED);
+        is_at(ca.validity().not_before, now - 7 * 24 * HOUR);
+        is_at(leaf(now).not_before, now - 24 * HOUR);
         is_at(leaf(now).not_after, now + HOUR);
         is_at(leaf(now + 23 * HOUR + HOUR / 2).not_after, now + 24 * HOUR);
         assert!(
@@ -258,7 +280,7 @@ mod tests {
         assert_eq!(leaf(early).not_before, ca.validity().not_before);
         for (now, expected) in [
             (now + 25 * HOUR, "the CA expired at "),
-            (now - CA_BACKDATED - HOUR, "the CA is not valid before "),
+            (now - 8 * 24 * HOUR, "the CA is not valid before "),
         ] {
             let error = ca.issue(&[], now, HOUR).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

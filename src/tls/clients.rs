@@ -246,6 +246,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::*;
+    use crate::telemetry::Logged;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -317,6 +318,26 @@ mod tests {
                 (judged, expected) => panic!("{judged:?} {expected:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_logged_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        let now = SystemTime::now();
+        std::fs::write(&file, ca(now - DAY, now + DAY)).unwrap();
+        let cas = ClientCas::new(&read(file), Arc::default()).unwrap();
+        let lines = Logged::default();
+        let writer = lines.clone();
+        let logging = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let problems = [Some("first"), Some("first"), Some("second"), None, Some("second")];
+        let logged = tracing::subscriber::with_default(logging, || {
+            problems.map(|problem| {
+                cas.report(problem.map(str::to_owned));
+                std::mem::take(&mut *lines.0.lock().unwrap()).len() > 1
+            })
+        });
+        assert_eq!(logged, [true, false, true, false, true]);
     }
 
     #[test]
