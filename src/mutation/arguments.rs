@@ -178,7 +178,9 @@ mod tests {
                 [("spark-operator.k8s.io/sparkConfigMap", "c:defaults")].into_iter(),
             );
             let plan = plan(&pod, role, &requests);
-            let is_inserted = plan.edits.iter().any(|edit| matches!(edit, Edit::Insert { .. }));
+            let is_inserted = plan.edits.iter().any(|edit| {
+                matches!(edit, Edit::Insert { array: Array::Args { container: 0 }, index: 1, .. })
+            });
             assert_eq!(is_inserted, inserted, "{version} {args}");
             assert_eq!(
                 plan.problems.first().map(|problem| problem.text().to_owned()),
