@@ -5,8 +5,8 @@
 # make test-node  Spark jobs that run on a real node of this machine: Debian 12, as root (CI runs this too)
 # make test-versions  the cluster and chart tests on the oldest kube-apiserver that is supported, too
 # make image      the image as an archive, for docker load or ctr images import: Debian, as root; prints its size
-# make image-binary  only the program in it: static, laid out by a profile of admissions; prints its path
-# make release    publishes image, chart and signatures: for the release workflow, which gives REGISTRY and SOURCE
+# make image-binary  only the program in it: static, laid out by a profile of admissions; prints its path. On macOS, an ordinary release build
+# make release    publishes image, chart, archives and signatures: for the release workflow, which gives REGISTRY and SOURCE
 # make audit      licences, sources and bans of the dependency tree
 # make oldest-rust  compiles with the oldest Rust that Cargo.toml permits, which must be installed (a hosted job)
 # make fuzz       the fuzz targets, SECONDS each (600 unless given: make fuzz SECONDS=60)
@@ -56,7 +56,7 @@ image-binary:
 	@manifests/program "$(TARGET)"
 
 release:
-	@manifests/release "$(REGISTRY)" "$(SOURCE)" target/images target/published
+	@manifests/release "$(REGISTRY)" "$(SOURCE)" target/built target/published
 
 audit:
 	@tests/tools/install deny

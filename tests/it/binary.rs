@@ -2,6 +2,7 @@
 
 mod certs;
 mod commands;
+mod downloads;
 mod operations;
 mod packaging;
 mod protocol;

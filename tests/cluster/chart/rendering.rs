@@ -515,13 +515,16 @@ fn the_image_is_named_by_registry_repository_and_digest_or_tag() {
     }
 }
 
+/// The address of a release's source files.
+const SOURCE: &str = "https://source.example/team/spark-webhook/blob/v0.1.0";
+
 /// The chart of a release needs no value, and nothing in it leads out of it into nowhere.
 #[test]
 fn what_a_release_publishes_has_its_image() {
     let directory = tempfile::tempdir().unwrap();
     let image = format!("registry.example/team/spark-webhook@sha256:{}", "a".repeat(64));
     let package = |image: &str| {
-        let arguments = [image, "https://source.example/v1", directory.path().to_str().unwrap()];
+        let arguments = [image, SOURCE, directory.path().to_str().unwrap()];
         Command::new("manifests/package").args(arguments).output().unwrap()
     };
     let refusal = package("registry.example/team/spark-webhook:1");
@@ -555,8 +558,32 @@ fn what_a_release_publishes_has_its_image() {
         assert!(published == fs::read(Path::new("certs").join(file)).unwrap(), "{file}");
     }
     let readme = run(&mut helm("helm3", &["show", "readme", chart]), "").unwrap();
-    assert!(readme.contains("](https://source.example/v1/docs/security.md)"));
+    assert!(readme.contains(&format!("]({SOURCE}/docs/security.md)")));
     assert!(!readme.contains("](.."));
+
+    // https://artifacthub.io/docs/topics/annotations/helm/: the lists are YAML in strings.
+    let shown = run(&mut helm("helm3", &["show", "chart", chart]), "").unwrap();
+    let metadata: Value = serde_saphyr::from_str(&shown).unwrap();
+    let repository = "https://source.example/team/spark-webhook";
+    assert_eq!(metadata["home"], repository);
+    assert_eq!(metadata["sources"], json!([repository]));
+    let annotations = metadata["annotations"].as_object().unwrap();
+    assert_eq!(annotations["artifacthub.io/license"], env!("CARGO_PKG_LICENSE"));
+    let list = |name: &str| -> Value {
+        serde_saphyr::from_str(annotations[name].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(
+        list("artifacthub.io/images"),
+        json!([{"name": RELEASE, "image": image, "platforms": ["linux/amd64", "linux/arm64"]}])
+    );
+    for link in list("artifacthub.io/links").as_array().unwrap() {
+        let file = link["url"].as_str().unwrap().strip_prefix(&format!("{SOURCE}/")).unwrap();
+        assert!(link["name"].is_string() && Path::new(file).exists(), "{link}");
+    }
+    for name in annotations.keys() {
+        let known = ["category", "images", "license", "links", "operator"];
+        assert!(known.contains(&name.strip_prefix("artifacthub.io/").unwrap()), "{name}");
+    }
 }
 
 /// Webhooks are called in the order of their configurations' names, and a later one sees what the

@@ -220,7 +220,7 @@ fn workflows_run_what_the_makefile_has() {
             made += 1;
         }
     }
-    assert_eq!(made, 8);
+    assert_eq!(made, 9);
     let (_, shared) = text_and_content(SHARED_STEPS);
     assert!(commands(&shared["runs"]).all(|command| command.starts_with("apt-get ")));
 }
