@@ -2,6 +2,7 @@
 //! it.
 
 mod api_server;
+mod examples;
 mod monitoring;
 mod rendering;
 mod values;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 mod allocations;
 mod binary;
 mod docs;
+mod examples;
 mod golden;
 mod layout;
 // It reads pods as the typed objects of k8s-openapi, which comes with the feature.

@@ -8,6 +8,7 @@
 mod browser;
 mod chart;
 mod documentation;
+mod examples;
 mod image;
 mod job;
 mod mounts;

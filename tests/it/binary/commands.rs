@@ -205,7 +205,7 @@ fn check_config_shows_what_the_rules_mean_for_a_namespace() {
         run(&["x", "--role", "executor"]),
         format!(
             "Defaults of the executor in x:\n  none\n\
-             Names that a pod may request in x:\n  ConfigMaps: none\n  Secrets: none\n\
+             Names that a pod may request in x:\n  ConfigMaps: any\n  Secrets: any\n\
              Pods of x that the registration sends to the webhook:\n  \
              drivers and executors with an annotation under spark-operator.k8s.io/ or sparkoperator.k8s.io/\n{condition}"
         )
