@@ -193,7 +193,8 @@ fn fields<'a>(object: &'a Value, names: &[&str]) -> Vec<&'a Value> {
     names.iter().map(|name| &map[*name]).collect()
 }
 
-/// The rules of krew's `internal/index/validation/validate.go`, and of krew-index's CI.
+/// The rules of krew's `internal/index/validation/validate.go` and `cmd/validate-krew-manifest`,
+/// which krew-index runs.
 #[test]
 fn the_krew_manifest_is_valid_and_names_the_archives() {
     let manifest = krew();
@@ -211,7 +212,8 @@ fn the_krew_manifest_is_valid_and_names_the_archives() {
     assert_eq!(spec[1], REPOSITORY);
     let short = spec[2].as_str().unwrap();
     assert!((1..=50).contains(&short.len()) && !short.contains('\n'), "{short}");
-    assert!(!spec[3].as_str().unwrap().is_empty());
+    let description = spec[3].as_str().unwrap();
+    assert!(!description.is_empty() && description.lines().all(|line| line.len() <= 80));
 
     let mut systems = BTreeSet::new();
     for platform in spec[4].as_array().unwrap() {
