@@ -136,7 +136,21 @@ pub(super) mod tests {
 
     /// What is logged.
     #[derive(Clone, Default)]
-    pub(crate) struct Logged(pub(crate) Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl Logged {
+        /// The lines that a function logs.
+        pub(crate) fn of(&self, run: impl FnOnce()) -> String {
+            let lines = self.clone();
+            let logging = fmt().with_writer(move || lines.clone()).finish();
+            tracing::subscriber::with_default(logging, run);
+            self.take()
+        }
+
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+        }
+    }
 
     impl io::Write for Logged {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -155,7 +169,7 @@ pub(super) mod tests {
             let error = io::Error::other("why");
             tracing::info!(text = "a \"b\"", number = 7, flag = true, %error, debug = ?Some("x"), "what happened, {}", "once");
         });
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        lines.take()
     }
 
     #[test]

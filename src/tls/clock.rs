@@ -37,7 +37,7 @@ impl Clock {
     }
 
     /// Learns the time that the API server said at this machine's time `local`.
-    #[cfg(feature = "cluster")]
+    #[cfg(any(test, feature = "cluster"))]
     pub(super) fn learn(&self, time: SystemTime, local: SystemTime) {
         let now = Instant::now();
         let before = self.problem_at(local, now);
@@ -82,9 +82,10 @@ fn difference(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).unwrap_or_else(|error| error.duration())
 }
 
-#[cfg(all(test, feature = "cluster"))]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Logged;
 
     #[test]
     fn the_api_servers_time_counts_where_it_differs_by_a_minute() {
@@ -120,6 +121,26 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn a_clock_is_called_wrong_and_right_again_once() {
+        let local = SystemTime::now();
+        let logged = Logged::default();
+        let clock = Clock::default();
+        let said = [300, 0, 3, 300, 300, 0].map(Duration::from_secs).map(|ahead| {
+            let line = logged.of(|| clock.learn(local + ahead, local));
+            let words = ["the clock is wrong", "the clock is right again"];
+            words.into_iter().find(|words| line.contains(words)).unwrap_or_default()
+        });
+        let [wrong, right] = ["the clock is wrong", "the clock is right again"];
+        assert_eq!(said, [wrong, right, "", wrong, "", right]);
+        clock.learn(local + Duration::from_secs(300), local);
+        assert!(clock.now() > local + Duration::from_secs(299));
+        assert_eq!(
+            clock.problem().unwrap(),
+            "this machine's clock is 5 minutes behind the API server's; set the clock of the node"
+        );
     }
 
     /// As when the node's clock is set right while the API server is away.
