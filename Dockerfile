@@ -7,7 +7,7 @@
 FROM docker.io/library/rust:1.95.0-bookworm AS program
 WORKDIR /source
 COPY . .
-RUN make image-binary && cp target/*/release/spark-webhook /
+RUN make image-binary && cp target/image/*/release/spark-webhook /
 
 FROM scratch
 COPY --from=program /spark-webhook /spark-webhook

@@ -51,9 +51,11 @@ image: image-binary
 	@manifests/image "$(dir $(PROGRAM))" "$(TARGET)/spark-webhook.tar"
 
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-PROGRAM = $(TARGET)/$(shell rustc --version --verbose | sed -n 's/^host: //p')/release/spark-webhook
+# Apart from what tests and fuzz targets build, which would wait for it.
+PROGRAMS = $(TARGET)/image
+PROGRAM = $(PROGRAMS)/$(shell rustc --version --verbose | sed -n 's/^host: //p')/release/spark-webhook
 image-binary:
-	@manifests/program "$(TARGET)"
+	@manifests/program "$(PROGRAMS)"
 
 release:
 	@manifests/release "$(REGISTRY)" "$(SOURCE)" target/built target/published
