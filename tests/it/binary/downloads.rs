@@ -326,7 +326,7 @@ fn the_workflow_builds_each_target_on_a_machine_of_its_kind_and_hands_the_progra
     assert_eq!(runners("macos"), ["macos-15", "macos-15-intel"]);
     assert_eq!(runners("image").len() + runners("macos").len(), TARGETS.len());
     let text = fs::read_to_string(".github/workflows/release.yml").unwrap();
-    assert_eq!(text.matches("target/*/release/spark-webhook").count(), 2);
+    assert_eq!(text.matches("target/image/*/release/spark-webhook").count(), 2);
     let script = fs::read_to_string("manifests/release").unwrap();
     assert!(script.contains(r#""$here/archives" "$built" "$source" "$to""#));
     for file in ["Makefile", ".github/workflows/release.yml"] {
