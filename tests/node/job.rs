@@ -12,7 +12,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use spark_webhook::annotations::{self, Requests};
 use testkit::cluster::{installed, register};
-use testkit::spark::{Spark, conf};
+use testkit::spark::{SHORT_LIVED, Spark, conf};
 use testkit::webhook::Webhook;
 
 /// Of the node that tests/node/node brings up. Never the caller's own cluster.
@@ -311,6 +311,7 @@ impl Job {
         ];
         for role in ["driver", "executor"] {
             properties.push((format!("spark.{role}.memory"), "512m".to_owned()));
+            properties.push((format!("spark.{role}.extraJavaOptions"), SHORT_LIVED.to_owned()));
             properties.push((format!("spark.kubernetes.{role}.request.cores"), "100m".to_owned()));
         }
         for (role, annotations) in [("driver", &self.driver), ("executor", &self.executor)] {

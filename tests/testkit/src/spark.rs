@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 use crate::REPOSITORY;
 use crate::cluster::{Cluster, Process, installed};
 
+/// Options of a JVM that ends after seconds: it starts in half the CPU time.
+pub const SHORT_LIVED: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
+
 /// A Spark distribution.
 pub struct Spark {
     home: PathBuf,
@@ -113,7 +116,7 @@ impl Spark {
             .env(
                 "SPARK_SUBMIT_OPTS",
                 format!(
-                    "-Dlog4j2.configurationFile=file:{REPOSITORY}/examples/spark-submit-log4j2.properties"
+                    "{SHORT_LIVED} -Dlog4j2.configurationFile=file:{REPOSITORY}/examples/spark-submit-log4j2.properties"
                 ),
             )
             .env_remove("SPARK_CONF_DIR")
