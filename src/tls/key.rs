@@ -189,6 +189,15 @@ mod tests {
         read(&std::fs::read(directory.path().join("new.key")).unwrap(), "new.key").unwrap();
     }
 
+    /// Identifiers of keys are hashes of these bytes.
+    #[test]
+    fn the_public_key_is_that_of_the_private_one() {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let key = CaKey::new(&*read(pair.serialize_pem().as_bytes(), "ca.key").unwrap()).unwrap();
+        assert_eq!(key.der_bytes(), pair.der_bytes());
+        assert_eq!(key.algorithm(), &PKCS_ECDSA_P256_SHA256);
+    }
+
     #[test]
     fn what_is_no_key_is_named() {
         for (pem, expected) in [
