@@ -126,14 +126,13 @@ mod tests {
     #[test]
     fn a_clock_is_called_wrong_and_right_again_once() {
         let local = SystemTime::now();
+        let [wrong, right] = ["the clock is wrong", "the clock is right again"];
         let logged = Logged::default();
         let clock = Clock::default();
         let said = [300, 0, 3, 300, 300, 0].map(Duration::from_secs).map(|ahead| {
             let line = logged.of(|| clock.learn(local + ahead, local));
-            let words = ["the clock is wrong", "the clock is right again"];
-            words.into_iter().find(|words| line.contains(words)).unwrap_or_default()
+            [wrong, right].into_iter().find(|words| line.contains(words)).unwrap_or_default()
         });
-        let [wrong, right] = ["the clock is wrong", "the clock is right again"];
         assert_eq!(said, [wrong, right, "", wrong, "", right]);
         clock.learn(local + Duration::from_secs(300), local);
         assert!(clock.now() > local + Duration::from_secs(299));

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use crate::REPOSITORY;
 use crate::cluster::{Cluster, Process, installed};
 
-/// Options of a JVM that ends after seconds: it starts in half the CPU time.
+/// Options of a JVM that ends after seconds: the start takes less CPU time with them.
 pub const SHORT_LIVED: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
 
 /// A Spark distribution.
